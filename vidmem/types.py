@@ -1,0 +1,118 @@
+"""Value types that several rooms share. They hold data, check it when built, and do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+import numpy as np
+
+VideoId = NewType("VideoId", str)
+"""Stable name of one ingested video or stream: 16 hex digits of its content's hash."""
+
+Modality = Literal["visual", "speech", "ocr", "memory"]
+StoreName = Literal["sensory", "working", "long-term"]
+Verification = Literal["confirmed", "rejected", "unverified"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Half-open stretch of presentation time `[start, end)` in float64 seconds."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.start <= self.end:
+            raise ValueError(f"a span needs 0 <= start <= end, got [{self.start}, {self.end})")
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    def overlaps(self, other: Span) -> bool:
+        return self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture size that a consumer of frames wants.
+
+    With `keep_aspect` the picture fits into width x height at its own proportions and is never enlarged;
+    without, it is squashed to exactly that size.
+    """
+
+    width: int
+    height: int
+    keep_aspect: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded image with its place on the presentation timeline.
+
+    `views` holds the picture once for each `View` that was asked for, in that order: uint8 RGB (H, W, 3),
+    upright (container rotation applied). `span` reaches to the next kept frame or the video's end once that is known.
+    """
+
+    pts_seconds: float
+    views: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Consecutive sampled frames and the half-open span that they stand for."""
+
+    frames: tuple[Frame, ...]
+    span: Span
+
+    def view(self, index: int) -> np.ndarray:
+        """Stack one view of every frame: uint8 (F, H, W, 3)."""
+        return np.stack([frame.views[index] for frame in self.frames])
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved span of a video: what a search finds and an answer cites."""
+
+    video_id: VideoId
+    source: str
+    start: float
+    end: float
+    score: float
+    rank: int
+    modality: Modality = "visual"
+    store: StoreName = "long-term"
+    thumbnail: str | None = None
+    verification: Verification = "unverified"
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said, on what evidence, and how long each step took in seconds."""
+
+    question: str
+    text: str
+    evidence: Sequence[Hit]
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def format_time(seconds: float, *, hours: bool = False) -> str:
+    """Write a time as people read it: `MM:SS`, or `HH:MM:SS` if `hours` or from one hour on. Rounds down."""
+    total = int(seconds)
+    if hours or total >= 3600:
+        return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}"
+    return f"{total // 60:02d}:{total % 60:02d}"
+
+
+def parse_time(text: str) -> float:
+    """Read seconds, `MM:SS` or `HH:MM:SS.mmm`. Raises ValueError on anything else."""
+    parts = text.strip().split(":")
+    if not 1 <= len(parts) <= 3 or any(float(part) < 0 for part in parts):
+        raise ValueError(f"{text!r} is no time: give seconds, MM:SS or HH:MM:SS.mmm")
+    total = 0.0
+    for part in parts:
+        total = total * 60 + float(part)
+    return total
