@@ -1,0 +1,204 @@
+"""The command line: every verb reads its arguments, makes one library call and prints what came back.
+
+Results go to stdout, as JSON with `--json`; progress, logs and errors go to stderr. Heavy packages (torch,
+transformers, gradio) are imported by the verbs that use them, so that `vidmem --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vidmem import console
+from vidmem.errors import VidmemError
+
+if TYPE_CHECKING:
+    from vidmem.pipelines import VideoMemory
+
+BATCH_FAILED = 6
+"""Exit code of a batch that finished, though some of its inputs failed."""
+
+
+class _Verbs(TyperGroup):
+    """Turns what a user can mend into one sentence on stderr and the exit code that belongs to it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VidmemError as error:
+            typer.echo(f"vidmem: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("vidmem: interrupted; what was committed stays in the store", err=True)
+            raise typer.Exit(130) from error
+
+
+def _verbs(summary: str, **options: Any) -> typer.Typer:
+    settings = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(
+        cls=_Verbs, help=summary, no_args_is_help=True, context_settings=settings, rich_markup_mode=None, **options
+    )
+
+
+app = _verbs("Watch long video, remember it in bounded memory, answer with evidence.", add_completion=False)
+world = _verbs("The sample world: scripted video with ground truth.")
+bench = _verbs("Measure quality and speed on this machine. Each prints one JSON object with --json.")
+app.add_typer(world, name="world")
+app.add_typer(bench, name="bench")
+
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store's folder, NAME.vidmem.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
+K = Annotated[int, typer.Option("-k", "--top-k", min=1, help="How many spans to find.")]
+Videos = Annotated[list[str] | None, typer.Option("--video", metavar="ID", help="Only this video; repeatable.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"vidmem {version('vidmem')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def _opened(store: Path) -> Iterator[VideoMemory]:
+    """Open a store that must be there, with the preset it was made with."""
+    import vidmem
+
+    with vidmem.open(store, preset=None, create=False) as memory:
+        yield memory
+
+
+@app.command(epilog="Example: vidmem demo --json > demo.json")
+def demo(
+    seed: Annotated[int | None, typer.Option(help="Render a new sample with this seed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ingest a sample video with the embedded models, ask it ten questions, compare with the truth."""
+    raise NotImplementedError
+
+
+@app.command(epilog="Example: vidmem ingest kitchen.mp4 --store kitchen.vidmem --fps 1")
+def ingest(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files, or folders of images.")],
+    store: Annotated[Path, typer.Option("--store", "-s", help="The store's folder; created if it is not there.")],
+    preset: Annotated[str | None, typer.Option(help="Name or TOML file; a store that is there knows.")] = None,
+    fps: Annotated[float, typer.Option(min=0.001, help="Frames to look at in a second of video.")] = 1.0,
+    decoder: Annotated[str, typer.Option(help="auto, pyav or decord.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Watch videos and keep them in a store. In Python: `vidmem.open(store).ingest(video)`.
+
+    What is already in the store is recognised and left alone. Where one of several videos can't be read the others are
+    still ingested, and the exit code is 6.
+    """
+    import vidmem
+
+    reports, failures = [], []
+    with vidmem.open(store, preset=preset) as memory:
+        for video in videos:
+            try:
+                report = memory.ingest(video, fps=fps, decoder=decoder)
+            except VidmemError as error:
+                if len(videos) == 1:
+                    raise
+                failures.append({"source": video, "error": str(error)})
+                console.note(f"vidmem: {error}")
+            else:
+                reports.append(report)
+                if not as_json:
+                    console.print_report(video, report)
+    if as_json:
+        console.print_json({"store": store, "reports": reports, "failures": failures})
+    if failures:
+        raise typer.Exit(BATCH_FAILED)
+
+
+@app.command(epilog='Example: vidmem ask kitchen.vidmem "When did the dog appear?"')
+def ask(store: StorePath, question: str, video: Videos = None, as_json: Json = False) -> None:
+    """Answer QUESTION from STORE, with the spans that show it. In Python: `vidmem.open(store).ask(question)`."""
+    with _opened(store) as memory:
+        if as_json:
+            console.print_json(memory.ask(question, video_ids=video))
+            return
+        answer = memory.ask_stream(question, video_ids=video)
+        console.stream(answer)
+        console.print_answer_rest(answer.result)
+
+
+@app.command(epilog='Example: vidmem search kitchen.vidmem "a dog on the left" -k 3')
+def search(store: StorePath, words: str, k: K = 5, video: Videos = None, as_json: Json = False) -> None:
+    """Find spans of STORE that look like WORDS, without the language model."""
+    with _opened(store) as memory:
+        hits = memory.search(words, k=k, video_ids=video)
+    if as_json:
+        console.print_json(hits)
+    elif hits:
+        console.print_hits(hits, indent="")
+    else:
+        console.say("Nothing in memory matches.")
+
+
+@app.command(epilog="Example: vidmem info kitchen.vidmem --json")
+def info(store: StorePath, as_json: Json = False) -> None:
+    """Say what STORE holds: its videos, the three memory stores, bytes."""
+
+
+@app.command(epilog="Example: vidmem models")
+def models(as_json: Json = False) -> None:
+    """List the presets, what each is made of, and whether its model files are here."""
+
+
+@app.command(epilog="Example: vidmem doctor")
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has (torch, ffmpeg, decoders, FAISS, models) and what to do about what it lacks.
+
+    Exit code 0 if all that the tiny preset needs is here, 4 if not.
+    """
+    from vidmem.doctor import examine, is_ready
+
+    checks = examine()
+    ready = is_ready(checks)
+    if as_json:
+        console.print_json({"ready": ready, "checks": checks})
+    else:
+        console.print_checks(checks)
+        console.say("\nReady: the tiny preset runs here." if ready else "\nNot ready: mend what is missing above.")
+    if not ready:
+        raise typer.Exit(4)
+
+
+@app.command(epilog="Example: vidmem ui --store kitchen.vidmem --port 7860")
+def ui(
+    store: Annotated[
+        Path | None, typer.Option("--store", "-s", help="Where to keep what is watched; else temporary.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="A preset's name or TOML file.")] = "tiny",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+) -> None:
+    """Open the web page on this machine (loopback only): pick a video, ask, click the evidence."""
+    from vidmem.ui import launch
+
+    launch(store=store, preset=preset, port=port)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `vidmem` script."""
+    app(prog_name="vidmem")
+
+
+if __name__ == "__main__":
+    main()

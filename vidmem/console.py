@@ -1,0 +1,114 @@
+"""What the verbs of the command line print: the same results for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidmem.types import Answer, Hit, format_time
+
+if TYPE_CHECKING:
+    from vidmem.doctor import Check
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON document to stdout. Dataclasses become objects, paths strings."""
+    json.dump(plain(value), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses, named tuples, paths and NumPy scalars into what JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def say(text: str = "") -> None:
+    """Write a line to stdout at once, so that it appears between streamed pieces in the right order."""
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """Write a line about progress to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def stream(pieces: Iterable[str]) -> str:
+    """Print pieces of text as they come, end the line, and return the whole."""
+    text = ""
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        text += piece
+    say()
+    return text
+
+
+def print_hits(hits: Sequence[Hit], *, indent: str = "  ") -> None:
+    """One line a hit: `mm:ss-mm:ss  score  path of its frame`, and the video if there are several."""
+    several = len({hit.video_id for hit in hits}) > 1
+    for hit in hits:
+        span = f"{format_time(hit.start)}-{format_time(hit.end)}"
+        source = f"  {Path(hit.source).name}" if several else ""
+        say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}")
+
+
+def print_timings(timings: Mapping[str, float]) -> None:
+    say("  " + ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in timings.items()))
+
+
+def print_answer_rest(answer: Answer) -> None:
+    """The part of an answer below its streamed text: evidence and timings."""
+    if answer.evidence:
+        print_hits(answer.evidence)
+    else:
+        say("  (no evidence: nothing in memory matches)")
+    if answer.timings:
+        print_timings(answer.timings)
+
+
+def print_table(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
+    """Print rows in columns; the last column is left ragged."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] if rows else []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        say((indent + "  ".join([*cells, row[-1]])).rstrip())
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """One line a check; under what is missing, what to do about it."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        say(f"{check.status:<7}  {check.name:<{width}}  {check.found}")
+        if check.status == "missing" and check.cure:
+            say(f"{'':7}  {'':{width}}  -> {check.cure}")
+
+
+def print_figures(result: Mapping[str, Any]) -> None:
+    """A benchmark's figures against their targets."""
+    rows = [("figure", "value", "unit", "target", "holds")]
+    for name, figure in result["figures"].items():
+        value = figure["value"]
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        rows.append((name, shown, figure["unit"], str(figure["target"]), "yes" if figure["holds"] else "NO"))
+    print_table(rows)
+
+
+def num_bytes(count: float) -> str:
+    """A size as people read it: 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,103 @@
+"""What the page does to one store, without the page: watch a video in the background, ask about it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vidmem.errors import BadInput, VidmemError
+from vidmem.types import Answer, VideoId
+
+if TYPE_CHECKING:
+    from vidmem.pipelines import VideoMemory
+
+_log = logging.getLogger(__name__)
+
+State = Literal["idle", "opening", "watching", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the watching of one video is. `fraction` is None while the video's length is unknown."""
+
+    state: State = "idle"
+    message: str = "Pick a video, then let vidmem watch it."
+    fraction: float | None = None
+    video_id: VideoId | None = None
+
+
+class Session:
+    """One store, opened when the first video is watched, and one thread that does all its work.
+
+    The thread belongs to the session and not to a page's event, so that a page that is reloaded or closed interrupts
+    nothing. Everything that touches the store runs on it, one thing after another.
+    """
+
+    def __init__(self, store: Path, preset: str) -> None:
+        self._store = store
+        self._preset = preset
+        self._memory: VideoMemory | None = None
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-ui")
+        self._job: Future[None] | None = None
+        self._progress: dict[Path, Progress] = {}
+
+    def progress(self, video: Path | None) -> Progress:
+        """Where the watching of `video` stands."""
+        return Progress() if video is None else self._progress.get(video, Progress())
+
+    def watch(self, video: Path) -> None:
+        """Start to watch `video` in the background. Raises BadInput while another is being watched."""
+        if self._job is not None and not self._job.done():
+            raise BadInput("one video is being watched already: wait until it is done")
+        self._progress[video] = Progress("opening", "Loading the models")
+        self._job = self._worker.submit(self._watch, video)
+
+    def ask(self, question: str, video: Path | None) -> Iterator[str | Answer]:
+        """Answer a question about a watched video: pieces of text as they come, then the whole `Answer`.
+
+        Raises BadInput if the video was not watched yet, and whatever the asking raises.
+        """
+        progress = self.progress(video)
+        if progress.video_id is None:
+            raise BadInput("there is nothing to ask about yet: let vidmem watch the video first")
+        # Unbounded, for the answer in it is bounded, and a page that goes away must not block the worker.
+        pieces: queue.SimpleQueue[str | Answer | None] = queue.SimpleQueue()
+        job = self._worker.submit(self._ask, question, progress.video_id, pieces)
+        job.add_done_callback(lambda _: pieces.put(None))
+        while (piece := pieces.get()) is not None:
+            yield piece
+        job.result()
+
+    def close(self) -> None:
+        """Finish the work at hand, close the store and end the thread."""
+        if self._memory is not None:
+            self._worker.submit(self._memory.close).result()
+        self._worker.shutdown(wait=True)
+
+    def _open(self) -> VideoMemory:
+        if self._memory is None:
+            import vidmem
+
+            self._memory = vidmem.open(self._store, preset=self._preset)
+        return self._memory
+
+    def _watch(self, video: Path) -> None:
+        try:
+            self._ingest(video)
+        except VidmemError as error:
+            self._progress[video] = Progress("failed", str(error))
+        except Exception as error:
+            _log.exception("watching %s failed", video)
+            reason = f"{video.name} could not be watched: {type(error).__name__}: {error}"
+            self._progress[video] = Progress("failed", reason)
+
+    def _ingest(self, video: Path) -> None:
+        raise NotImplementedError
+
+    def _ask(self, question: str, video_id: VideoId, pieces: queue.SimpleQueue[str | Answer | None]) -> None:
+        raise NotImplementedError

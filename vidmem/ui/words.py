@@ -1,0 +1,45 @@
+"""The texts of the page. What a model or a file name says is escaped: it is never markup of ours."""
+
+from __future__ import annotations
+
+from html import escape
+
+from vidmem.types import Answer, Hit, format_time
+from vidmem.ui.session import Progress
+
+EXAMPLES = ("What appears?", "When did the dog appear?", "Where is the cup?")
+
+
+def status(progress: Progress) -> str:
+    """The line under the player: what is going on, with a bar while a video is being watched."""
+    role = "alert" if progress.state == "failed" else "status"
+    bar = ""
+    if progress.state in ("opening", "watching"):
+        value = "" if progress.fraction is None else f' value="{progress.fraction:.3f}"'
+        bar = f'<progress max="1"{value} aria-label="How far watching is"></progress>'
+    message = f"<span>{escape(progress.message)}</span>"
+    return f'<div class="vm-status vm-{progress.state}" role="{role}">{bar}{message}</div>'
+
+
+def answer(text: str, *, done: bool = False) -> str:
+    """The answer so far, as text."""
+    cursor = "" if done else '<span class="vm-cursor" aria-hidden="true">▍</span>'
+    return f'<div class="vm-answer" aria-live="polite">{escape(text)}{cursor}</div>'
+
+
+def error(message: str) -> str:
+    """One sentence about what went wrong."""
+    return f'<div class="vm-status vm-failed" role="alert">{escape(message)}</div>'
+
+
+def caption(hit: Hit) -> str:
+    """What stands under one frame of evidence."""
+    return f"{format_time(hit.start)}-{format_time(hit.end)}  ·  {hit.score:.2f}"
+
+
+def below(given: Answer) -> str:
+    """What stands under the answer: how long it took and how to use the evidence."""
+    if not given.evidence:
+        return '<div class="vm-below">Nothing in memory matches.</div>'
+    total = sum(given.timings.values())
+    return f'<div class="vm-below">Answered in {total:.1f} s. Click a frame to see it in the video.</div>'
