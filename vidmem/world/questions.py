@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -139,27 +139,31 @@ class Scene:
 
 
 Maker = Callable[[Scene, random.Random], "Question | None"]
+Makers = Mapping[Kind, Sequence[tuple[float, Maker]]]
+"""For each kind of question the ways to make one, each with its weight."""
 
 
-def ask(scene: Scene, rng: random.Random, kind: Kind) -> Question | None:
-    """One question of a kind about a scene; None if the scene gives none."""
-    makers = list(MAKERS[kind])
-    while makers:
-        weights = [weight for weight, _ in makers]
-        index = rng.choices(range(len(makers)), weights)[0]
-        question = makers.pop(index)[1](scene, rng)
+def ask(scene: Scene, rng: random.Random, kind: Kind, makers: Makers | None = None) -> Question | None:
+    """One question of a kind about a scene; None if the scene gives none. `makers` is `MAKERS` if not given."""
+    left = list((makers or MAKERS)[kind])
+    while left:
+        weights = [weight for weight, _ in left]
+        index = rng.choices(range(len(left)), weights)[0]
+        question = left.pop(index)[1](scene, rng)
         if question is not None:
             return question
     return None
 
 
-def ask_many(scene: Scene, rng: random.Random, count: int, kinds: Sequence[Kind] = KINDS) -> list[Question]:
+def ask_many(
+    scene: Scene, rng: random.Random, count: int, kinds: Sequence[Kind] = KINDS, makers: Makers | None = None
+) -> list[Question]:
     """Up to `count` different questions, the kinds in turn from a random start."""
     order = list(kinds)
     rng.shuffle(order)
     asked: dict[str, Question] = {}
     for attempt in range(count * 3):
-        question = ask(scene, rng, order[attempt % len(order)])
+        question = ask(scene, rng, order[attempt % len(order)], makers)
         if question is not None:
             asked.setdefault(question.text, question)
         if len(asked) == count:
@@ -477,7 +481,7 @@ def _light_changed(scene: Scene, rng: random.Random) -> Question | None:
     return Question("which changed", "How did the light change?", f"It became {light}.", facts, evidence)
 
 
-MAKERS: dict[Kind, list[tuple[float, Maker]]] = {
+MAKERS: Makers = {
     "what": [(3, _what_at_place), (2, _what_appeared), (1, _what_sign), (1.5, _what_alone)],
     "where": [(2, _where), (1.5, _where_at)],
     "when": [(3, _when_appeared), (2, _when_left), (1, _when_light)],
@@ -486,3 +490,15 @@ MAKERS: dict[Kind, list[tuple[float, Maker]]] = {
     "was there": [(2, _was_there), (1, _was_there_at), (0.7, _was_it_night), (0.6, _never_seen)],
     "which changed": [(3, _which_moved), (2, _did_it_move), (0.7, _light_changed)],
 }
+
+LOCAL_MAKERS: Makers = {
+    "what": [(3, _what_at_place), (2, _what_appeared), (1, _what_alone)],
+    "where": [(2, _where), (1, _where_at)],
+    "when": [(3, _when_appeared), (2, _when_left)],
+    "order": [(1, _order_first)],
+    "how many": [(2, _how_many_copies), (1, _how_many_things)],
+    "was there": [(2, _was_there), (1, _was_there_at), (0.7, _was_it_night)],
+    "which changed": [(1, _did_it_move)],
+}
+"""The ones whose answer stands in the few frames that the question names by a thing or a time. They can be asked of a
+video of any length; `Which thing moved?` can not, because it takes every frame to know."""

@@ -50,7 +50,10 @@ def _sprite(thing: str, width: int, height: int, flipped: bool) -> tuple[np.ndar
     if flipped:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     # premultiplied, so that the resize does not bleed the black of clear pixels into the edges
-    rgba = np.asarray(picture.convert("RGBa").resize((width, height), Image.Resampling.BOX if width > 600 else Image.Resampling.BICUBIC, reducing_gap=2.0), dtype=np.float32)  # fmt: skip
+    picture = picture.convert("RGBa").resize(
+        (width, height), Image.Resampling.BOX if width > 600 else Image.Resampling.BICUBIC, reducing_gap=2.0
+    )
+    rgba = np.asarray(picture, dtype=np.float32)
     return rgba[..., :3], rgba[..., 3:] / 255.0
 
 

@@ -23,8 +23,8 @@ EMOJI: dict[str, str] = {
     "phone": "📱", "camera": "📷", "laptop": "💻", "television": "📺", "guitar": "🎸", "drum": "🥁",
     "football": "⚽", "trophy": "🏆", "balloon": "🎈",
     "gift": "🎁", "hat": "🎩", "shoe": "👟", "shirt": "👕", "glasses": "👓", "backpack": "🎒", "candle": "🕯️",
-    "tree": "🌳", "cactus": "🌵", "sunflower": "🌻", 
-    "house": "🏠", "snowman": "⛄", "robot": "🤖", "crown": "👑", 
+    "tree": "🌳", "cactus": "🌵", "sunflower": "🌻",
+    "house": "🏠", "snowman": "⛄", "robot": "🤖", "crown": "👑",
 }  # fmt: skip
 
 SIGN_WORDS = ("EXIT", "OPEN", "SALE", "STOP", "CAFE", "BANK", "HELP", "ZOO")

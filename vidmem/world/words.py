@@ -55,7 +55,8 @@ def sentence(text: str) -> str:
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
     forms = [(form, thing) for thing in THINGS for form in {noun(thing), plural(thing), thing.split(" ")[-1]}]
     forms.sort(key=lambda pair: -len(pair[0]))
-    return [(re.compile(rf"\b{re.escape(form)}\b", 0 if thing.startswith("sign ") else re.I), thing) for form, thing in forms]  # fmt: skip
+    cases = ((form, thing, 0 if thing.startswith("sign ") else re.I) for form, thing in forms)
+    return [(re.compile(rf"\b{re.escape(form)}\b", flags), thing) for form, thing, flags in cases]
 
 
 _PATTERNS = _patterns()
