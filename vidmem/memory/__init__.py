@@ -1,0 +1,35 @@
+"""The Atkinson-Shiffrin memory: three stores under one policy. Pure torch; knows no model, file or screen.
+
+    memory = Memory(MemoryConfig(policy="moviechat"))
+    memory.write(Elements.fresh(embeddings, tokens, span_seconds))  # the frames of a clip, in time order
+    readout = memory.read(text_embedding[None])                     # values, and what each element gave
+    memory.state()                                                  # elements, tokens, bytes, seconds of each store
+
+- `elements`: `Elements`, a struct of tensors: key, value, time span, usage, life.
+- `similarity`, `merging`: pure functions that compute.
+- `policies`: they decide what stays of what leaves, what is forgotten, what a query reads. Chosen by name.
+- `memory`, `stores`, `buffer`: they hold tensors, and keep bounds and order.
+- `token_memory`, `segmentation`, `schedule`: XMem's own memory of image tokens for segmented objects.
+
+Frames arrive in sensory and working memory. When one is too many for working memory, all but the newest
+`working_min_frames` leave, and the policy turns them into a few elements of long-term memory.
+"""
+
+from vidmem.memory.config import MemoryConfig
+from vidmem.memory.elements import Elements
+from vidmem.memory.memory import Memory, MemoryState, Readout
+from vidmem.memory.policies import Policy, policy, policy_names
+from vidmem.memory.stores import Store, StoreState
+
+__all__ = [
+    "Elements",
+    "Memory",
+    "MemoryConfig",
+    "MemoryState",
+    "Policy",
+    "Readout",
+    "Store",
+    "StoreState",
+    "policy",
+    "policy_names",
+]
