@@ -6,6 +6,7 @@ transformers, gradio) are imported by the verbs that use them, so that `vidmem -
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 from vidmem import console
-from vidmem.errors import VidmemError
+from vidmem.errors import BadInput, VidmemError
+from vidmem.types import parse_time
 
 if TYPE_CHECKING:
     from vidmem.pipelines import VideoMemory
@@ -160,6 +162,56 @@ def info(store: StorePath, as_json: Json = False) -> None:
 @app.command(epilog="Example: vidmem models")
 def models(as_json: Json = False) -> None:
     """List the presets, what each is made of, and whether its model files are here."""
+
+
+@world.command(epilog="Example: vidmem world render street.mp4 --seed 7 --duration 01:30")
+def render(
+    path: Annotated[
+        Path, typer.Argument(metavar="VIDEO.mp4", help="File to write; its truth goes beside it as .json.")
+    ],
+    seed: Seed = 0,
+    duration: Annotated[str, typer.Option(help="Seconds, MM:SS or HH:MM:SS.")] = "01:00",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Frame size in pixels.")] = "640x360",
+    fps: Annotated[float, typer.Option(help="Frames a second.")] = 30,
+    needle: Annotated[str | None, typer.Option(metavar="THING", help="A thing that appears exactly once.")] = None,
+    questions: Annotated[int, typer.Option(min=0, help="How many questions with answers to write.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Render a video of the sample world and what is true about it. The same seed gives the same video."""
+    from vidmem.world.video import render_file
+
+    with console.progress("render") as progress:
+        truth = render_file(
+            path,
+            seed=seed,
+            duration=_seconds(duration),
+            size=_size(size),
+            fps=fps,
+            needle=needle,
+            num_questions=questions,
+            progress=progress,
+        )
+    if as_json:
+        console.print_json({"video": path, "truth": truth, "seed": seed})
+    else:
+        console.say(f"{path}  {console.num_bytes(path.stat().st_size)}, its truth in {truth}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = parse_time(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise BadInput(f"{text!r} is no time: give seconds, MM:SS or HH:MM:SS.mmm")
+    return seconds
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise BadInput(f"{text!r} is no frame size: give WIDTHxHEIGHT, such as 640x360")
+    return int(width), int(height)
 
 
 @app.command(epilog="Example: vidmem doctor")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,20 @@ def stream(pieces: Iterable[str]) -> str:
         text += piece
     say()
     return text
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float, float], None]]:
+    """Show a bar on stderr, if that is a terminal, for work that says how many of how many seconds are done."""
+    from tqdm import tqdm
+
+    form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} left {remaining}"
+    with tqdm(desc=what, total=1.0, bar_format=form, disable=None, leave=False) as bar:
+
+        def show(done: float, total: float) -> None:
+            bar.update(done / total - bar.n)
+
+        yield show
 
 
 def print_hits(hits: Sequence[Hit], *, indent: str = "  ") -> None:
