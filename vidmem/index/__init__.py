@@ -1,0 +1,21 @@
+"""The store on disk: catalogue, vector index, token segments, memory states and thumbnails in one folder."""
+
+from __future__ import annotations
+
+from vidmem.index.manifest import Manifest, StoreIdentity
+from vidmem.index.rows import FrameHit, FrameId, FrameRow, FrameRows, QuestionRow, StoredVideo, StoreState, VideoRow
+from vidmem.index.store import Store
+
+__all__ = [
+    "FrameHit",
+    "FrameId",
+    "FrameRow",
+    "FrameRows",
+    "Manifest",
+    "QuestionRow",
+    "Store",
+    "StoreIdentity",
+    "StoreState",
+    "StoredVideo",
+    "VideoRow",
+]

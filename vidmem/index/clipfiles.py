@@ -1,0 +1,88 @@
+"""The files of one clip: tokens, thumbnails and the memory state after it, on disk before its rows are committed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidmem.index.catalogue import StoredFile, Thumbnail
+from vidmem.index.files import remove_file, sync_folder, write_file
+from vidmem.index.folder import KV, MEMORY, THUMBS
+from vidmem.index.rows import FrameRows
+from vidmem.index.segments import row_checksums, write_tensors, write_tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(slots=True)
+class ClipFiles:
+    """What has been written for a clip that is not committed yet. Its file names were never used before.
+
+    `begun` names every file from before its first byte, so that `discard` misses none.
+    """
+
+    store: Path
+    video_id: str
+    clip_id: int
+    segment: StoredFile | None = None
+    memory: StoredFile | None = None
+    thumbnails: list[Thumbnail | None] = field(default_factory=list)
+    tokens_crc32: list[int] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    is_sealed: bool = False
+    """Set once all rows that name the files stand in the transaction: whatever then befalls its COMMIT, the files may
+    belong to a durable clip, and only the next opening can tell."""
+
+    def write(self, frames: FrameRows, memory_state: Mapping[str, Tensor] | None, last_pts: float | None) -> None:
+        """Write all and force it to the disk. `last_pts` is the video's last committed frame's. Raises OSError."""
+        if len(frames):
+            self.segment = write_tokens(self.store, self._begin(f"{KV}/{self._stem}.safetensors"), frames.tokens)
+            self.tokens_crc32 = row_checksums(frames.tokens)
+            sync_folder(self.store / KV)
+        if memory_state is not None:
+            name = self._begin(f"{MEMORY}/{self._stem}.safetensors")
+            self.memory = write_tensors(self.store, name, memory_state)
+            sync_folder(self.store / MEMORY)
+        self._write_thumbnails(frames, last_pts)
+
+    def discard(self) -> None:
+        """Remove what was written, unless sealed; what stays is a leftover for the next opening."""
+        if not self.is_sealed:
+            for name in self.begun:
+                remove_file(self.store / name)
+
+    def _write_thumbnails(self, frames: FrameRows, last_pts: float | None) -> None:
+        if not frames.thumbnails:
+            self.thumbnails = [None] * len(frames)
+            return
+        folder = self.store / THUMBS / self.video_id
+        if not folder.is_dir():
+            folder.mkdir()
+            sync_folder(folder.parent)
+        previous = None if last_pts is None else _milliseconds(last_pts)
+        for row, (pts, jpeg) in enumerate(zip(frames.pts_seconds.tolist(), frames.thumbnails, strict=True)):
+            # Above 1000 fps two frames share a millisecond; the later one then has its clip and row in its name.
+            stem = f"{_milliseconds(pts):09d}"
+            if _milliseconds(pts) == previous:
+                stem += f"-{self.clip_id}-{row}"
+            previous = _milliseconds(pts)
+            name = self._begin(f"{THUMBS}/{self.video_id}/{stem}.jpg")
+            write_file(self.store / name, jpeg)
+            self.thumbnails.append(Thumbnail(name, len(jpeg), zlib.crc32(jpeg)))
+        sync_folder(folder)
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.video_id}-{self.clip_id:08d}"
+
+    def _begin(self, name: str) -> str:
+        self.begun.append(name)
+        return name
+
+
+def _milliseconds(pts_seconds: float) -> int:
+    return round(pts_seconds * 1000)

@@ -1,0 +1,107 @@
+"""Files that survive a crash, and what the operating system's and SQLite's refusals mean to a user."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vidmem.errors import BadInput, StorageFull, StoreCorrupt, StoreLocked, VidmemError
+
+NEW = ".new"
+"""What follows the name of a file while its next content is written."""
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+_SQLITE_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_SQLITE_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_SQLITE_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SQLITE_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+
+
+def write_file(path: Path, *data: bytes | memoryview) -> None:
+    """Write a file and force it to the disk. Its name is safe only once `sync_folder` ran on its folder."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        for part in data:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, *data: bytes | memoryview) -> None:
+    """Put `data` in the place of the file in one step: after a crash there is the old file or the new, whole."""
+    beside = path.with_name(path.name + NEW)
+    try:
+        write_file(beside, *data)
+        os.replace(beside, path)
+        sync_folder(path.parent)
+    except BaseException:
+        remove_file(beside)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it can be; what stays is a leftover, which the next opening removes."""
+    with suppress(OSError):
+        os.unlink(path)
+
+
+@contextmanager
+def translated(store: Path) -> Iterator[None]:
+    """Raise the errors of disk and database as what they mean to the user of `store`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StorageFull(_no_space(store)) from error
+        if error.errno in _NOT_ALLOWED:
+            raise StorageFull(_not_allowed(store)) from error
+        if error.errno in _NO_PATH:
+            raise BadInput(f"{store} can't be a folder ({error.strerror}): name another path.") from error
+        raise
+    except sqlite3.Error as error:
+        meaning = _meaning(error, store)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+def _meaning(error: sqlite3.Error, store: Path) -> VidmemError | None:
+    code = getattr(error, "sqlite_errorcode", 0)
+    primary = code & 0xFF
+    if primary in _SQLITE_CORRUPT or code in _SQLITE_UNREADABLE or str(error).startswith("no such"):
+        return StoreCorrupt(
+            f"The catalogue of {store} is damaged ({error}): put back a copy of the store, or ingest the videos anew."
+        )
+    if primary in _SQLITE_NO_SPACE:
+        return StorageFull(_no_space(store))
+    if primary in _SQLITE_NOT_ALLOWED:
+        return StorageFull(_not_allowed(store))
+    if primary == sqlite3.SQLITE_BUSY:
+        return StoreLocked(f"{store} is held by another program: try again when it has finished.")
+    return None
+
+
+def _no_space(store: Path) -> str:
+    return f"No space is left for {store}: free some and go on. Every clip committed until now is kept."
+
+
+def _not_allowed(store: Path) -> str:
+    return f"{store} can't be written: allow writing to it, or open it read-only."

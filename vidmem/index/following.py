@@ -1,0 +1,58 @@
+"""Keeping the vector index at the state of the catalogue: after opening, and as clips come and videos go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vidmem.errors import StoreCorrupt
+from vidmem.index.catalogue import Catalogue
+from vidmem.index.vectors import INDEX_NAME, DamagedIndex, VectorIndex
+
+
+def load_index(folder: Path, catalogue: Catalogue, dim: int) -> tuple[VectorIndex, str | None]:
+    """Read the index file, as far as it agrees with the catalogue; else start an empty one and say why.
+
+    The file may be behind the catalogue, never beside it: `follow` adds what it lacks.
+    """
+    try:
+        index = VectorIndex.load(folder / INDEX_NAME, dim)
+        if index.num_removals != catalogue.num_removals():
+            raise DamagedIndex("stale")
+        if len(index) != catalogue.num_frames_until(index.last_frame_id):
+            raise DamagedIndex("stale")
+    except DamagedIndex as error:
+        num_frames = catalogue.num_frames_until(catalogue.last_frame_id())
+        frames = "1 frame" if num_frames == 1 else f"{num_frames} frames"
+        notice = f"{folder / INDEX_NAME} was {error}: it was rebuilt from the catalogue ({frames})."
+        return _emptied(catalogue, dim), notice
+    for rows in catalogue.index_rows(0, index.last_frame_id, vectors=False):
+        index.describe(rows)
+    return index, None
+
+
+def follow(index: VectorIndex, catalogue: Catalogue, dim: int) -> VectorIndex:
+    """Bring the index to the catalogue's present state: add new frames, or build it anew if frames have left.
+
+    Returns the index to use from now on. Raises StoreCorrupt if the vectors can't be right.
+    """
+    if index.num_removals != catalogue.num_removals():
+        index = _emptied(catalogue, dim)
+    last_frame_id = catalogue.last_frame_id()
+    if last_frame_id > index.last_frame_id:
+        for rows in catalogue.index_rows(index.last_frame_id, last_frame_id, vectors=True):
+            if rows.vectors.shape[1] != dim or not _is_unit_length(rows.vectors):
+                raise StoreCorrupt("The catalogue holds damaged embeddings: put back a copy of the store.")
+            index.add(rows)
+    return index
+
+
+def _emptied(catalogue: Catalogue, dim: int) -> VectorIndex:
+    index = VectorIndex(dim)
+    index.num_removals = catalogue.num_removals()
+    return index
+
+
+def _is_unit_length(vectors: np.ndarray) -> bool:
+    return bool((np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < 1e-2).all())

@@ -1,0 +1,98 @@
+"""`manifest.toml`: the format of a store and the models that made it. Written once, when the store is made."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vidmem.errors import ModelMismatch, StoreCorrupt, StoreVersion
+from vidmem.index.files import replace_file
+
+FORMAT = 1
+"""The newest store format that this program reads and the one it writes."""
+
+MANIFEST_NAME = "manifest.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIdentity:
+    """The models and sizes that a store's vectors and tokens come from. Stores of two identities never mix."""
+
+    preset: str
+    encoder: str
+    encoder_revision: str
+    language_model: str
+    language_revision: str
+    embedding_dim: int
+    tokens_per_frame: int
+    token_dim: int
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    format: int
+    created_at: str
+    """RFC 3339 with zone."""
+    identity: StoreIdentity
+
+
+def new_manifest(identity: StoreIdentity) -> Manifest:
+    return Manifest(FORMAT, datetime.now().astimezone().isoformat(timespec="seconds"), identity)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    lines = [f"format = {manifest.format}", f"created_at = {_toml(manifest.created_at)}", "", "[identity]"]
+    lines += [f"{name} = {_toml(value)}" for name, value in asdict(manifest.identity).items()]
+    replace_file(folder / MANIFEST_NAME, ("\n".join(lines) + "\n").encode())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the store in `folder`.
+
+    Raises:
+        StoreVersion: a newer program wrote it.
+        StoreCorrupt: it can't be read.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreCorrupt(f"{path} can't be read ({error}): put it back from a copy of the store.") from error
+    number = table.get("format")
+    if not isinstance(number, int) or number < 1:
+        raise StoreCorrupt(f"{path} names no store format: put it back from a copy of the store.")
+    if number > FORMAT:
+        raise StoreVersion(
+            f"{folder} has store format {number} and this vidmem reads up to {FORMAT}: update vidmem to open it."
+        )
+    return Manifest(number, str(table.get("created_at", "")), _identity(table.get("identity"), path))
+
+
+def check_identity(folder: Path, made: StoreIdentity, asked: StoreIdentity) -> None:
+    """Raise ModelMismatch unless the store was made with exactly what is asked for."""
+    differing = [name for name in asdict(made) if getattr(made, name) != getattr(asked, name)]
+    if not differing:
+        return
+    name = differing[0]
+    difference = f"{name.replace('_', ' ')} {getattr(made, name)!r}, not {getattr(asked, name)!r}"
+    raise ModelMismatch(
+        f"{folder} was made with {difference}: open it with preset {made.preset!r} as it was then,"
+        " or name another store and ingest the videos again."
+    )
+
+
+def _identity(table: Any, path: Path) -> StoreIdentity:
+    known = {field.name: int if field.type == "int" else str for field in fields(StoreIdentity)}
+    if not isinstance(table, dict) or any(not isinstance(table.get(name), kind) for name, kind in known.items()):
+        raise StoreCorrupt(f"{path} lacks a part of [identity]: put it back from a copy of the store.")
+    return StoreIdentity(**{name: table[name] for name in known})
+
+
+def _toml(value: str | int) -> str:
+    # A JSON string is a TOML string but for the surrogate escapes, hence not ASCII, and DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,236 @@
+"""What can be asked of an open store, by its writer and its readers alike."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vidmem.errors import NotFound, StoreCorrupt
+from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue, CommitUnsure
+from vidmem.index.files import translated
+from vidmem.index.folder import inside
+from vidmem.index.following import follow
+from vidmem.index.lock import WriterLock
+from vidmem.index.manifest import Manifest, StoreIdentity
+from vidmem.index.rows import FrameHit, FrameId, FrameRow, QuestionRow, StoredVideo, StoreState
+from vidmem.index.segments import read_rows, read_tensors
+from vidmem.index.vectors import INDEX_NAME, VectorIndex
+from vidmem.types import Answer, Hit, VideoId
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_READ_ATTEMPTS = 5
+
+
+class StoreReader:
+    """The reading half of a `Store`. Each read sees one committed state: the newest when it begins."""
+
+    def __init__(
+        self, path: Path, manifest: Manifest, catalogue: Catalogue, lock: WriterLock | None, index: VectorIndex
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.notices: list[str] = []
+        """Sentences for the user on what was found and mended."""
+        self._catalogue: Catalogue | None = catalogue
+        self._writer_lock = lock
+        self._index = index
+        self._saved = (index.last_frame_id, index.num_removals)
+        self._is_unsure = False
+        self._lock = threading.RLock()  # the catalogue's connection and the index
+        self._write_lock = threading.RLock()  # one clip at a time
+
+    @property
+    def is_read_only(self) -> bool:
+        return self._writer_lock is None
+
+    @property
+    def identity(self) -> StoreIdentity:
+        return self.manifest.identity
+
+    def videos(self) -> list[StoredVideo]:
+        """All videos, in the order they came."""
+        with self._transaction() as catalogue:
+            return catalogue.videos()
+
+    def video(self, video_id: VideoId) -> StoredVideo:
+        """Raises NotFound."""
+        with self._transaction() as catalogue:
+            return self._video(catalogue, video_id)
+
+    def find_video(self, content_id: str, settings_hash: str) -> StoredVideo | None:
+        """The video of this content that was ingested, or begun, with these settings."""
+        with self._transaction() as catalogue:
+            return catalogue.find_video(content_id, settings_hash)
+
+    def search(
+        self,
+        query: np.ndarray,
+        k: int,
+        *,
+        video_ids: Collection[VideoId] | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> list[FrameHit]:
+        """The k frames most alike to a query, best first, equal scores in the order of their commit. Exact.
+
+        Args:
+            query: (C,) of unit length, float32.
+            video_ids: search only these.
+            start, end: search only frames whose span meets `[start, end)`, in seconds of their own video.
+
+        Raises:
+            NotFound: one of `video_ids` is not in the store.
+            ValueError: the query is not (C,) or not finite, or k < 1.
+        """
+        query = np.ascontiguousarray(query, dtype=np.float32)
+        if query.shape != (self.identity.embedding_dim,) or not np.isfinite(query).all():
+            raise ValueError(f"a query must be finite and ({self.identity.embedding_dim},), got {query.shape}")
+        if k < 1:
+            raise ValueError(f"{k=} must be at least 1")
+        with self._transaction() as catalogue:
+            for video_id in video_ids or ():
+                self._check_known(catalogue, video_id)
+            self._follow(catalogue)
+            found = self._index.search(query, k, video_ids=video_ids, start=start, end=end)
+            rows = catalogue.frames(found.frame_ids.tolist())
+        hits = []
+        for frame_id, score in zip(found.frame_ids.tolist(), found.scores.tolist(), strict=True):
+            row = self._frame(rows[frame_id])
+            hits.append(
+                FrameHit(row.frame_id, row.video_id, row.pts_seconds, row.end_seconds, score, row.thumbnail_path)
+            )
+        return hits
+
+    def frames_between(self, video_id: VideoId, start: float, end: float) -> list[FrameRow]:
+        """The frames whose span meets `[start, end)`, in time order. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            return [self._frame(row) for row in catalogue.frames_between(video_id, start, end)]
+
+    def embeddings(self, video_id: VideoId) -> tuple[np.ndarray, np.ndarray]:
+        """Times (n,) float64 and embeddings (n, C) float32 of a video's frames, in time order. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            pts, vectors = catalogue.vectors_of(video_id)
+        return pts, vectors.reshape(-1, self.identity.embedding_dim)
+
+    def load_tokens(self, frame_ids: Sequence[FrameId]) -> Tensor:
+        """Tokens (n, P, D) of frames of any videos, in the order asked for, on the CPU, in the dtype they came in.
+
+        Raises:
+            NotFound: a frame is not in the store.
+            StoreCorrupt: a segment is gone or damaged.
+        """
+        import torch
+
+        if not frame_ids:
+            return torch.empty((0, self.identity.tokens_per_frame, self.identity.token_dim))
+        for attempt in range(_READ_ATTEMPTS):
+            with self._transaction() as catalogue:
+                by_id = {placement.frame_id: placement for placement in catalogue.placements(frame_ids)}
+            missing = [frame_id for frame_id in frame_ids if frame_id not in by_id]
+            if missing:
+                raise NotFound(f"No frame {missing[0]} in {self.path}: its video may have been removed.")
+            with translated(self.path), _gone_meanwhile(attempt):
+                return read_rows(self.path, [by_id[frame_id] for frame_id in frame_ids])
+        raise AssertionError("the last attempt returns or raises")
+
+    def load_memory(self, video_id: VideoId) -> dict[str, Tensor] | None:
+        """The memory state that was committed with the video's last clip, None if there is none yet.
+
+        Raises:
+            NotFound: there is no such video.
+            StoreCorrupt: the state is gone or damaged.
+        """
+        for attempt in range(_READ_ATTEMPTS):
+            with self._transaction() as catalogue:
+                self._check_known(catalogue, video_id)
+                file = catalogue.memory_file(video_id)
+            if file is None:
+                return None
+            inside(self.path, file.name)
+            # A writer may replace the file between both steps; then the catalogue names another by now.
+            with translated(self.path), _gone_meanwhile(attempt):
+                return read_tensors(self.path, file)
+        raise AssertionError("the last attempt returns or raises")
+
+    def questions(self, limit: int = 100) -> list[QuestionRow]:
+        """The newest logged questions, oldest first."""
+        with self._transaction() as catalogue:
+            rows = catalogue.questions(limit)
+        return [
+            QuestionRow(number, asked_at, Answer(question, text, _hits(evidence), json.loads(timings)))
+            for number, asked_at, question, text, evidence, timings in rows
+        ]
+
+    def state(self) -> StoreState:
+        """Counts, and bytes on disk by part."""
+        with self._transaction() as catalogue:
+            counts = catalogue.counts()
+        journal = _size(self.path / f"{CATALOGUE_NAME}-wal")
+        return StoreState(
+            catalogue_bytes=_size(self.path / CATALOGUE_NAME) + journal,
+            index_bytes=_size(self.path / INDEX_NAME),
+            **counts,
+        )
+
+    # -- within --
+
+    @contextmanager
+    def _transaction(self, *, write: bool = False) -> Iterator[Catalogue]:
+        with self._lock, translated(self.path):
+            if self._catalogue is None:
+                raise ValueError(f"{self.path} is closed")
+            try:
+                with self._catalogue.transaction(write=write):
+                    yield self._catalogue
+            except CommitUnsure as unsure:
+                self._is_unsure |= write
+                assert unsure.__cause__ is not None
+                raise unsure.__cause__ from None
+
+    def _follow(self, catalogue: Catalogue) -> None:
+        self._index = follow(self._index, catalogue, self.identity.embedding_dim)
+
+    def _video(self, catalogue: Catalogue, video_id: str) -> StoredVideo:
+        self._check_known(catalogue, video_id)
+        video = catalogue.video(video_id)
+        assert video is not None
+        return video
+
+    def _check_known(self, catalogue: Catalogue, video_id: str) -> None:
+        if not catalogue.has_video(video_id):
+            raise NotFound(f"No video {video_id!r} in {self.path}: `vidmem info` lists those that are there.")
+
+    def _frame(self, row: tuple) -> FrameRow:
+        frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail = row
+        path = str(inside(self.path, thumbnail)) if thumbnail is not None else None
+        return FrameRow(frame_id, video_id, clip_id, pts_seconds, end_seconds, path)
+
+
+@contextmanager
+def _gone_meanwhile(attempt: int) -> Iterator[None]:
+    """Pass over a file that vanished between its row and its reading, until the last attempt."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if attempt == _READ_ATTEMPTS - 1:
+            raise StoreCorrupt(
+                f"A file of the store is gone ({error}): put back a copy of it, or ingest the video anew."
+            ) from error
+
+
+def _hits(evidence: str) -> list[Hit]:
+    return [Hit(**values) for values in json.loads(evidence)]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

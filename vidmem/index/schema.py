@@ -1,0 +1,73 @@
+"""Format 1 of `catalogue.sqlite`. Times are float64 seconds on the presentation timeline, spans half-open."""
+
+from __future__ import annotations
+
+SCHEMA = """
+CREATE TABLE store (
+    -- One row. `removals` grows whenever frames leave, so that an index that still holds them is known as stale.
+    removals INTEGER NOT NULL
+);
+INSERT INTO store VALUES (0);
+
+CREATE TABLE videos (
+    video_id TEXT PRIMARY KEY,
+    content_id TEXT NOT NULL,
+    settings_hash TEXT NOT NULL,
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    width INTEGER,
+    height INTEGER,
+    average_fps REAL,
+    codec TEXT,
+    pts_offset_seconds REAL NOT NULL,
+    duration_seconds REAL,
+    is_finished INTEGER NOT NULL DEFAULT 0,
+    committed_until REAL NOT NULL DEFAULT 0,
+    added_at TEXT NOT NULL,
+    memory_file TEXT,
+    memory_bytes INTEGER NOT NULL DEFAULT 0,
+    memory_sha256 TEXT,
+    UNIQUE (content_id, settings_hash)
+);
+
+CREATE TABLE clips (
+    clip_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+    start_seconds REAL NOT NULL,
+    end_seconds REAL NOT NULL,
+    segment_file TEXT,
+    segment_bytes INTEGER NOT NULL,
+    segment_sha256 TEXT
+);
+CREATE INDEX clips_of_video ON clips (video_id, start_seconds);
+
+CREATE TABLE frames (
+    frame_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+    clip_id INTEGER NOT NULL REFERENCES clips ON DELETE CASCADE,
+    segment_row INTEGER NOT NULL,
+    pts_seconds REAL NOT NULL,
+    end_seconds REAL NOT NULL,
+    tokens_crc32 INTEGER NOT NULL,
+    thumbnail_file TEXT,
+    thumbnail_bytes INTEGER NOT NULL,
+    thumbnail_crc32 INTEGER
+);
+CREATE INDEX frames_of_video ON frames (video_id, pts_seconds);
+CREATE INDEX frames_of_clip ON frames (clip_id);
+
+-- Apart from `frames`: a vector is ten times as long as the rest of its row, which is read far more often.
+CREATE TABLE embeddings (
+    frame_id INTEGER PRIMARY KEY REFERENCES frames ON DELETE CASCADE,
+    vector BLOB NOT NULL -- little-endian float32, unit length
+);
+
+CREATE TABLE questions (
+    question_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    asked_at TEXT NOT NULL,
+    question TEXT NOT NULL,
+    text TEXT NOT NULL,
+    evidence TEXT NOT NULL, -- JSON list of hits
+    timings TEXT NOT NULL   -- JSON object, seconds by step
+);
+"""

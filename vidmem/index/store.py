@@ -1,0 +1,344 @@
+"""The `.vidmem` folder: what was seen, when, and what is remembered of it. One writer, many readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
+from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
+from vidmem.index.clipfiles import ClipFiles
+from vidmem.index.files import remove_file, translated
+from vidmem.index.folder import THUMBS, create_store, discard_leftovers, discard_unfinished, inside, is_store
+from vidmem.index.following import load_index
+from vidmem.index.lock import LOCK_NAME, WriterLock
+from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
+from vidmem.index.reading import StoreReader
+from vidmem.index.rows import FrameRows, StoredVideo, VideoRow
+from vidmem.index.vectors import INDEX_NAME
+from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
+from vidmem.types import Answer, Span, VideoId
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_UNSAVED_FRAMES = 1024
+
+
+class Store(StoreReader):
+    """An open store. Made by `Store.open`; a context manager; its methods may be called from several threads.
+
+    A clip is durable once `append_clip` returns. A process that dies at any instant leaves every committed clip and
+    nothing else: what lies beyond the last commit is removed when the store is next opened for writing. Every read
+    sees the newest committed state, also of a writer in another process. Files are written outside of the lock that
+    reads take, so a read never waits longer than for the rows of one clip.
+
+    Every method may raise `StorageFull` (no space, or no permission), after which the store is as it was, and
+    `StoreCorrupt`.
+    """
+
+    # -- opening and closing --
+
+    @classmethod
+    def open(cls, path: str | Path, identity: StoreIdentity, *, create: bool = True, read_only: bool = False) -> Store:
+        """Open the store at `path`, or make one there.
+
+        Args:
+            identity: the models that will write to it or question it; it must be the one the store was made with.
+            create: make the store if nothing is there. Readers never do.
+            read_only: leave the folder as it is; any number of readers may be open, beside one writer.
+
+        Raises:
+            NotFound: nothing is there, and none is to be made.
+            BadInput: what is there is no store.
+            StoreLocked: another process writes to it.
+            ModelMismatch, StoreVersion: other models, or a newer program, made it.
+            StoreCorrupt: its catalogue or manifest is gone or damaged. A damaged index is rebuilt, and said.
+        """
+        folder = Path(path)
+        with translated(folder), ExitStack() as undo:
+            exists = is_store(folder, create=create and not read_only)
+            if exists:
+                # Before the lock: who can't use the store at all should hear that, not that it is busy.
+                check_identity(folder, read_manifest(folder).identity, identity)
+            lock = None
+            if not read_only:
+                lock = _lock_or_create(folder, identity, exists)
+                undo.callback(lock.release)
+            manifest = read_manifest(folder)
+            check_identity(folder, manifest.identity, identity)
+            catalogue = Catalogue.open(folder, manifest.format, read_only=read_only)
+            undo.callback(catalogue.close)
+            with catalogue.transaction():
+                index, notice = load_index(folder, catalogue, identity.embedding_dim)
+            store = cls(folder, manifest, catalogue, lock, index)
+            store._start(notice)
+            undo.pop_all()
+        return store
+
+    @staticmethod
+    def peek(path: str | Path) -> Manifest:
+        """Read what made the store, without opening it. Raises as `open` does."""
+        folder = Path(path)
+        with translated(folder):
+            is_store(folder, create=False)
+            return read_manifest(folder)
+
+    def close(self) -> None:
+        """Save the index and end all use of the store. Closing again does nothing."""
+        with self._write_lock, self._lock:
+            if self._catalogue is None:
+                return
+            try:
+                if not self.is_read_only:
+                    self._save_index()
+            finally:
+                self._catalogue.close()
+                self._catalogue = None
+                if self._writer_lock is not None:
+                    self._writer_lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- writing --
+
+    def begin_video(self, video: VideoRow) -> StoredVideo:
+        """Make room for a video, or return the one that is there with the same content and settings.
+
+        An unfinished one that is returned goes on from its `committed_until`; a finished one takes no more clips.
+
+        Raises:
+            BadInput: its id, or its content and settings, belong to another video of the store.
+        """
+        with self._write_lock:
+            self._check_writable()
+            with self._transaction(write=True) as catalogue:
+                same = catalogue.find_video(video.content_id, video.settings_hash)
+                taken = catalogue.video(video.video_id)
+                if same is None and taken is None:
+                    catalogue.add_video(video)
+                    return self._video(catalogue, video.video_id)
+        if same is None or same.video_id != video.video_id:
+            there = same or taken
+            assert there is not None
+            raise BadInput(
+                f"{video.name} is in {self.path} as {there.video_id}, with other settings or under another name:"
+                " remove that video first, or use another store."
+            )
+        return same
+
+    def append_clip(
+        self,
+        video_id: VideoId,
+        span: Span,
+        frames: FrameRows,
+        memory_state: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Commit the next clip of a video: its frames, and the memory as it is after them. All of it, or nothing.
+
+        Args:
+            span: begins at or after the video's `committed_until`; time between both is a gap.
+            memory_state: takes the place of the video's memory; None leaves what is there.
+
+        Raises:
+            NotFound: there is no such video.
+            ValueError: the video is finished, time runs backwards, or shapes are not those of the store's models.
+        """
+        with self._write_lock:
+            self._check_writable()
+            self._check_shapes(span, frames)
+            with self._transaction() as catalogue:
+                video = self._video(catalogue, video_id)
+                last_pts = catalogue.last_pts(video_id)
+                _check_order(video, last_pts, span, frames)
+                old_memory = catalogue.memory_file(video_id) if memory_state is not None else None
+                written = ClipFiles(self.path, video_id, catalogue.next_clip_id())
+            try:
+                with translated(self.path):
+                    written.write(frames, memory_state, last_pts)
+                with self._transaction(write=True) as catalogue:
+                    _add_rows(catalogue, written, span, frames)
+                    written.is_sealed = True
+            except BaseException:
+                written.discard()
+                raise
+            if old_memory is not None:
+                remove_file(inside(self.path, old_memory.name))
+
+    def finish_video(self, video_id: VideoId, duration_seconds: float) -> None:
+        """Note that a video was ingested to its end. Raises NotFound."""
+        with self._write_lock:
+            self._check_writable()
+            with self._transaction(write=True) as catalogue:
+                self._video(catalogue, video_id)
+                catalogue.finish_video(video_id, duration_seconds)
+                num_unsaved = catalogue.last_frame_id() - self._saved[0]
+            # At a tenth of its size, so that an archive of many short videos does not rewrite the file for each.
+            if num_unsaved >= max(_UNSAVED_FRAMES, len(self._index) // 10):
+                self._save_index()
+
+    def remove_video(self, video_id: VideoId) -> None:
+        """Forget a video: its rows, vectors, files, and every question whose evidence names it. Raises NotFound."""
+        with self._write_lock:
+            self._check_writable()
+            with self._transaction(write=True) as catalogue:
+                self._video(catalogue, video_id)
+                names = catalogue.files_of(video_id)
+                catalogue.remove_video(video_id)
+            for name in names:
+                remove_file(inside(self.path, name))
+            with suppress(OSError):
+                (self.path / THUMBS / video_id).rmdir()
+            self._save_index()
+            with self._lock, translated(self.path):
+                catalogue.shrink()
+
+    def log_question(self, answer: Answer) -> int | None:
+        """Keep a question with its answer. Returns its id, or None if this store is read-only or the disk is full:
+        an answer is worth more than its log."""
+        if self.is_read_only or self._is_unsure:
+            return None
+        evidence = json.dumps([asdict(hit) for hit in answer.evidence])
+        try:
+            with self._write_lock, self._transaction(write=True) as catalogue:
+                return catalogue.add_question(answer.question, answer.text, evidence, json.dumps(answer.timings))
+        except StorageFull as error:
+            self.notices.append(f"A question was not logged. {error}")
+            return None
+
+    def verify(self) -> list[str]:
+        """Check every checksum and look for orphans. One sentence for each problem; none if the store is sound."""
+        with self._transaction() as catalogue:
+            problems = catalogue.damage()
+            if problems:
+                return [f"{CATALOGUE_NAME}: {problem}" for problem in problems]
+            self._follow(catalogue)
+            problems += index_problems(catalogue, self._index)
+            inventory = Inventory.of(catalogue)
+        with translated(self.path):
+            problems += file_problems(self.path, inventory)
+        with suppress(StoreLocked, StorageFull), translated(self.path), self._nobody_writes():
+            with self._transaction() as catalogue:
+                inventory = Inventory.of(catalogue)
+            problems += orphan_problems(self.path, inventory)
+        return problems
+
+    # -- within --
+
+    def _start(self, notice: str | None) -> None:
+        """Mend after opening: remove leftovers, complete the index, say what was found."""
+        num_missing = 0
+        with self._transaction() as catalogue:
+            num_loaded = len(self._index)
+            self._follow(catalogue)
+            if not self.is_read_only:
+                files = Inventory.of(catalogue).names()
+                num_missing = sum(not inside(self.path, name).exists() for name in files)
+                discard_leftovers(self.path, files)
+        num_added = len(self._index) - num_loaded
+        if notice is not None:
+            self.notices.append(notice)
+        elif num_added and not self.is_read_only:
+            self.notices.append(f"{self.path} was not closed last time: {num_added} frames were added to its index.")
+        if num_missing:
+            self.notices.append(f"{num_missing} files are gone from {self.path}: `vidmem info --verify` names them.")
+        if not self.is_read_only and (notice is not None or num_added):
+            self._saved = (-1, -1)
+            self._save_index()
+
+    @contextmanager
+    def _nobody_writes(self) -> Iterator[None]:
+        if not self.is_read_only:
+            with self._write_lock:
+                yield
+            return
+        lock = WriterLock(self.path)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _save_index(self) -> None:
+        """Write the index file if it is behind. It can be rebuilt, so a full disk is only noticed."""
+        try:
+            with self._transaction() as catalogue:
+                self._follow(catalogue)
+                present = (self._index.last_frame_id, self._index.num_removals)
+                if present != self._saved:
+                    self._index.save(self.path / INDEX_NAME)
+                    self._saved = present
+        except VidmemError as error:
+            self.notices.append(f"The index was not saved and will be rebuilt. {error}")
+
+    def _check_writable(self) -> None:
+        if self.is_read_only:
+            raise ValueError(f"{self.path} was opened read-only")
+        if self._is_unsure:
+            raise StorageFull(f"An earlier write to {self.path} broke off: close the store and open it again.")
+
+    def _check_shapes(self, span: Span, frames: FrameRows) -> None:
+        made = self.identity
+        if frames.embeddings.shape[1] != made.embedding_dim:
+            raise ValueError(f"embeddings are {frames.embeddings.shape}, the store's are (F, {made.embedding_dim})")
+        if tuple(frames.tokens.shape[1:]) != (made.tokens_per_frame, made.token_dim):
+            wanted = f"(F, {made.tokens_per_frame}, {made.token_dim})"
+            raise ValueError(f"tokens are {tuple(frames.tokens.shape)}, the store's are {wanted}")
+        if len(frames) and frames.pts_seconds[-1] > span.end:
+            raise ValueError(f"a frame at {frames.pts_seconds[-1]} s is beyond its clip's end, {span.end} s")
+
+
+def _lock_or_create(folder: Path, identity: StoreIdentity, exists: bool) -> WriterLock:
+    """Take the writer's lock; make the store first if there is none. A creation that fails leaves nothing."""
+    is_new_folder = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = WriterLock(folder)
+    if exists or (folder / MANIFEST_NAME).is_file():  # another process may just have made it
+        return lock
+    try:
+        create_store(folder, identity)
+    except BaseException:
+        with suppress(OSError):
+            discard_unfinished(folder)
+            remove_file(folder / LOCK_NAME)
+            if is_new_folder:
+                folder.rmdir()
+        lock.release()
+        raise
+    return lock
+
+
+def _check_order(video: StoredVideo, last_pts: float | None, span: Span, frames: FrameRows) -> None:
+    if video.is_finished:
+        raise ValueError(f"video {video.video_id} is finished and takes no more clips")
+    if span.start < video.committed_until:
+        raise ValueError(f"a clip from {span.start} s runs back behind {video.committed_until} s")
+    if len(frames) and last_pts is not None and frames.pts_seconds[0] <= last_pts:
+        raise ValueError(f"a frame at {frames.pts_seconds[0]} s does not come after {last_pts} s")
+
+
+def _add_rows(catalogue: Catalogue, files: ClipFiles, span: Span, frames: FrameRows) -> None:
+    catalogue.add_clip(files.clip_id, files.video_id, span, files.segment)
+    starts = frames.pts_seconds.tolist()
+    for row, (start, end) in enumerate(zip(starts, [*starts[1:], span.end], strict=False)):
+        catalogue.add_frame(
+            files.video_id,
+            files.clip_id,
+            row,
+            Span(start, end),
+            files.tokens_crc32[row],
+            files.thumbnails[row],
+            frames.embeddings[row].astype("<f4").tobytes(),
+        )
+    if files.memory is not None:
+        catalogue.set_memory(files.video_id, files.memory)

@@ -1,0 +1,73 @@
+"""A full check of a store: every byte that the catalogue has a checksum for, and every file that it does not name."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vidmem.index.catalogue import Catalogue, StoredFile, Thumbnail
+from vidmem.index.folder import inside, leftovers
+from vidmem.index.vectors import VectorIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What the catalogue says that the folder holds."""
+
+    files: list[StoredFile]
+    thumbnails: list[Thumbnail]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> Inventory:
+        return cls(catalogue.stored_files(), catalogue.thumbnails())
+
+    def names(self) -> set[str]:
+        return {file.name for file in self.files} | {thumbnail.name for thumbnail in self.thumbnails}
+
+
+def file_problems(store: Path, inventory: Inventory) -> Iterator[str]:
+    """One sentence for each file that is gone or damaged."""
+    for file in inventory.files:
+        data = _bytes(inside(store, file.name))
+        if data is None:
+            yield f"{file.name} is gone."
+        elif hashlib.sha256(data).hexdigest() != file.sha256:
+            yield f"{file.name} is damaged."
+    for thumbnail in inventory.thumbnails:
+        data = _bytes(inside(store, thumbnail.name))
+        if data is None:
+            yield f"{thumbnail.name} is gone."
+        elif zlib.crc32(data) != thumbnail.crc32:
+            yield f"{thumbnail.name} is damaged."
+
+
+def orphan_problems(store: Path, inventory: Inventory) -> Iterator[str]:
+    """One sentence for each file that no committed clip names. Only while nobody writes: a clip begins as orphans."""
+    for name in leftovers(store, inventory.names()):
+        yield f"{name} belongs to no committed clip: opening the store for writing removes it."
+
+
+def index_problems(catalogue: Catalogue, index: VectorIndex) -> Iterator[str]:
+    """Compare the index with the catalogue, vector by vector."""
+    ids, vectors = index.frame_ids(), index.vectors()
+    position = 0
+    for rows in catalogue.index_rows(0, catalogue.last_frame_id(), vectors=True):
+        place = slice(position, position + len(rows.frame_ids))
+        position = place.stop
+        if not np.array_equal(ids[place], rows.frame_ids) or not np.array_equal(vectors[place], rows.vectors):
+            yield "The vector index and the catalogue differ: remove index.faiss, and it is rebuilt."
+            return
+    if position != len(ids):
+        yield "The vector index holds frames that the catalogue lacks: remove index.faiss, and it is rebuilt."
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
