@@ -16,6 +16,7 @@ import numpy as np
 
 from vidmem.errors import BadInput, NotFound
 from vidmem.types import Span
+from vidmem.world.needle import needle_questions
 from vidmem.world.questions import LOCAL_MAKERS, Facts, Question, Scene, ask_many
 from vidmem.world.render import Renderer
 from vidmem.world.script import Place, Script, Stay
@@ -80,10 +81,17 @@ def sampled_times(duration: float, fps: float = 1.0) -> list[float]:
 def questions_about(script: Script, count: int, *, fps: float = 1.0) -> list[Question]:
     """Questions about a whole script whose answers each stand in a few frames of it, however long it is.
 
-    Only what is seen at `fps` is asked. Fewer than `count` if the script does not give so many.
+    Only what is seen at `fps` is asked, a needle first. Fewer than `count` if the script does not give so many.
     """
     scene = Scene.of(script, sampled_times(script.duration, fps))
-    return ask_many(scene, random.Random(f"{script.config.seed}:questions"), count, makers=LOCAL_MAKERS)
+    asked = []
+    if script.needle_chapter is not None:
+        stays = script.chapter(script.needle_chapter).stays
+        needle = next((stay for stay in stays if stay.thing == script.config.needle), None)
+        asked = needle_questions(needle, hours=scene.hours) if needle else []
+    rest = ask_many(scene, random.Random(f"{script.config.seed}:questions"), count, makers=LOCAL_MAKERS)
+    told = {question.text for question in asked}
+    return [*asked, *(question for question in rest if question.text not in told)][:count]
 
 
 def events(script: Script) -> list[dict[str, Any]]:
