@@ -57,9 +57,8 @@ def test_a_file_shows_what_its_script_says(tmp_path: Path) -> None:
         assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 25)
         decoded = list(container.decode(stream))
     assert [frame.time for frame in decoded] == pytest.approx([k / 25 for k in range(200)], abs=1e-6)
-    for frame, (_, picture) in zip(
-        decoded[::20], itertools.islice(frames(script(8.0), fps=25, size=SMALL), 0, None, 20)
-    ):
+    drawn = [picture for _, picture in frames(script(8.0), fps=25, size=SMALL)]
+    for frame, picture in list(zip(decoded, drawn, strict=True))[::20]:
         assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - picture).mean() < 8
     assert len(load_truth(truth_path)) >= 12
 
