@@ -7,7 +7,7 @@ transformers, gradio) are imported by the verbs that use them, so that `vidmem -
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -195,6 +195,30 @@ def render(
         console.print_json({"video": path, "truth": truth, "seed": seed})
     else:
         console.say(f"{path}  {console.num_bytes(path.stat().st_size)}, its truth in {truth}")
+
+
+@bench.command("world", epilog="Example: vidmem bench world --json --seed 5 > world.json")
+def bench_world(seed: Seed = 0, as_json: Json = False) -> None:
+    """Right answers, retrieval, needles and time to the first token, on worlds that training never saw."""
+    from vidmem.bench import world
+
+    _measure(world.run, seed, as_json)
+
+
+@bench.command("ingest", epilog="Example: vidmem bench ingest --json > ingest.json")
+def bench_ingest(seed: Seed = 0, as_json: Json = False) -> None:
+    """Speed, exactness and memory of watching video."""
+    from vidmem.bench import ingest
+
+    _measure(ingest.run, seed, as_json)
+
+
+def _measure(run: Callable[..., dict[str, Any]], seed: int, as_json: bool) -> None:
+    result = run(seed=seed, progress=console.note)
+    if as_json:
+        console.print_json(result)
+    else:
+        console.print_figures(result)
 
 
 def _seconds(text: str) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 
 from vidmem.errors import NotFound
@@ -18,6 +20,23 @@ def sample_folder() -> Path:
     raise NotFound(f"no sample videos in {checkout} or {installed}: render one with `vidmem world render`")
 
 
-def sample_videos() -> list[Path]:
-    """The sample videos, by name. Raises NotFound if this installation has none."""
-    return sorted(sample_folder().glob("*.mp4"))
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample video, and of the truth beside it what a person is shown before asking."""
+
+    path: Path
+    seconds: float
+    questions: tuple[str, ...]
+
+
+def samples() -> list[Sample]:
+    """The sample videos, the shortest first. Raises NotFound if this installation has none."""
+    return sorted(map(_sample, sample_folder().glob("*.mp4")), key=lambda sample: sample.seconds)
+
+
+def _sample(path: Path) -> Sample:
+    truth = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    first_of_kind: dict[str, str] = {}
+    for question in truth["questions"]:
+        first_of_kind.setdefault(question["kind"], question["text"])
+    return Sample(path, float(truth["duration"]), tuple(first_of_kind.values()))

@@ -17,7 +17,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from vidmem.errors import NotFound, VidmemError
-from vidmem.samples import sample_videos
+from vidmem.samples import Sample
+from vidmem.samples import samples as shipped_samples
 from vidmem.types import Answer, Hit
 from vidmem.ui import words
 from vidmem.ui.session import Progress, Session
@@ -54,7 +55,7 @@ class _Page:
     below: gr.HTML
 
 
-def build(session: Session, samples: list[Path]) -> gr.Blocks:
+def build(session: Session, samples: list[Sample]) -> gr.Blocks:
     """Make the page over one session. `samples` are offered by name; there may be none."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
         gr.Markdown("# vidmem\nLet it watch a video once, then ask. Every answer shows where it was seen.")
@@ -64,14 +65,14 @@ def build(session: Session, samples: list[Path]) -> gr.Blocks:
             with gr.Column(scale=4):
                 right = _question_side()
         page = _Page(blocks, gr.State(None), gr.State([]), gr.Timer(POLL_SECONDS, active=False), **left, **right)
-        _connect(page, session)
+        _connect(page, session, samples)
     return blocks
 
 
-def _player_side(samples: list[Path]) -> dict[str, Any]:
+def _player_side(samples: list[Sample]) -> dict[str, Any]:
     player = gr.Video(label="Video", interactive=False, elem_id="player", height=380)
     status = gr.HTML(words.status(Progress()), elem_id="status")
-    choices = [(path.stem.replace("_", " "), str(path)) for path in samples]
+    choices = [(words.label(sample), str(sample.path)) for sample in samples]
     sample = gr.Radio(choices, value=None, label="Samples", elem_id="sample", visible=bool(samples))
     with gr.Row():
         upload = gr.UploadButton("Upload a video", file_types=["video"], elem_id="upload", size="md")
@@ -108,8 +109,9 @@ def _question_side() -> dict[str, Any]:
     return {"question": question, "examples": examples, "answer": answer, "evidence": evidence, "below": below}
 
 
-def _connect(page: _Page, session: Session) -> None:
+def _connect(page: _Page, session: Session, samples: list[Sample]) -> None:
     """Wire the events of one page to its session."""
+    questions = {sample.path: sample.questions for sample in samples}
 
     def show(path: str | None) -> dict[Any, Any]:
         """A video was picked or uploaded: into the player with it, away with the last answer."""
@@ -124,6 +126,10 @@ def _connect(page: _Page, session: Session) -> None:
             page.below: "",
             page.evidence: gr.Gallery(value=[], visible=False),
             **progressed(video),
+            **{
+                button: gr.Button(text, interactive=session.progress(video).state == "ready")
+                for button, text in zip(page.examples, questions.get(video, words.EXAMPLES), strict=False)
+            },
         }
 
     def start(video: Path | None) -> dict[Any, Any]:
@@ -191,11 +197,14 @@ def _connect(page: _Page, session: Session) -> None:
     page.evidence.select(jump, page.hits, page.player, show_progress="hidden", **PRIVATE)
 
 
-def launch(*, store: Path | None, preset: str, port: int = 7860, block: bool = True) -> str:
+def launch(
+    *, store: Path | None, preset: str, port: int = 7860, samples: list[Sample] | None = None, block: bool = True
+) -> str:
     """Serve the page on this machine's loopback address, until interrupted.
 
     Args:
         store: folder of the store to use; a temporary one that goes with the process if None.
+        samples: videos to offer; those that were shipped if None.
         block: False returns at once and leaves the server running, for tests.
 
     Returns:
@@ -205,11 +214,8 @@ def launch(*, store: Path | None, preset: str, port: int = 7860, block: bool = T
         folder = store or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"
         session = Session(folder, preset)
         cleanup.callback(session.close)
-        try:
-            samples = sample_videos()
-        except NotFound:
-            samples = []
-        folders = [str(folder), *(str(path.parent) for path in samples[:1])]
+        samples = _shipped() if samples is None else samples
+        folders = [str(folder), *{str(sample.path.parent) for sample in samples}]
         page = build(session, samples)
         _, address, _ = page.queue().launch(
             server_name="127.0.0.1",
@@ -232,3 +238,11 @@ def launch(*, store: Path | None, preset: str, port: int = 7860, block: bool = T
             return address
         page.block_thread()
     return address
+
+
+def _shipped() -> list[Sample]:
+    try:
+        return shipped_samples()
+    except NotFound as error:
+        _log.warning("%s", error)
+        return []

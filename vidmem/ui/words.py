@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from vidmem.samples import Sample
 from vidmem.types import Answer, Hit, format_time
 from vidmem.ui.session import Progress
 
@@ -43,3 +44,8 @@ def below(given: Answer) -> str:
         return '<div class="vm-below">Nothing in memory matches.</div>'
     total = sum(given.timings.values())
     return f'<div class="vm-below">Answered in {total:.1f} s. Click a frame to see it in the video.</div>'
+
+
+def label(sample: Sample) -> str:
+    """A sample's name among the choices."""
+    return f"{sample.path.stem} ({format_time(sample.seconds)})"
