@@ -162,6 +162,31 @@ def info(store: StorePath, as_json: Json = False) -> None:
 @app.command(epilog="Example: vidmem models")
 def models(as_json: Json = False) -> None:
     """List the presets, what each is made of, and whether its model files are here."""
+    from vidmem.models.preset import load_preset, presets
+
+    found = [load_preset(name) for name in presets()]
+    missing = {preset.name: preset.missing() for preset in found}
+    if as_json:
+        console.print_json(
+            [
+                {
+                    "name": preset.name,
+                    "description": preset.description,
+                    "encoder": preset.encoder.model,
+                    "language": preset.language.model,
+                    "tracker": preset.tracker.model,
+                    "missing": missing[preset.name],
+                }
+                for preset in found
+            ]
+        )
+        return
+    for preset in found:
+        state = "missing" if missing[preset.name] else "here"
+        console.say(f"{preset.name:<6} {state:<8} {preset.description}")
+        console.say(f"{'':15} {preset.encoder.model} + {preset.language.model}")
+        for why in missing[preset.name].values():
+            console.say(console.wrapped(f"-> {why}", indent=16))
 
 
 @world.command(epilog="Example: vidmem world render street.mp4 --seed 7 --duration 01:30")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,7 +109,14 @@ def print_checks(checks: Sequence[Check]) -> None:
     for check in checks:
         say(f"{check.status:<7}  {check.name:<{width}}  {check.found}")
         if check.status == "missing" and check.cure:
-            say(f"{'':7}  {'':{width}}  -> {check.cure}")
+            say(wrapped(f"-> {check.cure}", indent=width + 11))
+
+
+def wrapped(text: str, *, indent: int) -> str:
+    """Break a long sentence into indented lines of the terminal's width; names and commands stay whole."""
+    width = max(60, min(120, shutil.get_terminal_size().columns))
+    lines = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent("\n".join(lines), " " * indent)
 
 
 def print_figures(result: Mapping[str, Any]) -> None:

@@ -93,7 +93,13 @@ def _cuda() -> Check:
         reason = "no CUDA device"
     if names:
         return Check("CUDA", "ok", ", ".join(names), needed=False)
-    return Check("CUDA", "missing", reason, needed=False, cure="nothing to do: the tiny preset runs on the CPU")
+    return Check(
+        "CUDA",
+        "missing",
+        reason,
+        needed=False,
+        cure="nothing to do for tiny, which runs on the CPU; larger presets want one",
+    )
 
 
 def _pyav() -> str:
@@ -153,4 +159,14 @@ def _models() -> list[Check]:
     """One check a preset: whether the files of its encoder and language model are here."""
     from vidmem.models.preset import load_preset, presets
 
-    return [_model(name, load_preset(name)) for name in presets()]
+    checks = []
+    for name in presets():
+        preset = load_preset(name)
+        missing = preset.missing()
+        status: Literal["ok", "missing"] = "missing" if missing else "ok"
+        found = f"no {' and no '.join(missing)}" if missing else preset.description
+        cure = (
+            " ".join(missing.values()) if name == "tiny" else "only if you want it: `vidmem models` says what to fetch"
+        )
+        checks.append(Check(f"models of {name}", status, found, name == "tiny", cure))
+    return checks
