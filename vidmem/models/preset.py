@@ -1,0 +1,170 @@
+"""Presets: which models, on which device, with which budgets. A preset is a TOML file that a person can copy."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from vidmem.errors import BadInput
+from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, missing_files
+
+DeviceName = str
+"""`auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1` ..."""
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+_FOLDER = Path(__file__).with_name("presets")
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
+_ORDER = ("tiny", "small", "base", "large")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """Which open_clip model embeds frames and words."""
+
+    model: str = ""
+    """A folder with `open_clip_config.json`, a hub repository, or open_clip's own name for an architecture."""
+    pretrained: str = ""
+    """open_clip's tag of the weights, where `model` is an architecture."""
+    revision: str = ""
+    text_template: str = "{}"
+    """How words are put before the model, `{}` being the words."""
+    relevance_floor: float = 0.0
+    """Cosine similarity below which a frame is no match."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageConfig:
+    """Which LLaVA-OneVision checkpoint answers."""
+
+    model: str = ""
+    """A transformers folder, or a hub repository."""
+    revision: str = ""
+    time_marks: bool = True
+    """Put `[MM:SS]` before each frame, so that "when" can be answered."""
+    image_newline: bool = False
+    """Put the model's learned newline after the last frame, as the checkpoints of the hub were trained."""
+    max_context_tokens: int = 0
+    """Longest prompt; 0 for what the model's configuration allows."""
+    max_new_tokens: int = 64
+    """Longest answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """Which sam2 model follows objects."""
+
+    model: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetConfig:
+    """What a context may hold, and how video is cut."""
+
+    context_tokens: int = 900
+    """Tokens of frames and their time marks before a question."""
+    clip_seconds: float = 8.0
+    """A clip is what is encoded and committed at once."""
+    sketch_share: float = 0.2
+    """Share of the context kept for frames spread evenly over the whole video."""
+    gist_elements: int = 2
+    """Elements of long-term memory that may join a context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A set of models with devices and budgets. `base` is the folder that relative model paths start from."""
+
+    name: str
+    base: Path
+    description: str = ""
+    device: DeviceName = "auto"
+    dtype: DtypeName = "auto"
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `MemoryConfig`."""
+
+    def missing(self) -> dict[str, str]:
+        """What keeps the preset from running here: for `encoder` and `language`, one sentence each with the cure."""
+        encoder = missing_files(self.encoder_repository, ENCODER_FILES, revision=self.encoder.revision, base=self.base)
+        language = missing_files(self.language.model, LANGUAGE_FILES, revision=self.language.revision, base=self.base)
+        return {part: why for part, why in (("encoder", encoder), ("language", language)) if why}
+
+    @property
+    def encoder_repository(self) -> str:
+        """Folder or hub repository of the encoder's files; a tag of open_clip is looked up in its own list."""
+        if not self.encoder.pretrained:
+            return self.encoder.model
+        from vidmem.models.encoder import repository_of
+
+        return repository_of(self.encoder.model, self.encoder.pretrained)
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the presets that come with vidmem, the smallest first."""
+    return _ORDER
+
+
+def load_preset(name_or_path: str | Path) -> Preset:
+    """Read a preset by its name, or from a TOML file.
+
+    Raises:
+        BadInput: there is no such preset or file, or the file says what a preset can't.
+    """
+    text = str(name_or_path)
+    path = _FOLDER / f"{text}.toml" if text in _ORDER else Path(text).expanduser()
+    if not path.is_file():
+        raise BadInput(f"no preset is called {text!r}: choose one of {', '.join(_ORDER)}, or give a TOML file.")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"the preset {path} is not valid TOML: {error}") from error
+    return _read(table, path)
+
+
+def _read(table: dict[str, Any], path: Path) -> Preset:
+    parts = {
+        "encoder": EncoderConfig,
+        "language": LanguageConfig,
+        "tracker": TrackerConfig,
+        "budget": BudgetConfig,
+    }
+    given: dict[str, Any] = {"name": path.stem, "base": path.resolve().parent}
+    for key, value in table.items():
+        if key in parts:
+            given[key] = _config(parts[key], value, f"{path} [{key}]")
+        elif key == "memory":
+            given[key] = dict(value)
+        elif key in ("name", "description", "device", "dtype"):
+            given[key] = value
+        else:
+            raise BadInput(f"{path} has an entry {key!r} that no preset has: remove it or correct its name.")
+    if given.get("dtype", "auto") not in ("auto", "float32", "bfloat16", "float16"):
+        raise BadInput(f"{path} asks for dtype {given['dtype']!r}: use auto, float32, bfloat16 or float16.")
+    preset = Preset(**given)
+    for part in ("encoder", "language"):
+        if not getattr(preset, part).model:
+            raise BadInput(f"{path} names no model in [{part}]: add `model = ...`.")
+    return preset
+
+
+Config = TypeVar("Config", EncoderConfig, LanguageConfig, TrackerConfig, BudgetConfig)
+
+
+def _config(kind: type[Config], table: Any, where: str) -> Config:
+    known = {item.name: item.type for item in fields(kind)}
+    if not isinstance(table, dict):
+        raise BadInput(f"{where} must be a table.")
+    for key, value in table.items():
+        if key not in known:
+            raise BadInput(f"{where} has no entry {key!r}: choose among {', '.join(known)}.")
+        expected = _KINDS[str(known[key])]
+        if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+            raise BadInput(f"{where} {key} = {value!r} should be a {known[key]}.")
+    return kind(**table)
