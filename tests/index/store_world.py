@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def content(store) -> dict:  # type: ignore[no-untyped-def]
             "pts": pts.tolist(),
             "vectors": vectors.tobytes(),
             "tokens": tokens.numpy().tobytes() if rows else b"",
-            "thumbnails": [open(frame.thumbnail_path, "rb").read() for frame in rows],
+            "thumbnails": [Path(frame.thumbnail_path).read_bytes() for frame in rows],
             "memory": None if state is None else {name: tensor.tolist() for name, tensor in state.items()},
         }
     return found

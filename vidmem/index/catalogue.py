@@ -21,6 +21,7 @@ CATALOGUE_NAME = "catalogue.sqlite"
 _APPLICATION_ID = 0x7669646D  # "vidm"
 _BUSY_SECONDS = 10.0
 _CACHE_KIB = 16384
+_JOURNAL_PAGES = 256  # 4 MiB; SQLite's own 1000 would let the journal of a small store outgrow it
 _VIDEO_FIELDS = tuple(field.name for field in fields(VideoRow))
 _STORED_FIELDS = tuple(
     field.name for field in fields(StoredVideo) if field.name not in (*_VIDEO_FIELDS, "num_clips", "num_frames")
@@ -349,7 +350,13 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     address = path.absolute().as_uri()
     if not read_only:
         connection = _connection(f"{address}?mode=rw")
-        for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", f"cache_size = -{_CACHE_KIB}"):
+        for setting in (
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "secure_delete = ON",
+            f"cache_size = -{_CACHE_KIB}",
+            f"wal_autocheckpoint = {_JOURNAL_PAGES}",
+        ):
             connection.execute(f"PRAGMA {setting}")
         return connection
     connection = _connection(f"{address}?mode=ro")
