@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.samples import sample_videos
+from vidmem.samples import samples
 from vidmem.world.needle import needle_questions, needle_script
 from vidmem.world.questions import KINDS, Scene, ask_many, is_right
 from vidmem.world.render import Renderer
@@ -120,7 +120,7 @@ def test_a_missing_or_foreign_truth_is_said(tmp_path: Path) -> None:
 
 
 def test_every_sample_is_small_and_has_questions() -> None:
-    videos = sample_videos()
+    videos = [sample.path for sample in samples()]
     assert len(videos) >= 3
     for video in videos:
         assert video.stat().st_size < 4_000_000
@@ -128,7 +128,7 @@ def test_every_sample_is_small_and_has_questions() -> None:
 
 
 def test_a_sample_is_what_its_command_makes(tmp_path: Path) -> None:
-    [path] = [video for video in sample_videos() if video.stem == "short"]
+    path = samples()[0].path
     document = json.loads(path.with_suffix(".json").read_text())
     script = Script(ScriptConfig(seed=document["seed"], duration=document["duration"]))
     assert document["events"] == events(script)

@@ -1,0 +1,84 @@
+"""`vidmem bench ingest`: how fast video is watched on this machine, in what memory, and what decoding costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidmem.bench.clips import SIZE, unseen_seed
+from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
+from vidmem.world.script import Script, ScriptConfig
+from vidmem.world.video import encode, frames
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Lengths of what is watched, in seconds, and pictures a second of the files."""
+
+    speed_seconds: float = 300.0
+    speed_fps: int = 30
+    short_seconds: float = 600.0
+    long_seconds: float = 7200.0
+    memory_fps: int = 10
+
+
+QUICK = Sizes(speed_seconds=16.0, speed_fps=10, short_seconds=16.0, long_seconds=32.0, memory_fps=2)
+"""Only to see that everything runs: the figures mean nothing."""
+
+
+def run(seed: int = 0, *, preset: str = "tiny", quick: bool = False, progress: Say | None = None) -> dict[str, Any]:
+    """Measure, which takes minutes, and give the JSON object of figures."""
+    sizes = QUICK if quick else Sizes()
+    say = progress or (lambda line: None)
+    with tempfile.TemporaryDirectory(prefix="vidmem-bench-") as name:
+        folder = Path(name)
+        figures = speed_figures(folder, seed, sizes, preset, say)
+        figures |= memory_figures(folder, seed, sizes, preset, say)
+    return report(seed, figures)
+
+
+def speed_figures(folder: Path, seed: int, sizes: Sizes, preset: str, say: Say) -> dict[str, Figure]:
+    """Video seconds watched in a second, loading of models not counted, and which step took what share."""
+    video = render(folder, unseen_seed(seed, 300_000), sizes.speed_seconds, sizes.speed_fps, say)
+    measured = ingest_apart(video, preset, say)
+    video.unlink()
+    seconds = measured["seconds"]
+    total = sum(seconds.values()) or 1.0
+    figures = {"ingest_speed": at_least(measured["speed"], "x real time, 640x360 H.264 at 1 fps", 25.0)}
+    return figures | {f"ingest_{step}_share": beside(spent / total, "share") for step, spent in seconds.items()}
+
+
+def memory_figures(folder: Path, seed: int, sizes: Sizes, preset: str, say: Say) -> dict[str, Figure]:
+    """Peak resident size of a process that ingests a short and a long video."""
+    peaks = []
+    for index, duration in enumerate((sizes.short_seconds, sizes.long_seconds)):
+        video = render(folder, unseen_seed(seed, 310_000 + index), duration, sizes.memory_fps, say)
+        peaks.append(ingest_apart(video, preset, say)["peak_bytes"])
+        video.unlink()
+    short, long = peaks
+    return {
+        "ingest_peak_memory_growth": at_most(abs(long - short) / short, "of the 10 minutes' peak", 0.10),
+        "ingest_peak_memory_10min": beside(short / 1e6, "MB"),
+        "ingest_peak_memory_2h": beside(long / 1e6, "MB"),
+    }
+
+
+def render(folder: Path, seed: int, duration: float, fps: int, say: Say) -> Path:
+    say(f"rendering {duration:.0f} s")
+    path, script = folder / f"{duration:.0f}s.mp4", Script(ScriptConfig(seed=seed, duration=duration))
+    encode(path, frames(script, fps=fps, size=SIZE), fps=fps, size=SIZE, duration=duration)
+    return path
+
+
+def ingest_apart(video: Path, preset: str, say: Say) -> dict[str, Any]:
+    """Ingest in a process of its own; what `vidmem.bench.once` printed."""
+    say(f"ingesting {video.stem}")
+    command = [sys.executable, "-m", "vidmem.bench.once", str(video), str(video.with_suffix(".vidmem")), preset]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured

@@ -1,0 +1,23 @@
+"""One ingest in a process of its own, so that its peak memory is its own: `python -m vidmem.bench.once VIDEO STORE`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+
+def main(video: Path, store: Path, preset: str) -> None:
+    """Ingest, and print one JSON object: seconds of the steps and the peak resident size in bytes."""
+    import vidmem
+
+    with vidmem.open(store, preset=preset) as memory:
+        report = memory.ingest(video)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    shares = {name: getattr(report, f"{name}_seconds") for name in ("decode", "encode", "memory", "store")}
+    json.dump({"peak_bytes": peak, "speed": report.speed, "seconds": shares}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
