@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 # Read once by gradio when it is imported: no call home.
@@ -16,7 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from vidmem.errors import NotFound, VidmemError
+from vidmem.errors import BadInput, NotFound, VidmemError
 from vidmem.samples import Sample
 from vidmem.samples import samples as shipped_samples
 from vidmem.types import Answer, Hit
@@ -197,47 +198,47 @@ def _connect(page: _Page, session: Session, samples: list[Sample]) -> None:
     page.evidence.select(jump, page.hits, page.player, show_progress="hidden", **PRIVATE)
 
 
-def launch(
-    *, store: Path | None, preset: str, port: int = 7860, samples: list[Sample] | None = None, block: bool = True
-) -> str:
-    """Serve the page on this machine's loopback address, until interrupted.
+def launch(*, store: Path | None, preset: str, port: int = 7860) -> None:
+    """Serve the page on this machine's loopback address until interrupted.
 
     Args:
         store: folder of the store to use; a temporary one that goes with the process if None.
-        samples: videos to offer; those that were shipped if None.
-        block: False returns at once and leaves the server running, for tests.
 
-    Returns:
-        The page's address.
+    Raises:
+        BadInput: the port is taken.
     """
+    with serving(store=store, preset=preset, port=port, samples=_shipped()) as address:
+        print(f"vidmem is at {address}  (Ctrl-C ends it)", flush=True)
+        Event().wait()
+
+
+@contextmanager
+def serving(*, store: Path | None, preset: str, port: int, samples: list[Sample]) -> Iterator[str]:
+    """Serve the page in a thread while the context lasts; gives its address."""
     with ExitStack() as cleanup:
-        folder = store or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"
+        folder = store or Path(cleanup.enter_context(TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"
         session = Session(folder, preset)
         cleanup.callback(session.close)
-        samples = _shipped() if samples is None else samples
-        folders = [str(folder), *{str(sample.path.parent) for sample in samples}]
         page = build(session, samples)
-        _, address, _ = page.queue().launch(
-            server_name="127.0.0.1",
-            server_port=port,
-            share=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            enable_monitoring=False,
-            run_history=False,
-            ssr_mode=False,
-            max_file_size=MAX_UPLOAD,
-            footer_links=[],
-            allowed_paths=folders,
-            css=CSS,
-        )
         cleanup.callback(page.close)
-        print(f"vidmem is at {address}  (Ctrl-C ends it)", flush=True)
-        if not block:
-            cleanup.pop_all()
-            return address
-        page.block_thread()
-    return address
+        try:
+            _, address, _ = page.queue().launch(
+                server_name="127.0.0.1",
+                server_port=port,
+                share=False,
+                prevent_thread_lock=True,
+                quiet=True,
+                enable_monitoring=False,
+                run_history=False,
+                ssr_mode=False,
+                max_file_size=MAX_UPLOAD,
+                footer_links=[],
+                allowed_paths=[str(folder), *{str(sample.path.parent) for sample in samples}],
+                css=CSS,
+            )
+        except OSError as error:
+            raise BadInput(f"port {port} of this machine is taken: choose another with --port") from error
+        yield address
 
 
 def _shipped() -> list[Sample]:
