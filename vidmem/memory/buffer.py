@@ -41,12 +41,15 @@ class RowBuffer:
         return sum(tensor.numel() * tensor.element_size() for tensor in self._room.values())
 
     def append(self, rows: Mapping[str, Tensor]) -> None:
-        """Copy rows to the end, into the buffer's dtypes and devices. Every tensor of the buffer must be given."""
+        """Copy rows to the end, into the buffer's dtypes and devices. Every tensor of the buffer must be given.
+
+        The buffer takes part in no graph: rows that require gradients are taken as numbers.
+        """
         num_new = len(next(iter(rows.values())))
         self._reserve(self._num_rows + num_new)
         end = self._start + self._num_rows
         for name, tensor in self._room.items():
-            tensor[end : end + num_new] = rows[name]
+            tensor[end : end + num_new] = rows[name].detach()
         self._num_rows += num_new
 
     def drop_oldest(self, num_dropped: int) -> None:
@@ -77,7 +80,9 @@ class RowBuffer:
         if self._max_rows is not None:
             self._capacity = min(self._capacity, self._max_rows + (self._max_rows + 3) // 4)
         for name, tensor in self._room.items():
-            room = torch.empty((self._capacity, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+            # Room made in inference mode could not be written to outside of it, and reads count usage anywhere.
+            with torch.inference_mode(False):
+                room = torch.empty((self._capacity, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
             room[: self._num_rows] = self[name]
             self._room[name] = room
         self._start = 0
