@@ -7,8 +7,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Without compiling ahead: that takes a minute or two of one core, and most of what is installed is never imported.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PINS := --constraint constraints.txt
+PINS := --no-compile --constraint constraints.txt
 
 .PHONY: demo test check format clean
 
