@@ -133,3 +133,9 @@ def test_a_sample_is_what_its_command_makes(tmp_path: Path) -> None:
     script = Script(ScriptConfig(seed=document["seed"], duration=document["duration"]))
     assert document["events"] == events(script)
     assert load_truth(path) == questions_about(script, 16)
+
+
+def test_a_world_in_which_everything_appears_can_still_be_asked_about() -> None:
+    questions = questions_about(Script(ScriptConfig(seed=1, duration=4 * 3600.0)), 12)
+    assert len(questions) == 12
+    assert all(is_right(question, question.answer) for question in questions)

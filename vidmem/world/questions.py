@@ -131,8 +131,10 @@ class Scene:
         """Presences of things that come only once, as a single copy."""
         return [group[0] for group in self.by_thing.values() if len(group) == 1 and len(group[0].stays) == 1]
 
-    def absent(self, rng: random.Random) -> str:
-        return rng.choice([thing for thing in THINGS if thing not in self.by_thing and not thing.startswith("sign ")])
+    def absent(self, rng: random.Random) -> str | None:
+        """Something that was not seen, no sign; None where everything was, as in a world of hours."""
+        left = [thing for thing in THINGS if thing not in self.by_thing and not thing.startswith("sign ")]
+        return rng.choice(left) if left else None
 
     def around(self, seconds: float) -> Span:
         return Span(max(0.0, seconds - 0.5), seconds + 0.5)
@@ -391,6 +393,8 @@ def _was_there(scene: Scene, rng: random.Random) -> Question | None:
         text, answer = f"Was there {a(presence.thing)}?", f"Yes, there was {a(presence.thing)}."
         return Question("was there", text, answer, Facts(yes=True), presence.span)
     thing = scene.absent(rng)
+    if thing is None:
+        return None
     text, answer = f"Was there {a(thing)}?", f"No, there was no {noun(thing)}."
     return Question("was there", text, answer, Facts(yes=False), Span(scene.times[0], scene.times[-1]))
 
@@ -420,6 +424,8 @@ def _was_it_night(scene: Scene, rng: random.Random) -> Question | None:
 
 def _never_seen(scene: Scene, rng: random.Random) -> Question | None:
     thing = scene.absent(rng)
+    if thing is None:
+        return None
     text = rng.choice(("When did the {} appear?", "Where was the {}?", "When did the {} leave?")).format(noun(thing))
     span = Span(scene.times[0], scene.times[-1])
     return Question("was there", text, f"No {noun(thing)} was seen.", Facts(yes=False), span)
