@@ -1,0 +1,231 @@
+"""Video files by decord, where it is exact: dense runs of known-good kinds, in a process that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from vidmem.errors import BadInput, SourceLost
+from vidmem.ingest.demux import Demuxer
+from vidmem.ingest.file import FileSource
+from vidmem.ingest.sampling import Ticks, Timed, on_display
+from vidmem.ingest.source import ClosesItself, SourceInfo, check_request
+from vidmem.types import Frame, View
+
+_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "avi")
+_CODECS = frozenset({"h264", "hevc", "vp9", "mpeg4", "mjpeg", "prores"})
+_SPOT = View(64, 64)
+_SPOT_TOLERANCE = 8.0
+"""Mean difference of 8-bit values; two decoders' colour conversions differ by 1 to 3, a wrong frame by 20 or more."""
+
+
+class DecordSource(ClosesItself):
+    """A file that decord reads right. Times and choice of frames are ours, from PyAV's packets; decord gives pictures.
+
+    All frames up to the last wanted one are decoded and converted: for sparse sampling `FileSource` costs a fraction.
+
+    Args:
+        deadline_seconds: the worker is killed when it gives no sign of life for so long.
+
+    Raises:
+        BadInput: decord is missing, or is known or found to be wrong on this file.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, deadline_seconds: float = 30.0) -> None:
+        self._path = path
+        self._threads = threads
+        self._deadline_seconds = deadline_seconds
+        self._worker: _Worker | None = None
+        self._num_decoded = 0
+        self._until = 0.0
+        self._file = FileSource(path, threads=1)
+        try:
+            facts = self._file.facts
+            if facts.container not in _CONTAINERS or facts.codec not in _CODECS:
+                raise self._refusal(f"{facts.codec} in {facts.container}")
+            self._times = self._packet_times()
+            self._spot = next(self._file.frames(fps=None, views=[_SPOT])).views[0]
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _refusal(self, what: str) -> BadInput:
+        return BadInput(f"decord does not read {self._path.name} exactly ({what}): use --decoder auto.")
+
+    def _packet_times(self) -> list[Timed[int]]:
+        """Every picture's span in time order, from the packets alone."""
+        facts = self._file.facts
+        demuxer = Demuxer(self._path, threads=1)
+        try:
+            packets = [(packet.pts, packet.duration, packet.is_discard) for packet in demuxer.packets()]
+        finally:
+            demuxer.close()
+        if demuxer.num_errors or any(pts is None or is_cut for pts, _, is_cut in packets):
+            raise self._refusal("an edit list, damage, or pictures without times")
+        spans = sorted((pts, duration or facts.fallback_ticks) for pts, duration, _ in packets if pts is not None)
+        if len({pts for pts, _ in spans}) != len(spans) or spans[0][0] != facts.origin:
+            raise self._refusal("its times are irregular")
+        return [
+            Timed(facts.seconds(pts), facts.seconds(pts + duration), index)
+            for index, (pts, duration) in enumerate(spans)
+        ]
+
+    @cached_property
+    def info(self) -> SourceInfo:
+        return replace(self._file.info, decoder="decord")
+
+    @property
+    def decoded_until(self) -> float:
+        return self._until
+
+    @property
+    def num_decoded(self) -> int:
+        return self._num_decoded
+
+    @property
+    def num_skipped(self) -> int:
+        return 0
+
+    def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
+        """See `Source.frames`. A new pass starts a new process."""
+        check_request(self._path.name, fps, views, start)
+        return self._frames(Ticks(start, fps), list(views))
+
+    def _frames(self, ticks: Ticks, views: list[View]) -> Iterator[Frame]:
+        self.close()
+        self._num_decoded, self._until = 0, 0.0
+        wanted = [timed.item for timed in on_display(self._times, ticks)]
+        worker = self._worker = _Worker(self._path.name, self._deadline_seconds)
+        try:
+            worker.send({"path": str(self._path), "threads": self._threads})
+            opened, _ = worker.receive()
+            self._check_times(opened.get("times", []))
+            worker.send(self._job(wanted, views))
+            yield from self._replies(worker, set(wanted))
+        finally:
+            worker.kill()
+
+    def _job(self, wanted: list[int], views: list[View]) -> dict[str, Any]:
+        aspect = self._file.facts.pixel_aspect
+        return {
+            # The first picture is always asked for, to be compared with PyAV's.
+            "wanted": sorted({0, *wanted}),
+            "until": max(wanted, default=0) + 1,
+            "views": [[v.width, v.height, v.keep_aspect] for v in (*views, _SPOT)],
+            "pixel_aspect": [aspect.numerator, aspect.denominator] if aspect else None,
+        }
+
+    def _replies(self, worker: _Worker, wanted: set[int]) -> Iterator[Frame]:
+        while True:
+            header, arrays = worker.receive()
+            if header["kind"] == "end":
+                self._until = self._times[-1].end_seconds
+                return
+            if header["kind"] != "frame":
+                continue
+            index = header["index"]
+            if index == 0:
+                difference = np.abs(arrays[-1].astype(int) - self._spot.astype(int)).mean()
+                if difference > _SPOT_TOLERANCE:
+                    raise self._refusal("its first picture is not PyAV's")
+            self._num_decoded = index + 1
+            self._until = self._times[index].end_seconds
+            if index in wanted:
+                yield Frame(self._times[index].pts_seconds, arrays[:-1])
+
+    def _check_times(self, times: list[float]) -> None:
+        ours = np.array([timed.pts_seconds for timed in self._times])
+        theirs = np.array(times)
+        # decord holds times in float32.
+        if len(ours) != len(theirs) or np.abs(theirs - theirs[0] - ours).max() > 0.002 + 1e-6 * ours[-1]:
+            raise self._refusal(f"it sees {len(theirs)} frames at other times than the {len(ours)} there are")
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+        self._file.close()
+
+
+class _Worker:
+    """A `decord_worker` process and its pipes. A full pipe stops it, so that it never runs far ahead."""
+
+    def __init__(self, name: str, deadline_seconds: float) -> None:
+        self._name = name
+        self._deadline_seconds = deadline_seconds
+        root = str(Path(__file__).resolve().parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # A plain subprocess: multiprocessing would run the user's main module again in the child.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vidmem.ingest.decord_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        self._buffer = bytearray()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: dict[str, Any]) -> None:
+        pipe = cast(BinaryIO, self._process.stdin)
+        try:
+            pipe.write(json.dumps(message).encode() + b"\n")
+            pipe.flush()
+        except BrokenPipeError as error:
+            raise self._lost("ended") from error
+
+    def receive(self) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
+        """The next message. Raises SourceLost if it does not come in time, BadInput if decord gave up."""
+        while (at := self._buffer.find(b"\n")) < 0:
+            self._read_some()
+        header = json.loads(self._buffer[:at])
+        del self._buffer[: at + 1]
+        if header["kind"] == "failed":
+            raise BadInput(f"decord can't read {self._name} ({header['why']}): use --decoder auto.")
+        arrays = tuple(self._read_array(shape) for shape in header["shapes"])
+        return header, arrays
+
+    def _read_array(self, shape: list[int]) -> np.ndarray:
+        num_bytes = int(np.prod(shape))
+        while len(self._buffer) < num_bytes:
+            self._read_some()
+        array = np.frombuffer(bytes(self._buffer[:num_bytes]), dtype=np.uint8).reshape(shape).copy()
+        del self._buffer[:num_bytes]
+        return array
+
+    def _read_some(self) -> None:
+        pipe = cast(BinaryIO, self._process.stdout)
+        ready, _, _ = select.select([pipe], [], [], self._deadline_seconds)
+        if not ready:
+            self.kill()
+            raise self._lost(f"gave no sign of life for {self._deadline_seconds:g} s and was stopped")
+        data = os.read(pipe.fileno(), 1 << 20)
+        if not data:
+            raise self._lost("ended")
+        self._buffer += data
+
+    def _lost(self, how: str) -> SourceLost:
+        return SourceLost(f"decord {how} while it read {self._name}: use --decoder pyav.")
+
+    def kill(self) -> None:
+        """End the process now and wait until it is gone. May be called again."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()

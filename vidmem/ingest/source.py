@@ -1,0 +1,163 @@
+"""What every source of frames offers, and the one door through which inputs become sources."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from vidmem.errors import BadInput
+from vidmem.types import Frame, VideoId, View
+
+DecoderName = Literal["auto", "pyav", "decord"]
+TimedPicture = tuple[float, np.ndarray]
+"""Presentation time in seconds and one upright picture, uint8 (H, W, 3) RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of an input before its frames are read."""
+
+    uri: str
+    """The resolved path, or a label for what has none."""
+    name: str
+    """Short name to show to people."""
+    content_id: VideoId | None
+    """16 hex digits of a hash over all bytes; None where there is nothing to hash."""
+    duration_seconds: float | None
+    """From the first frame to the end of the last, as the container claims it; a damaged file may hold less."""
+    width: int
+    """Of the upright picture, in pixels as coded."""
+    height: int
+    average_fps: float | None
+    """Only to tell people: time is never computed from it."""
+    codec: str
+    container: str
+    pts_offset_seconds: float
+    """Container time of the frame that is at 0 here: a container's time is ours plus this."""
+    rotation: int
+    """Degrees counter-clockwise that the container asks for: 0, 90, 180 or 270. Already applied to the views."""
+    decoder: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A video that can be read in one forward pass. Not for use from two threads at once."""
+
+    @property
+    def info(self) -> SourceInfo: ...
+
+    @property
+    def decoded_until(self) -> float:
+        """End in seconds of what the latest pass could read, 0.0 before the first frame."""
+        ...
+
+    @property
+    def num_decoded(self) -> int:
+        """Pictures that the latest pass decoded, wanted or not."""
+        ...
+
+    @property
+    def num_skipped(self) -> int:
+        """Damaged packets and pictures that the latest pass passed over."""
+        ...
+
+    def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
+        """Sample by time, in time order.
+
+        At each tick `start + k / fps` before the end, the frame on display is taken: the one with the largest
+        pts at or before the tick, the first frame if there is none. No frame is taken twice. `fps=None` takes
+        every frame that is on display at `start` or later. The result is that of a full sequential decode,
+        picture for picture.
+
+        Raises:
+            BadInput: `fps`, `start` or a view makes no sense, or this source can be read only once.
+            CorruptMedia: not one frame could be read.
+            SourceLost: the input went away, or its decoder stopped answering.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_source(
+    input: str | os.PathLike[str] | Iterable[TimedPicture],
+    *,
+    decoder: DecoderName = "auto",
+    images_fps: float = 1.0,
+    threads: int | None = None,
+) -> Source:
+    """Open a video file, a folder of pictures, or an iterable of `(pts_seconds, uint8 (H, W, 3) picture)`.
+
+    Args:
+        input: a local path; URLs are not read.
+        decoder: `auto` takes what measured best among what is exact (docs/decisions/0001-decoding.md).
+        images_fps: pictures of a folder per second, in the natural order of their names.
+        threads: decoder threads for a file, None for what measured best.
+
+    Raises:
+        NotFound: no such path.
+        BadInput: anything that is no video, with the more exact `NoVideoStream`, `UnsupportedCodec` and
+            `CorruptMedia(decoded_until=0.0)` where they fit.
+    """
+    if decoder not in ("auto", "pyav", "decord"):
+        raise BadInput(f"No decoder is called {decoder!r}: take auto, pyav or decord.")
+    if isinstance(input, (str, os.PathLike)):
+        return _open_path(os.fspath(input), decoder, images_fps, threads)
+    if isinstance(input, (bytes, np.ndarray)) or not isinstance(input, Iterable):
+        raise BadInput(
+            f"A {type(input).__name__} is no video: give a path or an iterable of (pts_seconds, uint8 (H, W, 3) array)."
+        )
+    from vidmem.ingest.iterable import IterableSource
+
+    return IterableSource(input)
+
+
+def _open_path(path: str, decoder: DecoderName, images_fps: float, threads: int | None) -> Source:
+    from vidmem.ingest.probe import check_path
+
+    resolved = check_path(path)
+    if resolved.is_dir():
+        from vidmem.ingest.images import ImageFolderSource
+
+        return ImageFolderSource(resolved, fps=images_fps)
+    if decoder == "decord":
+        from vidmem.ingest.decord import DecordSource
+
+        return DecordSource(resolved)
+    from vidmem.ingest.file import FileSource
+
+    return FileSource(resolved, threads=threads)
+
+
+class ClosesItself:
+    """The context manager that all sources share."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def check_request(name: str, fps: float | None, views: Sequence[View], start: float) -> None:
+    """Refuse a sampling request that makes no sense, before anything is decoded. Raises BadInput."""
+    if fps is not None and not 0.0 < fps < 1e6:
+        raise BadInput(f"{name} can't be sampled at {fps} frames a second: give a number above 0.")
+    if not 0.0 <= start < float("inf"):
+        raise BadInput(f"{name} can't be read from {start} s: give a time of 0 or more.")
+    if any(view.width < 1 or view.height < 1 for view in views):
+        raise BadInput(f"{name} can't be shown at {views}: width and height start at 1 pixel.")
