@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from vidmem.errors import BadInput, NotFound
+from vidmem.errors import BadInput, NotFound, StorageFull
 from vidmem.world.render import Renderer
 from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.truth import load_truth
@@ -104,3 +104,10 @@ def test_what_cannot_be_rendered_is_said(tmp_path: Path, change: dict, words: st
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no folder"):
         render_file(tmp_path / "none" / "w.mp4", seed=1, duration=2.0)
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "w.mp4").mkdir()
+    with pytest.raises(StorageFull, match="could not be written"):
+        render_file(tmp_path / "w.mp4", seed=1, duration=2.0, size=SMALL, fps=2)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.mp4"]

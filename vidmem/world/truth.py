@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidmem.errors import BadInput, NotFound
+from vidmem.errors import BadInput, NotFound, StorageFull
 from vidmem.types import Span
 from vidmem.world.needle import needle_questions
 from vidmem.world.questions import LOCAL_MAKERS, Facts, Question, Scene, ask_many
@@ -142,7 +142,10 @@ def boxes(script: Script, size: tuple[int, int]) -> list[dict[str, Any]]:
 def write_truth(
     video: Path, script: Script, *, size: tuple[int, int], fps: Fraction, num_questions: int, with_boxes: bool = True
 ) -> Path:
-    """Write `NAME.json` beside the video that shows a script. Masks are left out: `truth` gives them when wanted."""
+    """Write `NAME.json` beside the video that shows a script. Masks are left out: `truth` gives them when wanted.
+
+    Raises StorageFull if it can't be written.
+    """
     config = script.config
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -159,7 +162,10 @@ def write_truth(
     if with_boxes:
         document["boxes"] = boxes(script, size)
     path = video.with_suffix(".json")
-    path.write_text(_lines(document), encoding="utf-8")
+    try:
+        path.write_text(_lines(document), encoding="utf-8")
+    except OSError as error:
+        raise StorageFull(f"{path} could not be written ({error.strerror}): free space or another folder") from error
     return path
 
 
