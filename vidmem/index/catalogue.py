@@ -184,7 +184,8 @@ class Catalogue:
 
     def shrink(self) -> None:
         """Give the space of removed rows back to the disk. Not within a transaction."""
-        self._run("PRAGMA incremental_vacuum").fetchall()
+        # `execute` would step this statement, which has rows without columns, only once: one page.
+        self._connection.executescript("PRAGMA incremental_vacuum")
         self._run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def memory_file(self, video_id: str) -> StoredFile | None:

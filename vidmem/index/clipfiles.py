@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidmem.index.catalogue import StoredFile, Thumbnail
-from vidmem.index.files import remove_file, sync_folder, write_file
+from vidmem.index.files import remove_file, sync_all, write_file
 from vidmem.index.folder import KV, MEMORY, THUMBS
 from vidmem.index.rows import FrameRows
 from vidmem.index.segments import row_checksums, write_tensors, write_tokens
@@ -42,12 +42,13 @@ class ClipFiles:
         if len(frames):
             self.segment = write_tokens(self.store, self._begin(f"{KV}/{self._stem}.safetensors"), frames.tokens)
             self.tokens_crc32 = row_checksums(frames.tokens)
-            sync_folder(self.store / KV)
         if memory_state is not None:
             name = self._begin(f"{MEMORY}/{self._stem}.safetensors")
             self.memory = write_tensors(self.store, name, memory_state)
-            sync_folder(self.store / MEMORY)
         self._write_thumbnails(frames, last_pts)
+        written = [self.store / name for name in self.begun]
+        folders = {folder for path in written for folder in (path.parent, path.parent.parent)}
+        sync_all([*written, *sorted(folders - {self.store, self.store.parent})])
 
     def discard(self) -> None:
         """Remove what was written, unless sealed; what stays is a leftover for the next opening."""
@@ -62,7 +63,6 @@ class ClipFiles:
         folder = self.store / THUMBS / self.video_id
         if not folder.is_dir():
             folder.mkdir()
-            sync_folder(folder.parent)
         previous = None if last_pts is None else _milliseconds(last_pts)
         for row, (pts, jpeg) in enumerate(zip(frames.pts_seconds.tolist(), frames.thumbnails, strict=True)):
             # Above 1000 fps two frames share a millisecond; the later one then has its clip and row in its name.
@@ -73,7 +73,6 @@ class ClipFiles:
             name = self._begin(f"{THUMBS}/{self.video_id}/{stem}.jpg")
             write_file(self.store / name, jpeg)
             self.thumbnails.append(Thumbnail(name, len(jpeg), zlib.crc32(jpeg)))
-        sync_folder(folder)
 
     @property
     def _stem(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vidmem.errors import BadInput, NotFound, StoreCorrupt
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
-from vidmem.index.files import NEW, remove_file, sync_folder
+from vidmem.index.files import NEW, remove_file, sync_all
 from vidmem.index.lock import LOCK_NAME
 from vidmem.index.manifest import MANIFEST_NAME, StoreIdentity, new_manifest, write_manifest
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
@@ -56,7 +56,7 @@ def create_store(path: Path, identity: StoreIdentity) -> None:
     Catalogue.create(path, manifest.format)
     VectorIndex(identity.embedding_dim).save(path / INDEX_NAME)
     write_manifest(path, manifest)
-    sync_folder(path.absolute().parent)
+    sync_all([path, path.absolute().parent])
 
 
 def discard_unfinished(path: Path) -> None:

@@ -20,12 +20,12 @@ _TOKENS = "tokens"
 
 
 def write_tokens(store: Path, name: str, tokens: Tensor) -> StoredFile:
-    """Write one clip's tokens (F, P, D) as a segment."""
+    """Write one clip's tokens (F, P, D) as a segment; the caller syncs it. Raises OSError."""
     return write_tensors(store, name, {_TOKENS: tokens})
 
 
 def write_tensors(store: Path, name: str, tensors: Mapping[str, Tensor]) -> StoredFile:
-    """Write tensors to the file `name` of the store, from any device. Raises OSError."""
+    """Write tensors to the file `name` of the store, from any device; the caller syncs it. Raises OSError."""
     from safetensors.torch import save
 
     data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
