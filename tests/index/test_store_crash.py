@@ -71,7 +71,7 @@ def test_killed_at_any_line_of_a_commit(processes, filled, tmp_path):
         num_lines = crash.count_lines(lambda: world.append(store, A, 2))
     assert num_lines > 150
     held = []
-    for line in range(1, num_lines + 1, max(1, num_lines // 40)):
+    for line in range(1, num_lines + 1, max(1, num_lines // 24)):
         path = copy(filled, tmp_path / "a.vidmem")
         assert run_to_death(processes, crash.append_and_die, str(path), A, 2, line)
         held.append(check(path, {2, 3}))
@@ -82,7 +82,7 @@ def test_killed_at_any_line_of_a_removal(processes, filled, tmp_path):
     with Store.open(copy(filled, tmp_path / "count"), world.IDENTITY) as store:
         num_lines = crash.count_lines(lambda: store.remove_video(A))
     held = []
-    for line in range(1, num_lines + 1, max(1, num_lines // 20)):
+    for line in range(1, num_lines + 1, max(1, num_lines // 12)):
         path = copy(filled, tmp_path / "a.vidmem")
         assert run_to_death(processes, crash.remove_and_die, str(path), A, line)
         with Store.open(path, world.IDENTITY) as store:
@@ -97,7 +97,7 @@ def test_killed_at_any_line_of_a_creation(processes, tmp_path):
     opened: list[Store] = []
     num_lines = crash.count_lines(lambda: opened.append(Store.open(tmp_path / "count.vidmem", world.IDENTITY)))
     opened[0].close()
-    for line in range(1, num_lines - 5, max(1, num_lines // 25)):
+    for line in range(1, num_lines - 5, max(1, num_lines // 12)):
         path = tmp_path / f"{line}.vidmem"
         assert run_to_death(processes, crash.create_and_die, str(path), line)
         with Store.open(path, world.IDENTITY) as store:
@@ -108,14 +108,14 @@ def test_killed_at_any_line_of_a_creation(processes, tmp_path):
 
 def test_killed_at_any_time(processes, tmp_path):
     path = tmp_path / "a.vidmem"
-    for attempt in range(12):
+    for attempt in range(6):
         acknowledged = processes.Value("i", 0)
         process = processes.Process(target=crash.append_for_ever, args=(str(path), A, acknowledged))
         process.start()
         deadline = time.monotonic() + 60
         while acknowledged.value == 0 and time.monotonic() < deadline:
             time.sleep(0.002)
-        time.sleep(0.0037 * attempt)  # another place in a clip each time
+        time.sleep(0.0057 * attempt)  # another place in a clip each time
         process.kill()
         process.join()
         said = acknowledged.value
@@ -196,7 +196,7 @@ def test_interrupted_at_any_line_of_a_commit(filled, tmp_path):
     with Store.open(copy(filled, tmp_path / "count"), world.IDENTITY) as store:
         num_lines = crash.count_lines(lambda: world.append(store, A, 2))
     held = []
-    for line in range(1, num_lines + 1, max(1, num_lines // 50)):
+    for line in range(1, num_lines + 1, max(1, num_lines // 30)):
         path = copy(filled, tmp_path / "a.vidmem")
         store = Store.open(path, world.IDENTITY)
         sys.settrace(crash.at_line(line, interrupt))
