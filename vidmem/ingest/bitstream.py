@@ -52,9 +52,9 @@ class AccessUnits:
             # frame_marker 0b10, profile below 3, show_existing_frame 0, frame_type 0 (key).
             first = memoryview(packet)[0]
             return first & 0xC0 == 0x80 and first & 0x30 != 0x30 and first & 0x0C == 0
-        if self._codec not in ("h264", "hevc"):
-            return self._codec == "av1"
-        return self._inspect(packet)
+        if self._codec == "av1":
+            return _starts_with_shown_av1_key_frame(bytes(packet))
+        return self._codec in ("h264", "hevc") and self._inspect(packet)
 
     def _inspect(self, packet: av.Packet) -> bool:
         units = list(nal_units(bytes(packet), self._length_size))
@@ -191,3 +191,25 @@ def _skip_high_profile_fields(bits: _Bits) -> None:
             if following:
                 following = (last + bits.read_signed()) % 256
             last = following or last
+
+
+def _starts_with_shown_av1_key_frame(data: bytes) -> bool:
+    """Whether the first frame header is a key frame's that is shown, which resets all references (AV1, 5.3, 5.9.2)."""
+    at = 0
+    while at + 1 < len(data):
+        kind, has_extension, has_size = data[at] >> 3 & 15, data[at] >> 2 & 1, data[at] >> 1 & 1
+        at += 1 + has_extension
+        size = len(data) - at
+        if has_size:
+            size = shift = 0
+            while at < len(data):
+                size |= (data[at] & 127) << shift
+                shift += 7
+                at += 1
+                if not data[at - 1] & 128:
+                    break
+        if kind in (3, 6) and at < len(data):
+            # show_existing_frame 0, frame_type 00 (key), show_frame 1.
+            return data[at] & 0xF0 == 0x10
+        at += size
+    return False

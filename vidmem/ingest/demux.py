@@ -56,9 +56,10 @@ class Demuxer:
         try:
             self.stream = _video_stream(self.container, self.name)
             context = self.stream.codec_context
-            context.thread_count = default_threads() if threads is None else max(1, threads)
+            self.threads = default_threads() if threads is None else max(1, threads)
+            context.thread_count = self.threads
             context.thread_type = "FRAME"
-            self.codec = context.name
+            self.codec = context.codec.canonical_name
             self.time_base = self.stream.time_base
             self._packets = self.container.demux(self.stream)
         except BaseException:

@@ -88,7 +88,7 @@ class FileSource(ClosesItself):
     def _timed(self, ticks: Ticks) -> Iterator[Timed[av.VideoFrame]]:
         self._tally = tally = Tally()
         latest = -1.0
-        if self._can_select and (ticks.fps is not None or ticks.start > 0.0):
+        if self._can_select:
             try:
                 for timed in selected(self._demuxer_for(ticks.start), self.facts, ticks, tally):
                     yield timed
@@ -98,22 +98,24 @@ class FileSource(ClosesItself):
                 self.close()
                 # What the plain pass does again is counted once.
                 tally.num_decoded = tally.num_skipped = 0
-        for timed in on_display(scan(self._demuxer_for(0.0), self.facts, tally), ticks):
+        # One thread: with several, FFmpeg drops damaged pictures that it conceals with one.
+        for timed in on_display(scan(self._demuxer_for(0.0, threads=1), self.facts, tally), ticks):
             if timed.pts_seconds > latest:
                 yield timed
         if tally.num_decoded == 0:
             raise CorruptMedia(f"{self._path.name} is damaged: no picture could be decoded. Copy the file again.")
 
-    def _demuxer_for(self, start: float) -> Demuxer:
+    def _demuxer_for(self, start: float, *, threads: int | None = None) -> Demuxer:
         """A demuxer at a clean start at or before `start`; the one that the probe left, if nobody used it yet."""
         demuxer, self._demuxer = self._demuxer, None
-        if demuxer is None or not demuxer.is_fresh:
+        threads = self._threads if threads is None else threads
+        if demuxer is None or not demuxer.is_fresh or (threads is not None and demuxer.threads != threads):
             if demuxer is not None:
                 demuxer.close()
-            demuxer = Demuxer(self._path, threads=self._threads)
+            demuxer = Demuxer(self._path, threads=threads)
         if start > 0.0 and self.facts.container in _SEEKABLE and not self._go_to(demuxer, start):
             demuxer.close()
-            demuxer = Demuxer(self._path, threads=self._threads)
+            demuxer = Demuxer(self._path, threads=threads)
         self._demuxer = demuxer
         demuxer.is_fresh = False
         return demuxer

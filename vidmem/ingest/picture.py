@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -52,7 +53,8 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 
 def _display_matrix(frame: av.VideoFrame) -> bytes | None:
     try:
-        return bytes(frame.side_data[SideDataType.DISPLAYMATRIX])
+        # PyAV's type stub knows one key only.
+        return bytes(cast(Any, frame.side_data)[SideDataType.DISPLAYMATRIX])
     except KeyError:
         return None
 

@@ -145,7 +145,9 @@ def _duration(demuxer: Demuxer, origin: int, time_base: Fraction) -> float | Non
         start = stream.start_time if stream.start_time is not None else origin
         end = (start + stream.duration - origin) * time_base
     elif demuxer.container.duration is not None:
-        start_seconds = Fraction(demuxer.container.start_time or 0, av.time_base)
+        # Matroska's duration counts from 0, wherever its first picture is.
+        is_matroska = "matroska" in demuxer.container.format.name
+        start_seconds = Fraction(0 if is_matroska else demuxer.container.start_time or 0, av.time_base)
         end = start_seconds + Fraction(demuxer.container.duration, av.time_base) - origin * time_base
     else:
         return None

@@ -52,8 +52,8 @@ class _Pending:
 class Planner:
     """Turns packets in decoding order into packets to decode, each with its use. Holds no more than 64 MiB back.
 
-    Rests on: every packet has both times, dts rise, no dts is above its pts, no two pts are equal. Then, once dts has
-    passed a time, all pictures up to it are known. Raises Irregular where that does not hold.
+    Rests on: every packet has a pts and, after the first few, a dts; dts rise, no dts is above its pts, no two pts are
+    equal. Then, once dts has passed a time, all pictures up to it are known. Raises Irregular where that fails.
     """
 
     def __init__(self, facts: Facts, ticks: Ticks, units: AccessUnits) -> None:
@@ -73,11 +73,14 @@ class Planner:
     def push(self, packet: av.Packet) -> Iterator[tuple[av.Packet, Use]]:
         """Take the next packet; give those that are ready."""
         pts, dts = packet.pts, packet.dts
-        if pts is None or dts is None or dts > pts or packet.is_corrupt:
+        if pts is None or packet.is_corrupt:
             raise Irregular
-        if self._latest_dts is not None and dts <= self._latest_dts:
+        if dts is not None:
+            if dts > pts or (self._latest_dts is not None and dts <= self._latest_dts):
+                raise Irregular
+            self._latest_dts = dts
+        elif self._latest_dts is not None:
             raise Irregular
-        self._latest_dts = dts
         shown = None if packet.is_discard or pts < self._facts.origin else pts
         if shown is not None:
             at = bisect.bisect_left(self._shown, pts)
@@ -115,7 +118,8 @@ class Planner:
         following = self._following(pts)
         if following is not None and self._facts.seconds(following) <= tick:
             return Use.PASS
-        assert self._latest_dts is not None, "a decision comes after a packet"
+        if self._latest_dts is None:
+            return None
         # Every picture still to come is shown after the latest dts.
         if self._facts.seconds(self._latest_dts) >= tick or (following is not None and following <= self._latest_dts):
             return Use.SHOW
@@ -154,7 +158,8 @@ class Planner:
 
     def _forget_old(self) -> None:
         oldest = min((p.pts for p in self._pending if p.pts is not None), default=None)
-        assert self._latest_dts is not None, "a decision comes after a packet"
+        if self._latest_dts is None:
+            return
         keep_from = self._latest_dts if oldest is None else min(oldest, self._latest_dts)
         del self._shown[: bisect.bisect_left(self._shown, keep_from)]
 
