@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without compiling ahead: that takes a minute or two of one core, and most of what is installed is never imported.
+# Without compiling ahead: most of what is installed is never imported.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := --no-compile --constraint constraints.txt
 

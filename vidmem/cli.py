@@ -10,17 +10,17 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from vidmem import console
-from vidmem.errors import BadInput, VidmemError
+from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
 from vidmem.types import parse_time
 
 if TYPE_CHECKING:
-    from vidmem.pipelines import VideoMemory
+    from vidmem.pipelines import IngestReport, VideoMemory
 
 BATCH_FAILED = 6
 """Exit code of a batch that finished, though some of its inputs failed."""
@@ -53,9 +53,11 @@ bench = _verbs("Measure quality and speed on this machine. Each prints one JSON 
 app.add_typer(world, name="world")
 app.add_typer(bench, name="bench")
 
+Decoder = Literal["auto", "pyav", "decord"]
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store's folder, NAME.vidmem.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: the figures mean nothing.")]
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, help="How many spans to find.")]
 Videos = Annotated[list[str] | None, typer.Option("--video", metavar="ID", help="Only this video; repeatable.")]
 
@@ -76,21 +78,49 @@ def _root(
 
 
 @contextmanager
-def _opened(store: Path) -> Iterator[VideoMemory]:
-    """Open a store that must be there, with the preset it was made with."""
+def _reading(store: Path) -> Iterator[VideoMemory]:
+    """Open a store that must be there, with the preset it was made with.
+
+    Read-only, so that asking needs no right to write and never stands in the way of an ingest in another process.
+    """
     import vidmem
 
-    with vidmem.open(store, preset=None, create=False) as memory:
+    with vidmem.open(store, preset=None, create=False, read_only=True) as memory:
+        _tell(memory)
         yield memory
+
+
+def _tell(memory: VideoMemory) -> None:
+    """Say on stderr what was found and mended when the store was opened."""
+    for notice in memory.notices:
+        console.note(f"vidmem: {notice}")
 
 
 @app.command(epilog="Example: vidmem demo --json > demo.json")
 def demo(
-    seed: Annotated[int | None, typer.Option(help="Render a new sample with this seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Render a new sample of this seed instead of a shipped one.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where demo.vidmem goes; by default here, or demo-SEED/.")] = None,
+    preset: Annotated[str, typer.Option(help="A preset's name or TOML file.")] = "tiny",
     as_json: Json = False,
 ) -> None:
-    """Ingest a sample video with the embedded models, ask it ten questions, compare with the truth."""
-    raise NotImplementedError
+    """Watch a sample video with the embedded models, ask it a dozen questions, compare with the truth."""
+    from vidmem.demo import as_document, run
+
+    folder = folder or Path("." if seed is None else f"demo-{seed}")
+    _make_folder(folder)
+    with console.progress("render") as progress:
+        events = run(folder, seed=seed, preset=preset, progress=progress)
+        if as_json:
+            console.print_json(as_document(events))
+        else:
+            console.print_demo(events)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFull(f"{folder} can't be made ({error.strerror}): choose another folder") from error
 
 
 @app.command(epilog="Example: vidmem ingest kitchen.mp4 --store kitchen.vidmem --fps 1")
@@ -99,7 +129,11 @@ def ingest(
     store: Annotated[Path, typer.Option("--store", "-s", help="The store's folder; created if it is not there.")],
     preset: Annotated[str | None, typer.Option(help="Name or TOML file; a store that is there knows.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames to look at in a second of video.")] = 1.0,
-    decoder: Annotated[str, typer.Option(help="auto, pyav or decord.")] = "auto",
+    decoder: Annotated[Decoder, typer.Option(help="auto takes whichever is exact and fastest for the file.")] = "auto",
+    max_similarity: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Drop frames more alike than this to the one kept before.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Keep what can be read of a damaged file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Watch videos and keep them in a store. In Python: `vidmem.open(store).ingest(video)`.
@@ -108,21 +142,38 @@ def ingest(
     still ingested, and the exit code is 6.
     """
     import vidmem
+    from vidmem.ingest import open_source
 
-    reports, failures = [], []
-    with vidmem.open(store, preset=preset) as memory:
-        for video in videos:
-            try:
-                report = memory.ingest(video, fps=fps, decoder=decoder)
-            except VidmemError as error:
-                if len(videos) == 1:
-                    raise
-                failures.append({"source": video, "error": str(error)})
-                console.note(f"vidmem: {error}")
-            else:
-                reports.append(report)
-                if not as_json:
-                    console.print_report(video, report)
+    reports: list[IngestReport] = []
+    failures: dict[str, str] = {}
+
+    def attempt(work: Callable[[str], object], video: str) -> bool:
+        try:
+            work(video)
+        except (BadInput, NotFound, SourceLost) as error:  # what is wrong with the store or the models ends the verb
+            if len(videos) == 1:
+                raise
+            failures[video] = str(error)
+            console.note(f"vidmem: {error}")
+        return video not in failures
+
+    def check(video: str) -> None:
+        with open_source(video, decoder=decoder):
+            pass
+
+    def watch(video: str) -> None:
+        report = memory.ingest(video, fps=fps, decoder=decoder, max_similarity=max_similarity, partial=partial)
+        reports.append(report)
+        if not as_json:
+            console.print_report(report)
+
+    # All are opened once before models are loaded and a store is made, which may be for nothing.
+    readable = [video for video in videos if attempt(check, video)]
+    if readable:
+        with vidmem.open(store, preset=preset) as memory:
+            _tell(memory)
+            for video in readable:
+                attempt(watch, video)
     if as_json:
         console.print_json({"store": store, "reports": reports, "failures": failures})
     if failures:
@@ -132,19 +183,19 @@ def ingest(
 @app.command(epilog='Example: vidmem ask kitchen.vidmem "When did the dog appear?"')
 def ask(store: StorePath, question: str, video: Videos = None, as_json: Json = False) -> None:
     """Answer QUESTION from STORE, with the spans that show it. In Python: `vidmem.open(store).ask(question)`."""
-    with _opened(store) as memory:
+    with _reading(store) as memory:
         if as_json:
             console.print_json(memory.ask(question, video_ids=video))
             return
-        answer = memory.ask_stream(question, video_ids=video)
-        console.stream(answer)
-        console.print_answer_rest(answer.result)
+        with memory.ask_stream(question, video_ids=video) as pieces:
+            console.stream(pieces)
+            console.print_answer_rest(pieces.result)
 
 
 @app.command(epilog='Example: vidmem search kitchen.vidmem "a dog on the left" -k 3')
 def search(store: StorePath, words: str, k: K = 5, video: Videos = None, as_json: Json = False) -> None:
     """Find spans of STORE that look like WORDS, without the language model."""
-    with _opened(store) as memory:
+    with _reading(store) as memory:
         hits = memory.search(words, k=k, video_ids=video)
     if as_json:
         console.print_json(hits)
@@ -157,6 +208,12 @@ def search(store: StorePath, words: str, k: K = 5, video: Videos = None, as_json
 @app.command(epilog="Example: vidmem info kitchen.vidmem --json")
 def info(store: StorePath, as_json: Json = False) -> None:
     """Say what STORE holds: its videos, the three memory stores, bytes."""
+    with _reading(store) as memory:
+        state = memory.state()
+    if as_json:
+        console.print_json(state)
+    else:
+        console.print_state(state)
 
 
 @app.command(epilog="Example: vidmem models")
@@ -223,23 +280,22 @@ def render(
 
 
 @bench.command("world", epilog="Example: vidmem bench world --json --seed 5 > world.json")
-def bench_world(seed: Seed = 0, as_json: Json = False) -> None:
+def bench_world(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
     """Right answers, retrieval, needles and time to the first token, on worlds that training never saw."""
     from vidmem.bench import world
 
-    _measure(world.run, seed, as_json)
+    _print_figures(world.run(seed, quick=quick, progress=console.note), as_json)
 
 
 @bench.command("ingest", epilog="Example: vidmem bench ingest --json > ingest.json")
-def bench_ingest(seed: Seed = 0, as_json: Json = False) -> None:
+def bench_ingest(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
     """Speed, exactness and memory of watching video."""
     from vidmem.bench import ingest
 
-    _measure(ingest.run, seed, as_json)
+    _print_figures(ingest.run(seed, quick=quick, progress=console.note), as_json)
 
 
-def _measure(run: Callable[..., dict[str, Any]], seed: int, as_json: bool) -> None:
-    result = run(seed=seed, progress=console.note)
+def _print_figures(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.print_json(result)
     else:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 from vidmem.types import Answer, Hit, format_time
 
 if TYPE_CHECKING:
+    from vidmem import demo
     from vidmem.doctor import Check
+    from vidmem.pipelines import IngestReport, State
+
+
+DEMO_EVIDENCE = 3
+"""How many spans of evidence the demonstration prints under an answer."""
 
 
 def print_json(value: Any) -> None:
@@ -79,6 +85,62 @@ def print_hits(hits: Sequence[Hit], *, indent: str = "  ") -> None:
         span = f"{format_time(hit.start)}-{format_time(hit.end)}"
         source = f"  {Path(hit.source).name}" if several else ""
         say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}")
+
+
+def print_demo(events: Iterable[demo.Event]) -> None:
+    """Tell a demonstration as it goes: each answer while it is made, then whether it agrees with the truth."""
+    from vidmem import demo
+
+    for event in events:
+        if isinstance(event, demo.Watching):
+            say(f"Watching {event.video.name} ...")
+        elif isinstance(event, demo.Watched):
+            print_report(event.report)
+        elif isinstance(event, demo.Asking):
+            say(f"\n{event.number}/{event.total}  {event.question}")
+            sys.stdout.write("  ")
+        elif isinstance(event, demo.Piece):
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
+        elif isinstance(event, demo.Answered):
+            say("   [right]" if event.right else f"   [not right: {event.expected}]")
+            print_hits(event.evidence[:DEMO_EVIDENCE], indent="     ")
+        else:
+            say(f"\n{event.right} of {event.total} answers agree with the truth.\n")
+            print_state(event.state)
+            print_timings(event.timings)
+
+
+def print_report(report: IngestReport) -> None:
+    """What an ingest did, and where its time went."""
+    name = Path(report.source).name
+    if report.already_there:
+        say(f"{name}: already in the store as {report.video_id}, nothing to do")
+        return
+    resumed = f" from {format_time(report.resumed_from)} on" if report.resumed_from else ""
+    watched = f"{format_time(report.video_seconds)} of video{resumed}, {report.frames} frames in {report.clips} clips"
+    say(f"{name}: {watched}, in {report.wall_seconds:.1f} s ({report.speed:.0f} x real time)")
+    shares = {step: getattr(report, f"{step}_seconds") for step in ("decode", "encode", "memory", "store")}
+    say("  " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in shares.items()))
+    if report.skipped:
+        say(f"  {report.skipped} damaged pictures were passed over")
+
+
+def print_state(state: State) -> None:
+    """The three memory stores, the videos, and what lies on disk."""
+    say(f"{state.path}, preset {state.preset}")
+    rows = [("memory", "elements", "tokens", "size")]
+    for name in ("sensory", "working", "long_term"):
+        level = getattr(state, name)
+        rows.append((name.replace("_", "-"), str(level.elements), str(level.tokens), num_bytes(level.bytes)))
+    print_table(rows, indent="  ")
+    for video in state.videos:
+        unfinished = "" if video.is_finished else ", not finished: ingest it again to go on"
+        frames = f"{video.frames} frames in {video.clips} clips"
+        say(f"  {video.video_id}  {video.name}  {format_time(video.duration_seconds)}, {frames}{unfinished}")
+    parts = {part: getattr(state.disk, f"{part}_bytes") for part in ("catalogue", "index", "kv", "memory", "thumbs")}
+    shares = ", ".join(f"{part} {num_bytes(size)}" for part, size in parts.items())
+    say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
 
 
 def print_timings(timings: Mapping[str, float]) -> None:

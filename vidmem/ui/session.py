@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Literal
 
-from vidmem.errors import BadInput, VidmemError
-from vidmem.types import Answer, VideoId
+from vidmem.errors import BadInput, SourceLost, VidmemError
+from vidmem.types import Answer, VideoId, format_time
 
 if TYPE_CHECKING:
-    from vidmem.pipelines import VideoMemory
+    from vidmem.pipelines import IngestReport, VideoMemory
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Session:
         self._memory: VideoMemory | None = None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-ui")
         self._job: Future[None] | None = None
+        self._closing = Event()
         self._progress: dict[Path, Progress] = {}
 
     def progress(self, video: Path | None) -> Progress:
@@ -74,9 +76,9 @@ class Session:
         job.result()
 
     def close(self) -> None:
-        """Finish the work at hand, close the store and end the thread."""
-        if self._memory is not None:
-            self._worker.submit(self._memory.close).result()
+        """Stop the work at hand behind its last committed clip, close the store and end the thread."""
+        self._closing.set()
+        self._worker.submit(self._close_store).result()
         self._worker.shutdown(wait=True)
 
     def _open(self) -> VideoMemory:
@@ -85,6 +87,10 @@ class Session:
 
             self._memory = vidmem.open(self._store, preset=self._preset)
         return self._memory
+
+    def _close_store(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
 
     def _watch(self, video: Path) -> None:
         try:
@@ -97,7 +103,27 @@ class Session:
             self._progress[video] = Progress("failed", reason)
 
     def _ingest(self, video: Path) -> None:
-        raise NotImplementedError
+        memory = self._open()
+
+        def show(done: float, duration: float | None) -> None:
+            if self._closing.is_set():
+                raise SourceLost("the page was closed")
+            of, fraction = (f" of {format_time(duration)}", min(done / duration, 1.0)) if duration else ("", None)
+            self._progress[video] = Progress("watching", f"Watched {format_time(done)}{of}", fraction)
+
+        self._progress[video] = Progress("watching", "Looking at the first frames", 0.0)
+        report = memory.ingest(video, progress=show)
+        self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id)
 
     def _ask(self, question: str, video_id: VideoId, pieces: queue.SimpleQueue[str | Answer | None]) -> None:
-        raise NotImplementedError
+        with self._open().ask_stream(question, video_ids=[video_id]) as stream:
+            for piece in stream:
+                pieces.put(piece)
+            pieces.put(stream.result)
+
+
+def _told(report: IngestReport) -> str:
+    if report.already_there:
+        return "Watched before: ask away."
+    speed = f"{report.wall_seconds:.1f} s, {report.speed:.0f} x real time"
+    return f"Watched {format_time(report.video_seconds)}: {report.frames} frames in {speed}."

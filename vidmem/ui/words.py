@@ -42,8 +42,9 @@ def below(given: Answer) -> str:
     """What stands under the answer: how long it took and how to use the evidence."""
     if not given.evidence:
         return '<div class="vm-below">Nothing in memory matches.</div>'
-    total = sum(given.timings.values())
-    return f'<div class="vm-below">Answered in {total:.1f} s. Click a frame to see it in the video.</div>'
+    return (
+        f'<div class="vm-below">Answered in {given.timings["total"]:.1f} s. Click a frame to see it in the video.</div>'
+    )
 
 
 def label(sample: Sample) -> str:
