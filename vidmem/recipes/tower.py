@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from vidmem.recipes.frames import GRID, PATCH, PIXELS, FrameMaker, LabelledFrame
+from vidmem.recipes.frames import PATCH, PIXELS, FrameMaker, LabelledFrame
 from vidmem.world.script import THINGS
 
 VISION = SiglipVisionConfig(
@@ -30,7 +31,7 @@ VISION = SiglipVisionConfig(
 
 
 class DenseTower(nn.Module):
-    """The tower and a linear head that gives each patch one logit for each thing, for plain background, and for night."""
+    """The tower and a linear head: for each patch one logit a thing, one for plain background, one for night."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,16 +99,15 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
     torch.manual_seed(seed)
     model = DenseTower()
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, total_steps=steps + 1, pct_start=0.05)
     state = run / "tower-state.pt"
     done = 0
     if state.exists():
         saved = torch.load(state, weights_only=True)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
         done = saved["step"]
-    held_out = [FrameMaker(10_000_019).frame() for _ in range(256)]
+    unseen = FrameMaker(10_000_019)
+    held_out = [unseen.frame() for _ in range(256)]
     source = batches(seed + done, batch)
     begun = time.perf_counter()
     log = (run / "tower.jsonl").open("a")
@@ -122,17 +122,29 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        set_rate(optimizer, peak_rate * one_cycle(step, steps))
         optimizer.step()
-        schedule.step()
         if step % 20 == 0:
             line = {"step": step, "loss": round(loss.item(), 4), "seconds": round(time.perf_counter() - begun, 1)}
             if step % 200 == 0 or step == steps:
                 line["f1"] = round(evaluate(model, held_out), 4)
-                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                            "schedule": schedule.state_dict(), "step": step}, state)  # fmt: skip
+                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, state)
                 save_file(model.state_dict(), run / "tower.safetensors")
             log.write(json.dumps(line) + "\n")
             log.flush()
+
+
+def one_cycle(step: int, steps: int, *, warm_up: float = 0.05) -> float:
+    """Share of the peak learning rate at a step: up in a straight line, down in a cosine to nothing."""
+    progress = step / steps
+    if progress < warm_up:
+        return progress / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 @torch.no_grad()

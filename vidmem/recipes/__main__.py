@@ -1,0 +1,42 @@
+"""`python -m vidmem.recipes [all|tower|clip|language|install]`: train the embedded models anew.
+
+On two CPU cores with AMX all of it takes about two hours, without several times that. Every stage resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+STAGES = ("tower", "clip", "language", "install")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", nargs="?", default="all", choices=("all", *STAGES))
+    parser.add_argument("--run", type=Path, default=Path(".runs"), help="where states and logs go")
+    options = parser.parse_args()
+    run: Path = options.run
+    run.mkdir(parents=True, exist_ok=True)
+    wanted = STAGES if options.stage == "all" else (options.stage,)
+    if "tower" in wanted:
+        from vidmem.recipes import tower
+
+        tower.train(run, steps=3000, batch=64, peak_rate=1.5e-3, seed=1)
+    if "clip" in wanted:
+        from vidmem.recipes import clip
+
+        clip.train(run, steps=1000, batch=64, peak_rate=1e-3, seed=5)
+    if "language" in wanted:
+        from vidmem.recipes import language
+
+        language.train(run, steps=2000, peak_rate=1.2e-3, seed=2, bank_size=4000, frames_per_batch=384)
+    if "install" in wanted:
+        from vidmem.recipes import install
+
+        install.install_clip(run)
+        install.install_language(run)
+
+
+if __name__ == "__main__":
+    main()

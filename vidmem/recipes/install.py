@@ -1,0 +1,55 @@
+"""Last stage: put what was trained where the `tiny` preset looks for it, as a transformers and an open_clip folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoTokenizer,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
+)
+
+from vidmem.models.prompt import CHAT_TEMPLATE
+from vidmem.recipes.frames import PIXELS
+from vidmem.recipes.language import build
+from vidmem.recipes.tower import VISION, load_tower
+
+TINY = Path(__file__).parents[1] / "models" / "tiny"
+
+
+def install_clip(run: Path, target: Path = TINY) -> None:
+    """Copy the open_clip folder, weights rounded to bfloat16."""
+    folder = target / "clip"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(run / "clip" / name, folder / name)
+    weights = load_file(run / "clip" / "model.safetensors")
+    save_file({name: value.bfloat16() for name, value in weights.items()}, folder / "model.safetensors")
+
+
+def install_language(run: Path, target: Path = TINY) -> None:
+    """Write the whole transformers folder: model in bfloat16, tokenizer, processor, chat template."""
+    folder = target / "llava"
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    model = build(tokenizer, load_tower(run / "tower.safetensors"))
+    state = torch.load(run / "language-state.pt", weights_only=True)["model"]
+    model.load_state_dict(state)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.do_sample = False
+    model.to(torch.bfloat16).save_pretrained(folder)
+    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": PIXELS, "width": PIXELS}}
+    LlavaOnevisionProcessor(
+        image_processor=LlavaOnevisionImageProcessor(**half, image_grid_pinpoints=[[PIXELS, PIXELS]]),
+        video_processor=LlavaOnevisionVideoProcessor(**half),
+        tokenizer=tokenizer,
+        num_image_tokens=(PIXELS // VISION.patch_size) ** 2,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(folder)
