@@ -5,7 +5,12 @@ import torch
 
 from vidmem.memory import Elements, policy, policy_names
 from vidmem.memory.policies import MovieChat, MovieChatPlus, XMem
-from vidmem.memory.policies.moviechat_reference import consolidate_fragment, position_table, positioned
+from vidmem.memory.policies.moviechat_reference import (
+    consolidate_fragment,
+    consolidate_windows,
+    position_table,
+    positioned,
+)
 from vidmem.memory.policies.xmem import above_threshold, most_frequent, most_used
 from vidmem.memory.similarity import affinity, anisotropic_similarity
 
@@ -131,3 +136,11 @@ def test_the_strict_threshold_drops_ties_and_nothing_when_nothing_has_to_go() ->
     assert above_threshold(torch.tensor([0.0, 1.0]), 2).tolist() == [0, 1]
     with pytest.raises(ValueError, match="num_prototypes=3"):
         most_used(torch.zeros(2), 3)
+
+
+def test_rounds_of_the_onevision_port_end_only_with_whole_windows() -> None:
+    windows = [frames(4, first=first).value for first in range(0, 24, 4)]
+    rounds = consolidate_windows(windows, short_capacity=10, merge_to=2)  # 8 new frames: two windows
+    assert len(rounds.long) == 6
+    assert [window for window, _ in rounds.merges] == [1] * 6 + [3] * 8 + [5] * 8
+    assert len(consolidate_windows(windows, short_capacity=9, merge_to=2).long) == 0

@@ -51,19 +51,19 @@ class CarryOver:
 def consolidate_windows(windows: Sequence[Tensor], *, short_capacity: int, merge_to: int) -> CarryOver:
     """Merge windows of frames (W, P, D) in a short-term buffer that is never cleared.
 
-    A round ends once `short_capacity - merge_to` new frames are in; its averages go to long-term memory and stay at
-    the buffer's head. A last round that is not full is dropped.
+    A round ends with the window that brings `short_capacity - merge_to` new frames; its averages go to long-term
+    memory and stay at the buffer's head. A last round that is not full is dropped. Where whole windows do not make a
+    round no round ever ends, as in the port.
     """
-    if short_capacity <= merge_to:
-        raise ValueError(f"{short_capacity=} must be above {merge_to=}: else no new frame fits")
+    round_frames = short_capacity - merge_to
     short = windows[0][:0]
     long: list[Tensor] = []
     merges: list[tuple[int, int]] = []
     num_new = 0
     for window_index, window in enumerate(windows):
-        short = torch.cat([short, window])[-short_capacity:]
+        short = torch.cat([short, window[: max(0, round_frames - num_new)]])
         num_new += len(window)
-        if num_new < short_capacity - merge_to:
+        if num_new != round_frames:
             continue
         plan = plan_merges(mean_token(short), merge_to)
         short = plan.average(short)
