@@ -152,7 +152,7 @@ def _encode(
         for index, (seconds, picture) in enumerate(pictures):
             if picture is not last:  # converting costs more than encoding a frame that equals the one before
                 last = picture
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))
             if progress is not None:
