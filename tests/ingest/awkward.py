@@ -12,13 +12,13 @@ import imageio_ffmpeg
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 _SOURCE = "testsrc2=size={size}:rate={rate}:duration={seconds},noise=alls=12:allf=t"
 _X264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
+_VP9 = ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-auto-alt-ref", "1"]
 _X265 = ["-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-x265-params"]
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run(
-        [FFMPEG, "-v", "error", "-y", "-nostdin", "-threads", "1", *map(str, arguments)], check=True, capture_output=True
-    )
+    command = [FFMPEG, "-v", "error", "-y", "-nostdin", "-threads", "1", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def encode(path: Path, *arguments: str, size: str = "192x108", rate: str = "25", seconds: float = 4) -> Path:
@@ -67,7 +67,8 @@ def _layered_hevc(path: Path) -> Path:
 
 def _variable_rate(path: Path) -> Path:
     # Frames at growing distances: pts of frame n is n + n^2 / 40 frames of 1/25 s.
-    return encode(path, "-vf", "setpts='(N+N*N/40)/25/TB'", "-fps_mode", "passthrough", "-enc_time_base", "1/1000", *_X264)
+    growing = ["-vf", "setpts='(N+N*N/40)/25/TB'", "-fps_mode", "passthrough", "-enc_time_base", "1/1000"]
+    return encode(path, *growing, *_X264)
 
 
 def _rotated(path: Path) -> Path:
@@ -104,7 +105,7 @@ def _late_mkv(path: Path) -> Path:
 
 
 def _odd_10_bit(path: Path) -> Path:
-    return encode(path, "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv444p10le", "-vf", "scale=191:107", seconds=2)
+    return encode(path, *_X264[:4], "-pix_fmt", "yuv444p10le", "-vf", "scale=191:107", seconds=2)
 
 
 def _wide_pixels(path: Path) -> Path:
@@ -165,7 +166,7 @@ AWKWARD: dict[str, Callable[[Path], Path]] = {
     "windows.wmv": _codec("-c:v", "wmv2", "-g", "12"),
     "motion.mov": _codec("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", seconds=2),
     "prores.mov": _codec("-c:v", "prores_ks", seconds=1),
-    "web.webm": _codec("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-auto-alt-ref", "1"),
+    "web.webm": _codec(*_VP9, "-g", "25"),
     "vp8.webm": _codec("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-auto-alt-ref", "1"),
     "av1.mp4": _codec("-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-svtav1-params", "lp=1", seconds=2),
     "raw.h264": _codec(*_X264, "-bf", "0", seconds=2),

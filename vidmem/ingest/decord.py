@@ -45,8 +45,8 @@ class DecordSource(ClosesItself):
     def __init__(self, path: Path, *, threads: int = 1, deadline_seconds: float = 30.0) -> None:
         self._path = path
         self._threads = threads
-        self._deadline_seconds = deadline_seconds
-        self._worker: _Worker | None = None
+        self.deadline_seconds = deadline_seconds
+        self.worker: _Worker | None = None
         self._num_decoded = 0
         self._until = 0.0
         self._file = FileSource(path, threads=1)
@@ -106,7 +106,7 @@ class DecordSource(ClosesItself):
         self.close()
         self._num_decoded, self._until = 0, 0.0
         wanted = [timed.item for timed in on_display(self._times, ticks)]
-        worker = self._worker = _Worker(self._path.name, self._deadline_seconds)
+        worker = self.worker = _Worker(self._path.name, self.deadline_seconds)
         try:
             worker.send({"path": str(self._path), "threads": self._threads})
             opened, _ = worker.receive()
@@ -152,9 +152,9 @@ class DecordSource(ClosesItself):
             raise self._refusal(f"it sees {len(theirs)} frames at other times than the {len(ours)} there are")
 
     def close(self) -> None:
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker = None
         self._file.close()
 
 
@@ -163,7 +163,7 @@ class _Worker:
 
     def __init__(self, name: str, deadline_seconds: float) -> None:
         self._name = name
-        self._deadline_seconds = deadline_seconds
+        self.deadline_seconds = deadline_seconds
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         # A plain subprocess: multiprocessing would run the user's main module again in the child.
@@ -209,10 +209,10 @@ class _Worker:
 
     def _read_some(self) -> None:
         pipe = cast(BinaryIO, self._process.stdout)
-        ready, _, _ = select.select([pipe], [], [], self._deadline_seconds)
+        ready, _, _ = select.select([pipe], [], [], self.deadline_seconds)
         if not ready:
             self.kill()
-            raise self._lost(f"gave no sign of life for {self._deadline_seconds:g} s and was stopped")
+            raise self._lost(f"gave no sign of life for {self.deadline_seconds:g} s and was stopped")
         data = os.read(pipe.fileno(), 1 << 20)
         if not data:
             raise self._lost("ended")
