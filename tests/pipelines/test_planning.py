@@ -28,10 +28,14 @@ def test_runs_cover_every_hit_once_and_nothing_far_from_one(found: list[Pick], m
     scores = [0.1 + pick.frame_index / 100 for pick in found]
     runs = runs_of(found, scores, max_gap=max_gap)
     for pick in found:
-        covering = [run for run in runs if run.video_index == pick.video_index and run.first <= pick.frame_index <= run.last]
+        covering = [
+            run for run in runs if run.video_index == pick.video_index and run.first <= pick.frame_index <= run.last
+        ]
         assert len(covering) == 1
     for run in runs:
-        inside = sorted(p.frame_index for p in found if p.video_index == run.video_index and run.first <= p.frame_index <= run.last)
+        inside = sorted(
+            p.frame_index for p in found if p.video_index == run.video_index and run.first <= p.frame_index <= run.last
+        )
         assert (inside[0], inside[-1]) == (run.first, run.last)
         assert all(later - earlier <= max_gap for earlier, later in zip(inside, inside[1:], strict=False))
         assert run.peak in inside
@@ -95,13 +99,17 @@ def test_looking_after_and_before_reaches_that_way_from_the_beginning() -> None:
     assert before >= set(range(0, 11)) - {0, 1} and max(before) == 13
 
 
-@pytest.mark.parametrize(("moment", "place"), [(0.0, 0), (0.4, 0), (2.0, 2), (2.9, 2), (9.9, 9), (10.2, 9), (14.0, None)])
+@pytest.mark.parametrize(
+    ("moment", "place"), [(0.0, 0), (0.4, 0), (2.0, 2), (2.9, 2), (9.9, 9), (10.2, 9), (14.0, None)]
+)
 def test_a_moment_is_the_frame_on_display(moment: float, place: int | None) -> None:
     found = around_moment(np.arange(10.0), moment, 0)
     assert (found[0].frame_index if found else None) == place
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=50, unique=True).map(sorted), st.floats(0, 120), st.floats(0, 50))
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=50, unique=True).map(sorted), st.floats(0, 120), st.floats(0, 50)
+)
 def test_places_within_a_span(pts: list[float], start: float, seconds: float) -> None:
     span = Span(start, start + seconds)
     places = places_within(np.array(pts), span)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,10 @@ class VideoLanguageModel:
         folder = find_model(config.model, LANGUAGE_FILES, revision=config.revision, base=base)
         _check_architecture(folder.path)
         try:
-            model = LlavaOnevisionForConditionalGeneration.from_pretrained(
-                folder.path, dtype=dtype, local_files_only=True
-            )
+            with _no_bars():
+                model = LlavaOnevisionForConditionalGeneration.from_pretrained(
+                    folder.path, dtype=dtype, local_files_only=True
+                )
             tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
             video_processor = AutoVideoProcessor.from_pretrained(folder.path, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -197,6 +199,20 @@ class VideoLanguageModel:
             inputs_embeds=embeds, past_key_values=cache, position_ids=positions, use_cache=True
         ).last_hidden_state
         return int(self._model.lm_head(hidden[:, -1]).argmax(-1))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers from drawing a progress bar of its own between ours."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -80,6 +80,8 @@ class Preset:
 
     name: str
     base: Path
+    origin: str = ""
+    """What opens this preset again: its name, or its file's path."""
     description: str = ""
     device: DeviceName = "auto"
     dtype: DtypeName = "auto"
@@ -125,17 +127,17 @@ def load_preset(name_or_path: str | Path) -> Preset:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"the preset {path} is not valid TOML: {error}") from error
-    return _read(table, path)
+    return _read(table, path, text if text in _ORDER else str(path.resolve()))
 
 
-def _read(table: dict[str, Any], path: Path) -> Preset:
+def _read(table: dict[str, Any], path: Path, origin: str) -> Preset:
     parts = {
         "encoder": EncoderConfig,
         "language": LanguageConfig,
         "tracker": TrackerConfig,
         "budget": BudgetConfig,
     }
-    given: dict[str, Any] = {"name": path.stem, "base": path.resolve().parent}
+    given: dict[str, Any] = {"name": path.stem, "base": path.resolve().parent, "origin": origin}
     for key, value in table.items():
         if key in parts:
             given[key] = _config(parts[key], value, f"{path} [{key}]")

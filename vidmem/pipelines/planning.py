@@ -89,9 +89,7 @@ def around_moment(
     if not len(pts_seconds) or moment > _end_of(pts_seconds):
         return []
     place = max(0, int(np.searchsorted(pts_seconds, moment, side="right")) - 1)
-    return around_run(
-        Run(video_index, place, place, place, 0.0), len(pts_seconds), look=look, look_frames=look_frames
-    )
+    return around_run(Run(video_index, place, place, place, 0.0), len(pts_seconds), look=look, look_frames=look_frames)
 
 
 def _end_of(pts_seconds: np.ndarray) -> float:
@@ -115,7 +113,7 @@ def spread(num_frames: int, count: int) -> list[int]:
     places = np.unique(np.linspace(0, num_frames - 1, min(count, num_frames)).round().astype(int)).tolist()
     ordered: list[int] = []
     for step in (2**power for power in range(len(places).bit_length(), -1, -1)):
-        ordered += [place for place in places[::step]]
+        ordered += places[::step]
     return list(dict.fromkeys([places[0], places[-1], *ordered]))
 
 

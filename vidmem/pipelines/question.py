@@ -60,7 +60,9 @@ _EDGE = re.compile(rf"\b(?:(?:in|during|within|for)\s+)?the\s+(first|last)\s+({_
 _SIDE = re.compile(rf"\b(?:right\s+|just\s+)?(after|since|from|before|until|till|by)\s+({_TIME})", re.I)
 _AT = re.compile(rf"\b(?:at|around|about|near|on|in|close to)\s+({_TIME})", re.I)
 _BARE = re.compile(rf"({_CLOCK})")
-_ENDS = re.compile(r"\b(?:at|near|in|towards?)\s+the\s+(?:very\s+)?(beginning|start|end)\b(?:\s+of\s+the\s+video)?", re.I)
+_ENDS = re.compile(
+    r"\b(?:at|near|in|towards?)\s+the\s+(?:very\s+)?(beginning|start|end)\b(?:\s+of\s+the\s+video)?", re.I
+)
 
 
 def _times(text: str, duration: float) -> tuple[str, list[float], list[Span], Look | None]:
@@ -140,7 +142,9 @@ _FORM = frozenset(
     previous each every other same both only just also more most
     """.split()
 )
-_JOINING = frozenset(("of", "with", "in", "on", "at", "by", "near", "under", "over", "behind", "wearing", "for", "about"))
+_JOINING = frozenset(
+    ("of", "with", "in", "on", "at", "by", "near", "under", "over", "behind", "wearing", "for", "about")
+)
 _PLACE = re.compile(
     r"\b(?:on|at|in|to|from)\s+the\s+(?:left|right|top|bottom|middle|cent(?:er|re)|background|foreground)"
     r"(?:\s+side)?\b",

@@ -1,0 +1,83 @@
+"""The bounded memories of a store's videos, brought up to date out of what was committed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidmem.index import Store, StoredVideo
+from vidmem.memory import Elements, Memory, MemoryConfig
+from vidmem.pipelines.timeline import Timelines
+from vidmem.types import Span, StoreName, VideoId
+
+_FRAMES_AT_ONCE = 256
+_MEMORIES_HELD = 8
+
+
+class Memories:
+    """Gives the memory of any video as it is after its last committed clip.
+
+    A memory's state is committed with some clips only, for it is as large as a hundred clips of tokens. What was
+    committed since is written to it again from the stored tokens, which gives the same memory (`Memory`'s promise).
+    """
+
+    def __init__(self, store: Store, config: MemoryConfig, timelines: Timelines) -> None:
+        self._store, self._config, self._timelines = store, config, timelines
+        self._held: OrderedDict[VideoId, Memory] = OrderedDict()
+
+    def of(self, video: StoredVideo) -> Memory:
+        """The memory of a video. It is kept, with the reads counted in it, while it is among the latest used.
+
+        Raises:
+            StoreCorrupt: its saved state or tokens are damaged.
+        """
+        memory = self._held.pop(video.video_id, None) or self._loaded(video.video_id)
+        self._replay(memory, video)
+        self._held[video.video_id] = memory
+        while len(self._held) > _MEMORIES_HELD:
+            self._held.popitem(last=False)
+        return memory
+
+    def new(self) -> Memory:
+        """An empty memory for a video that is not in the store yet."""
+        return Memory(self._config)
+
+    def forget(self, video_id: VideoId) -> None:
+        """Drop what is held of a video, so that the next use starts from what is committed."""
+        self._held.pop(video_id, None)
+
+    def _loaded(self, video_id: VideoId) -> Memory:
+        saved = self._store.load_memory(video_id)
+        return Memory.from_state_dict(self._config, saved) if saved else Memory(self._config)
+
+    def _replay(self, memory: Memory, video: StoredVideo) -> None:
+        timeline = self._timelines.of(video)
+        newest = float(memory.working.elements.span_seconds[-1, 0]) if len(memory.working) else -1.0
+        first = int(np.searchsorted(timeline.pts_seconds, newest, side="right"))
+        if first == len(timeline):
+            return
+        _, embeddings = self._store.embeddings(video.video_id)
+        for start in range(first, len(timeline), _FRAMES_AT_ONCE):
+            places = slice(start, start + _FRAMES_AT_ONCE)
+            tokens = self._store.load_tokens(timeline.frame_ids[places])
+            spans = np.stack([timeline.pts_seconds[places], timeline.end_seconds[places]], axis=1)
+            memory.write(elements_of(torch.tensor(embeddings[places]), tokens, spans))
+
+
+def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:
+    """Frames as elements of memory: keys (F, C) and values (F, P, D) in float32 on the CPU, spans (F, 2)."""
+    return Elements.fresh(
+        embeddings.float().cpu(), tokens.float().cpu(), torch.from_numpy(np.ascontiguousarray(spans_seconds))
+    )
+
+
+def store_of(memory: Memory, span: Span) -> StoreName:
+    """Where a stretch of time lies: in the newest seconds, among the recent frames, or further back."""
+    for store in (memory.sensory, memory.working):
+        spans = store.elements.span_seconds
+        if len(spans) and span.end > float(spans[0, 0]):
+            return store.name
+    return "long-term"

@@ -1,0 +1,68 @@
+"""Where a video's committed frames lie in time, in arrays, so that recall does not ask the catalogue frame by frame."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidmem.index import FrameId, FrameRow, Store, StoredVideo
+from vidmem.types import VideoId
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """All committed frames of one video in time order; a frame's index in these is its *place*."""
+
+    video: StoredVideo
+    pts_seconds: np.ndarray
+    """(n,) float64, rising."""
+    end_seconds: np.ndarray
+    """(n,) float64: until when each frame stands."""
+    frame_ids: tuple[FrameId, ...]
+    thumbnails: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame_ids)
+
+    @property
+    def duration_seconds(self) -> float:
+        """The video's length, as far as it was committed."""
+        return max(self.video.committed_until, float(self.end_seconds[-1]) if len(self) else 0.0)
+
+    def place_of(self, pts_seconds: float) -> int:
+        """The place of the frame with exactly this time; the last, if that one was committed since this was read."""
+        return min(int(np.searchsorted(self.pts_seconds, pts_seconds)), len(self) - 1)
+
+
+class Timelines:
+    """Timelines of a store's videos. Each is read once; later reads only add what was committed since."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[VideoId, Timeline] = {}
+
+    def of(self, video: StoredVideo) -> Timeline:
+        known = self._known.get(video.video_id)
+        if known is not None and len(known) == video.num_frames:
+            return known if known.video == video else self._keep(_extended(known, video, []))
+        if known is None or len(known) > video.num_frames:
+            known = Timeline(video, np.empty(0), np.empty(0), (), ())
+        since = float(known.pts_seconds[-1]) if len(known) else -1.0
+        rows = self._store.frames_between(video.video_id, max(0.0, since), sys.float_info.max)
+        return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since]))
+
+    def _keep(self, timeline: Timeline) -> Timeline:
+        self._known[timeline.video.video_id] = timeline
+        return timeline
+
+
+def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow]) -> Timeline:
+    return Timeline(
+        video,
+        np.concatenate([known.pts_seconds, [row.pts_seconds for row in rows]]),
+        np.concatenate([known.end_seconds, [row.end_seconds for row in rows]]),
+        (*known.frame_ids, *(row.frame_id for row in rows)),
+        (*known.thumbnails, *(row.thumbnail_path for row in rows)),
+    )

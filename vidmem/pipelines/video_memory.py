@@ -1,0 +1,356 @@
+"""`VideoMemory`: a store, the models of a preset, and what people do with both."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vidmem.errors import BadInput, NotFound
+from vidmem.index import Store, StoredVideo, StoreIdentity, StoreState
+from vidmem.ingest import DecoderName, TimedPicture, open_source
+from vidmem.memory import MemoryConfig, MemoryState
+from vidmem.memory import StoreState as LevelState
+from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, find_model
+from vidmem.models.preset import Preset, load_preset
+from vidmem.pipelines.answering import AnswerStream
+from vidmem.pipelines.ingest import IngestConfig, Ingester, IngestReport, Progress, already_there, progress_bar
+from vidmem.pipelines.recall import Recall, RecallConfig
+from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.timeline import Timelines
+from vidmem.types import Answer, Hit, VideoId
+
+if TYPE_CHECKING:
+    from vidmem.models.encoder import FrameEncoder
+    from vidmem.models.language import VideoLanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What one of the three stores holds, over all videos."""
+
+    elements: int
+    tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoState:
+    """One video of the store, and its own memory."""
+
+    video_id: VideoId
+    name: str
+    source: str
+    duration_seconds: float
+    is_finished: bool
+    frames: int
+    clips: int
+    memory: MemoryState
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a store holds: in memory, in elements and bytes, and on disk, in bytes by part."""
+
+    path: str
+    preset: str
+    sensory: Level
+    working: Level
+    long_term: Level
+    videos: tuple[VideoState, ...]
+    disk: StoreState
+    notices: tuple[str, ...]
+    """Sentences on what was found and mended when the store was opened."""
+
+
+class Models:
+    """The models of a preset, each loaded when it is first used."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+
+    @cached_property
+    def encoder(self) -> FrameEncoder:
+        from vidmem.models.devices import pick_device, pick_dtype
+        from vidmem.models.encoder import FrameEncoder
+
+        preset, device = self.preset, pick_device(self.preset.device)
+        return FrameEncoder.load(
+            preset.encoder, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
+        )
+
+    @cached_property
+    def language(self) -> VideoLanguageModel:
+        from vidmem.models.devices import pick_device, pick_dtype
+        from vidmem.models.language import VideoLanguageModel
+
+        preset, device = self.preset, pick_device(self.preset.device)
+        return VideoLanguageModel.load(
+            preset.language, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
+        )
+
+    def identity(self, made: StoreIdentity | None, policy: str) -> StoreIdentity:
+        """What a store of these models is made with.
+
+        Sizes are taken from `made`, if given, without loading a model, and so are names: a revision tells weights
+        apart, so the same ones in another folder, or under another preset's name, are no mismatch.
+        """
+        preset = self.preset
+        encoder = find_model(
+            preset.encoder_repository, ENCODER_FILES, revision=preset.encoder.revision, base=preset.base
+        )
+        language = find_model(
+            preset.language.model, LANGUAGE_FILES, revision=preset.language.revision, base=preset.base
+        )
+        same_encoder = made is not None and made.encoder_revision == encoder.revision
+        same_language = made is not None and made.language_revision == language.revision
+        return StoreIdentity(
+            preset=made.preset if made and same_encoder and same_language else preset.origin,
+            encoder=made.encoder if made and same_encoder else preset.encoder.model,
+            encoder_revision=encoder.revision,
+            language_model=made.language_model if made and same_language else preset.language.model,
+            language_revision=language.revision,
+            embedding_dim=made.embedding_dim if made else self.encoder.dim,
+            tokens_per_frame=made.tokens_per_frame if made else self.language.tokens_per_frame,
+            token_dim=made.token_dim if made else self.language.token_dim,
+            policy=policy,
+        )
+
+
+class VideoMemory:
+    """An open store: ingest videos, ask about them, search them. Made by `vidmem.open`; a context manager.
+
+    For use from one thread at a time. Readers in other processes may be open beside it (`read_only`).
+    """
+
+    def __init__(self, store: Store, models: Models, memory_config: MemoryConfig) -> None:
+        self._store, self._models, self._memory_config = store, models, memory_config
+        self._timelines = Timelines(store)
+        self._memories = Memories(store, memory_config, self._timelines)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        preset: str | os.PathLike[str] | None = "tiny",
+        *,
+        create: bool = True,
+        read_only: bool = False,
+    ) -> VideoMemory:
+        """Open the store at `path`, or make one there.
+
+        Args:
+            preset: name or TOML file; None for the one that the store was made with (a new store: `tiny`).
+            create: make the store if nothing is there.
+            read_only: only ask and search; any number may, while another process ingests.
+
+        Raises:
+            NotFound: nothing is there, and none is to be made.
+            MissingModel: the preset's model files are not here.
+            ModelMismatch: the store was made with other models.
+            BadInput, StoreLocked, StoreVersion, StoreCorrupt: see `Store.open`.
+        """
+        folder = Path(path)
+        try:
+            made = Store.peek(folder).identity
+        except NotFound:
+            if read_only or not create:
+                raise
+            made = None
+        chosen = load_preset(os.fspath(preset) if preset is not None else made.preset if made else "tiny")
+        models = Models(chosen)
+        try:
+            config = MemoryConfig(**chosen.memory)
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"the preset {chosen.name} has a wrong [memory]: {error}") from error
+        store = Store.open(folder, models.identity(made, config.policy), create=create, read_only=read_only)
+        return cls(store, models, config)
+
+    @property
+    def path(self) -> Path:
+        return self._store.path
+
+    @property
+    def preset(self) -> Preset:
+        return self._models.preset
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """Sentences for the user on what was found and mended when the store was opened."""
+        return self._store.notices
+
+    def videos(self) -> list[StoredVideo]:
+        """The videos of the store, in the order they came."""
+        return self._store.videos()
+
+    def ingest(
+        self,
+        video: str | os.PathLike[str] | Iterable[TimedPicture],
+        *,
+        fps: float | None = 1.0,
+        decoder: DecoderName = "auto",
+        max_similarity: float | None = None,
+        partial: bool = False,
+        progress: bool | Progress = True,
+    ) -> IngestReport:
+        """Watch a video and keep it. The same content with the same settings is recognised and left alone.
+
+        Interrupted, it leaves every committed clip; called again, it goes on behind them.
+
+        Args:
+            video: a file, a folder of pictures, or an iterable of `(pts_seconds, uint8 (H, W, 3) picture)`.
+            fps: frames to look at in a second of video, None for all.
+            max_similarity: drop frames more alike than this, in [0, 1], to the one kept before.
+            partial: keep what can be read of a damaged file, instead of refusing it.
+            progress: True shows a bar on a terminal; a function is called with seconds done and seconds in all.
+
+        Raises:
+            NotFound, BadInput, SourceLost: see `open_source`.
+            CorruptMedia: the file is cut off; nothing of it is kept.
+            StorageFull: the disk is full; committed clips stay.
+        """
+        if self._store.is_read_only:
+            raise BadInput(f"{self.path} was opened read-only: open it without read_only to ingest.")
+        config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity)
+        with ExitStack() as stack:
+            source = stack.enter_context(open_source(video, decoder=decoder))
+            ingester = Ingester(self._store, self._models.encoder, self._models.language, self._memory_config)
+            there = ingester.find(source, config)
+            if there is not None and there.is_finished:
+                return already_there(there)
+            report = progress if callable(progress) else None
+            if progress is True:
+                report, bar = progress_bar(source.info.name)
+                stack.enter_context(bar)
+            if there is not None:
+                stack.callback(self._memories.forget, there.video_id)
+            memory = self._memories.of(there) if there else self._memories.new()
+            return ingester.ingest(source, config, memory=memory, there=there, progress=report, partial=partial)
+
+    def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
+        """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""
+        return self.ask_stream(question, video_ids=video_ids).result
+
+    def ask_stream(self, question: str, *, video_ids: Sequence[str] | None = None) -> AnswerStream:
+        """Answer a question, piece by piece. Evidence is there at once, `result` holds all at the end.
+
+        Args:
+            video_ids: ask only about these.
+
+        Raises:
+            BadInput: the question is empty, or too long for the model.
+            NotFound: the store is empty, or holds no such video.
+        """
+        begun = time.perf_counter()
+        question = _words(question, "question")
+        videos = self._chosen(video_ids)
+        language = self._models.language
+        reserved = language.prompt_cost(question) + language.config.max_new_tokens
+        recalled = self._recall.recall(question, videos, language, reserved_tokens=reserved)
+        pieces = language.stream(recalled.context, question)
+        return AnswerStream(
+            question, pieces, recalled.evidence, recalled.timings, begun=begun, on_end=self._log_question
+        )
+
+    def search(
+        self, words: str, k: int = 5, *, video_ids: Sequence[str] | None = None, merge: bool = True
+    ) -> list[Hit]:
+        """The k stretches that look most like some words, best first; fewer if fewer are like them at all.
+
+        Args:
+            merge: join neighbouring frames into stretches; otherwise each frame is a hit.
+
+        Raises as `ask_stream`.
+        """
+        if k < 1:
+            raise BadInput(f"{k} hits can't be found: ask for at least 1.")
+        return self._recall.search(_words(words, "search"), k, self._chosen(video_ids), merge=merge)
+
+    def state(self) -> State:
+        """What each store holds, in elements and bytes, and what the folder holds on disk."""
+        videos = []
+        for video in self._store.videos():
+            memory = self._memories.of(video).state()
+            duration = video.duration_seconds if video.duration_seconds is not None else video.committed_until
+            videos.append(
+                VideoState(
+                    video.video_id,
+                    video.name,
+                    video.source,
+                    duration,
+                    video.is_finished,
+                    video.num_frames,
+                    video.num_clips,
+                    memory,
+                )
+            )
+        memories = [video.memory for video in videos]
+        return State(
+            path=str(self.path),
+            preset=self.preset.name,
+            sensory=_sum([memory.sensory for memory in memories]),
+            working=_sum([memory.working for memory in memories]),
+            long_term=_sum([memory.long_term for memory in memories]),
+            videos=tuple(videos),
+            disk=self._store.state(),
+            notices=tuple(self._store.notices),
+        )
+
+    def close(self) -> None:
+        """Save the index and let the store go. Closing again does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _recall(self) -> Recall:
+        budget = self.preset.budget
+        config = RecallConfig(
+            context_tokens=budget.context_tokens,
+            sketch_share=budget.sketch_share,
+            gist_elements=budget.gist_elements,
+            relevance_floor=self.preset.encoder.relevance_floor,
+        )
+        return Recall(self._store, self._models.encoder, self._timelines, self._memories, config)
+
+    def _chosen(self, video_ids: Sequence[str] | None) -> list[StoredVideo]:
+        videos = self._store.videos()
+        if video_ids is not None:
+            videos = [self._store.video(VideoId(video_id)) for video_id in dict.fromkeys(video_ids)]
+        videos = [video for video in videos if video.num_frames]
+        if not videos:
+            raise NotFound(
+                f"nothing is ingested yet in {self.path}: run `vidmem ingest VIDEO --store {self.path}` first."
+            )
+        return videos
+
+    def _log_question(self, answer: Answer) -> None:
+        if not self._store.is_read_only:
+            self._store.log_question(answer)
+
+
+def _words(text: str, what: str) -> str:
+    text = " ".join(text.split())
+    if not text:
+        raise BadInput(f"the {what} is empty: say what to look for.")
+    return text
+
+
+def _sum(levels: Sequence[LevelState]) -> Level:
+    return Level(
+        elements=sum(level.num_elements for level in levels),
+        tokens=sum(level.num_tokens for level in levels),
+        bytes=sum(level.num_bytes for level in levels),
+    )
