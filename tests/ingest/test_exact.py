@@ -83,7 +83,8 @@ def test_pictures_that_others_may_refer_to_are_decoded(name: str, video: Callabl
 
 
 WITNESSED = [
-    "plain.mp4", "pyramid.mp4", "open-gop.mp4", "open-gop-hevc.mp4", "variable-rate.mp4", "edit-list.mp4", "rotated.mp4",
+    "plain.mp4", "pyramid.mp4", "open-gop.mp4", "open-gop-hevc.mp4", "variable-rate.mp4", "edit-list.mp4",
+    "rotated.mp4",
     "late.ts", "late.mkv", "program.mpg", "divx.avi", "interlaced.mp4", "ntsc.mkv",
 ]  # fmt: skip
 

@@ -122,7 +122,7 @@ def _scan(path: Path, fps: float, view: int, offset: float | None = None) -> lis
             held = frame, start
         if held is not None:
             frame, start = held
-            take(frame, start, start + float(frame.duration * frame.time_base))
+            take(frame, start, start + frame.duration * float(frame.time_base or 0))
     return taken
 
 
@@ -145,6 +145,8 @@ def _take_torchcodec(path: Path, fps: float, view: int) -> int:
 
     decoder = VideoDecoder(str(path))
     start, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
+    if start is None or end is None:
+        raise ValueError("torchcodec does not know how long the video is")
     return len(decoder.get_frames_played_at(np.arange(start, end, 1.0 / fps).tolist()).data)
 
 

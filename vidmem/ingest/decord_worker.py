@@ -43,6 +43,9 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     aspect = Fraction(*job["pixel_aspect"]) if job["pixel_aspect"] else None
     wanted = set(job["wanted"])
     for index, picture in _dense(reader, job["until"], replies):
+        if index == 0:
+            # To be compared with PyAV's.
+            write_message(replies, {"kind": "first"}, (picture,))
         if index in wanted:
             write_message(replies, {"kind": "frame", "index": index}, make_views.from_array(picture, aspect))
     write_message(replies, {"kind": "end"})
