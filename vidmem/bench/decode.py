@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from vidmem.bench.report import Figure, at_least, at_most, beside
 from vidmem.ingest import open_source
 from vidmem.types import View
 
@@ -78,6 +79,16 @@ def decode_figures(
         num_opens=num_opens,
         missing=missing,
     )
+
+
+def as_figures(measured: DecodeFigures) -> dict[str, Figure]:
+    """The rows of `vidmem bench ingest` on decoding: cost against the best other one, exactness, memory."""
+    rows = {
+        "decode_cpu_ratio": at_most(measured.ratio, "of the best other one's CPU-seconds", 1.0),
+        "decode_identical": at_least(measured.identical_frames / max(1, measured.num_frames), "of all frames", 1.0),
+        "decode_rss_growth": at_most(measured.rss_growth, f"over {measured.num_opens} opens and seeks", 0.02),
+    }
+    return rows | {f"decode_cpu_{name}": beside(cost, "CPU-seconds") for name, cost in measured.cpu_seconds.items()}
 
 
 def identical_frames(path: str | os.PathLike[str], *, fps: float, view: int) -> tuple[int, int]:
