@@ -55,6 +55,7 @@ app.add_typer(bench, name="bench")
 
 Decoder = Literal["auto", "pyav", "decord"]
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store's folder, NAME.vidmem.")]
+Preset = Annotated[str | None, typer.Option(help="Name or TOML file; by default what the store was made with.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: the figures mean nothing.")]
@@ -78,14 +79,14 @@ def _root(
 
 
 @contextmanager
-def _reading(store: Path) -> Iterator[VideoMemory]:
-    """Open a store that must be there, with the preset it was made with.
+def _reading(store: Path, preset: str | None) -> Iterator[VideoMemory]:
+    """Open a store that must be there.
 
     Read-only, so that asking needs no right to write and never stands in the way of an ingest in another process.
     """
     import vidmem
 
-    with vidmem.open(store, preset=None, create=False, read_only=True) as memory:
+    with vidmem.open(store, preset=preset, create=False, read_only=True) as memory:
         _tell(memory)
         yield memory
 
@@ -127,7 +128,7 @@ def _make_folder(folder: Path) -> None:
 def ingest(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files, or folders of images.")],
     store: Annotated[Path, typer.Option("--store", "-s", help="The store's folder; created if it is not there.")],
-    preset: Annotated[str | None, typer.Option(help="Name or TOML file; a store that is there knows.")] = None,
+    preset: Preset = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames to look at in a second of video.")] = 1.0,
     decoder: Annotated[Decoder, typer.Option(help="auto takes whichever is exact and fastest for the file.")] = "auto",
     max_similarity: Annotated[
@@ -181,9 +182,9 @@ def ingest(
 
 
 @app.command(epilog='Example: vidmem ask kitchen.vidmem "When did the dog appear?"')
-def ask(store: StorePath, question: str, video: Videos = None, as_json: Json = False) -> None:
+def ask(store: StorePath, question: str, video: Videos = None, preset: Preset = None, as_json: Json = False) -> None:
     """Answer QUESTION from STORE, with the spans that show it. In Python: `vidmem.open(store).ask(question)`."""
-    with _reading(store) as memory:
+    with _reading(store, preset) as memory:
         if as_json:
             console.print_json(memory.ask(question, video_ids=video))
             return
@@ -193,9 +194,11 @@ def ask(store: StorePath, question: str, video: Videos = None, as_json: Json = F
 
 
 @app.command(epilog='Example: vidmem search kitchen.vidmem "a dog on the left" -k 3')
-def search(store: StorePath, words: str, k: K = 5, video: Videos = None, as_json: Json = False) -> None:
+def search(
+    store: StorePath, words: str, k: K = 5, video: Videos = None, preset: Preset = None, as_json: Json = False
+) -> None:
     """Find spans of STORE that look like WORDS, without the language model."""
-    with _reading(store) as memory:
+    with _reading(store, preset) as memory:
         hits = memory.search(words, k=k, video_ids=video)
     if as_json:
         console.print_json(hits)
@@ -206,9 +209,9 @@ def search(store: StorePath, words: str, k: K = 5, video: Videos = None, as_json
 
 
 @app.command(epilog="Example: vidmem info kitchen.vidmem --json")
-def info(store: StorePath, as_json: Json = False) -> None:
+def info(store: StorePath, preset: Preset = None, as_json: Json = False) -> None:
     """Say what STORE holds: its videos, the three memory stores, bytes."""
-    with _reading(store) as memory:
+    with _reading(store, preset) as memory:
         state = memory.state()
     if as_json:
         console.print_json(state)

@@ -217,6 +217,7 @@ def serving(*, store: Path | None, preset: str, port: int, samples: list[Sample]
     """Serve the page in a thread while the context lasts; gives its address."""
     with ExitStack() as cleanup:
         folder = store or Path(cleanup.enter_context(TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"
+        folder = folder.resolve()
         session = Session(folder, preset)
         cleanup.callback(session.close)
         page = build(session, samples)
