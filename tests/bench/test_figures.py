@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from vidmem.bench.clips import seen_clips, unseen_script
+from vidmem.bench.footage import moving_footage
 from vidmem.bench.grading import Score
 from vidmem.bench.language import ask_clips
 from vidmem.bench.needles import NeedleRun
@@ -21,6 +22,7 @@ from vidmem.models.language import Context
 from vidmem.types import Span, View
 from vidmem.world.questions import Facts, Question
 from vidmem.world.render import Renderer
+from vidmem.world.script import Script, ScriptConfig
 
 
 def question(kind: str, thing: str) -> Question:
@@ -94,3 +96,12 @@ def test_one_who_knows_scores_full_with_all_frames_only(tmp_path: Path) -> None:
     run.score.add(question("where", "dog"), "A cat was it.")
     assert needle_figures("1h", run, scores)["needle_1h_accuracy"].value == 1.0
     assert latency_figures(run)["first_token_1h"].holds and latency_figures(run)["recall_1h"].value == 0.02
+
+
+def test_footage_never_stands_still() -> None:
+    pictures = [
+        picture for _, picture in moving_footage(Script(ScriptConfig(seed=1, duration=1.0)), fps=5, size=(96, 54))
+    ]
+    assert len(pictures) == 5
+    for before, after in zip(pictures, pictures[1:], strict=False):
+        assert (before != after).mean() > 0.5

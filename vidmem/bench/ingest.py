@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vidmem.bench.clips import SIZE, unseen_seed
+from vidmem.bench.decode import decode_figures
+from vidmem.bench.footage import moving_footage
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
 from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.video import encode, frames
@@ -25,9 +27,23 @@ class Sizes:
     short_seconds: float = 600.0
     long_seconds: float = 7200.0
     memory_fps: int = 10
+    decode_seconds: float = 30.0
+    decode_size: tuple[int, int] = (1920, 1080)
+    decode_rounds: int = 3
+    num_opens: int = 10_000
 
 
-QUICK = Sizes(speed_seconds=16.0, speed_fps=10, short_seconds=16.0, long_seconds=32.0, memory_fps=2)
+QUICK = Sizes(
+    speed_seconds=16.0,
+    speed_fps=10,
+    short_seconds=16.0,
+    long_seconds=32.0,
+    memory_fps=2,
+    decode_seconds=4.0,
+    decode_size=(320, 180),
+    decode_rounds=1,
+    num_opens=50,
+)
 """Only to see that everything runs: the figures mean nothing."""
 
 
@@ -39,6 +55,7 @@ def run(seed: int = 0, *, preset: str = "tiny", quick: bool = False, progress: S
         folder = Path(name)
         figures = speed_figures(folder, seed, sizes, preset, say)
         figures |= memory_figures(folder, seed, sizes, preset, say)
+        figures |= decoding_figures(folder, seed, sizes, say)
     return report(seed, figures)
 
 
@@ -66,6 +83,30 @@ def memory_figures(folder: Path, seed: int, sizes: Sizes, preset: str, say: Say)
         "ingest_peak_memory_10min": beside(short / 1e6, "MB"),
         "ingest_peak_memory_2h": beside(long / 1e6, "MB"),
     }
+
+
+def decoding_figures(folder: Path, seed: int, sizes: Sizes, say: Say) -> dict[str, Figure]:
+    """What 1 fps out of 30 costs against the plain ways, whether it is exact, and what many opens leave behind."""
+    script = Script(ScriptConfig(seed=unseen_seed(seed, 320_000), duration=sizes.decode_seconds))
+    width, height = sizes.decode_size
+    say(f"rendering {sizes.decode_seconds:.0f} s of moving pictures at {width}x{height}")
+    video = folder / "footage.mp4"
+    pictures = moving_footage(script, fps=30, size=sizes.decode_size)
+    encode(video, pictures, fps=30, size=sizes.decode_size, duration=script.duration)
+    say("decoding it with each contender")
+    cost = decode_figures(video, fps=1.0, rounds=sizes.decode_rounds, num_opens=1)
+    for name, why in cost.missing.items():
+        say(f"{name} can't run here: {why}")
+    # Opens are counted on a small file: what they leave behind does not hang on how large a picture is.
+    small = render(folder, unseen_seed(seed, 330_000), 16.0, 10, say)
+    say(f"opening and seeking {sizes.num_opens} times")
+    opened = decode_figures(small, rounds=1, num_opens=sizes.num_opens)
+    figures = {
+        "decode_cpu_to_best_other": at_most(cost.ratio, "ours / best other, CPU-seconds", 1.0),
+        "decode_identical_frames": at_least(cost.identical_frames / cost.num_frames, "share of frames", 1.0),
+        "decode_open_seek_memory_growth": at_most(opened.rss_growth, f"after {opened.num_opens} opens", 0.02),
+    }
+    return figures | {f"decode_cpu_{name}": beside(cpu, "CPU-seconds") for name, cpu in cost.cpu_seconds.items()}
 
 
 def render(folder: Path, seed: int, duration: float, fps: int, say: Say) -> Path:
