@@ -99,6 +99,7 @@ def _question_side() -> dict[str, Any]:
         show_label=False,
         elem_id="evidence",
         columns=3,
+        fit_columns=False,
         height="auto",
         object_fit="cover",
         allow_preview=False,

@@ -1,0 +1,163 @@
+"""The command line over a real store and the embedded models: every verb, its JSON, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vidmem.cli import app
+from vidmem.world.video import render_file
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], prog_name="vidmem")
+
+
+def sentence(result: Result) -> str:
+    assert result.stdout == ""
+    assert result.stderr.startswith("vidmem: ") and "Traceback" not in result.stderr
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("world") / "street.mp4"
+    render_file(path, seed=5_000_000_011, duration=24, fps=5)
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, video: Path) -> Path:
+    path = tmp_path_factory.mktemp("store") / "street.vidmem"
+    assert run("ingest", video, "--store", path).exit_code == 0
+    return path
+
+
+def test_ingest_says_what_it_did_and_recognises_it_the_next_time(tmp_path: Path, video: Path) -> None:
+    first = run("ingest", video, "--store", tmp_path / "s.vidmem", "--fps", "0.5", "--json")
+    assert first.exit_code == 0, first.stderr
+    (report,) = json.loads(first.stdout)["reports"]
+    assert (report["frames"], report["video_seconds"], report["already_there"]) == (12, 24.0, False)
+    again = run("ingest", video, "--store", tmp_path / "s.vidmem", "--fps", "0.5")
+    assert again.exit_code == 0
+    assert "already in the store" in again.stdout
+
+
+def test_ask_streams_the_answer_and_prints_its_evidence(store: Path) -> None:
+    result = run("ask", store, "What appeared first?")
+    assert result.exit_code == 0, result.stderr
+    answer, *lines = result.stdout.splitlines()
+    assert answer.strip()
+    found = [re.fullmatch(r"  (\d\d:\d\d)-(\d\d:\d\d)  (-?\d\.\d{3})  (\S+)", line) for line in lines[:-1]]
+    assert found and all(found), result.stdout
+    assert all(Path(match[4]).is_file() for match in found if match)
+
+
+def test_ask_as_json_is_the_answer_with_its_evidence_and_timings(store: Path) -> None:
+    result = run("ask", store, "Was there a dog?", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["question"] == "Was there a dog?" and answer["text"]
+    assert {"video_id", "source", "start", "end", "score", "rank", "thumbnail"} <= set(answer["evidence"][0])
+    assert answer["timings"]["first_token"] <= answer["timings"]["total"]
+
+
+def test_search_gives_at_most_k_hits_best_first(store: Path) -> None:
+    hits = json.loads(run("search", store, "a dog", "-k", "2", "--json").stdout)
+    assert len(hits) <= 2
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def test_info_counts_what_the_stores_hold(store: Path) -> None:
+    state = json.loads(run("info", store, "--json").stdout)
+    (seen,) = state["videos"]
+    assert (seen["name"], seen["frames"], seen["is_finished"]) == ("street.mp4", 24, True)
+    assert state["preset"] == "tiny" and state["working"]["elements"] > 0
+    shown = run("info", store).stdout
+    assert "street.mp4" in shown and "long-term" in shown
+
+
+def test_asking_leaves_the_store_as_it_was(store: Path) -> None:
+    def listing() -> dict[str, bytes]:
+        kept = (path for path in store.rglob("*") if path.is_file() and not path.name.endswith(("-shm", "-wal")))
+        return {str(path): path.read_bytes() for path in kept}
+
+    before = listing()
+    assert run("ask", store, "What appeared first?").exit_code == 0
+    assert listing() == before
+
+
+def test_what_is_not_there_ends_with_5(store: Path, tmp_path: Path) -> None:
+    for words in (
+        ["ask", tmp_path / "none.vidmem", "What?"],
+        ["search", tmp_path / "none.vidmem", "a dog"],
+        ["info", tmp_path / "none.vidmem"],
+        ["ask", store, "What?", "--video", "feedfeedfeedfeed"],
+        ["ingest", tmp_path / "none.mp4", "--store", tmp_path / "new.vidmem"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 5, words
+        sentence(result)
+    assert not (tmp_path / "none.vidmem").exists() and not (tmp_path / "new.vidmem").exists()
+
+
+def test_bad_input_ends_with_2_and_makes_no_store(store: Path, tmp_path: Path) -> None:
+    letter = tmp_path / "letter.mp4"
+    letter.write_text("no video\n" * 100)
+    for words in (
+        ["ask", store, "  "],
+        ["search", store, ""],
+        ["ingest", letter, "--store", tmp_path / "new.vidmem"],
+        ["ingest", letter, "--store", tmp_path / "new.vidmem", "--preset", "enormous"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 2, words
+        sentence(result)
+    assert not (tmp_path / "new.vidmem").exists()
+
+
+def test_one_bad_video_among_several_is_passed_over_and_ends_with_6(video: Path, tmp_path: Path) -> None:
+    result = run("ingest", tmp_path / "none.mp4", video, "--store", tmp_path / "s.vidmem", "--json")
+    assert result.exit_code == 6
+    said = json.loads(result.stdout)
+    assert [Path(report["source"]).name for report in said["reports"]] == ["street.mp4"]
+    assert list(said["failures"]) == [str(tmp_path / "none.mp4")]
+
+
+def test_a_store_of_other_models_ends_with_4(store: Path) -> None:
+    result = run("ask", store, "What?", "--preset", "base")
+    assert result.exit_code == 4
+    sentence(result)
+
+
+def test_ctrl_c_during_ingest_keeps_what_was_committed(tmp_path: Path) -> None:
+    video, store = tmp_path / "long.mp4", tmp_path / "long.vidmem"
+    render_file(video, seed=5_000_000_012, duration=240, fps=2, size=(160, 90))
+    command = [sys.executable, "-m", "vidmem.cli", "ingest", str(video), "--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while len(list(store.glob("thumbs/*/*"))) < 16 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=240)
+    assert process.returncode == 130, said
+    assert "interrupted" in said and "Traceback" not in said
+    (seen,) = json.loads(run("info", store, "--json").stdout)["videos"]
+    assert 8 <= seen["frames"] < 240 and not seen["is_finished"]
+    (report,) = json.loads(run("ingest", video, "--store", store, "--json").stdout)["reports"]
+    assert report["resumed_from"] > 0 and report["frames"] == 240 - seen["frames"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_ends_with_1(video: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    result = run("ingest", video, "--store", tmp_path / "s.vidmem")
+    assert result.exit_code == 1
+    sentence(result)
