@@ -175,6 +175,8 @@ AWKWARD: dict[str, Callable[[Path], Path]] = {
     "wide-pixels.mp4": _wide_pixels,
     "one-frame.mp4": _codec(*_X264, "-frames:v", "1"),
     "interlaced.mp4": _interlaced,
+    "temporal-direct.mp4": _codec(*_X264, "-bf", "4", "-x264-params", "direct=temporal:weightp=2:ref=5:slices=3"),
+    "intra-refresh.mp4": _codec(*_X264, "-x264-params", "intra-refresh=1:keyint=20:bframes=2"),
     "moving.gif": _codec("-pix_fmt", "rgb8", rate="10", size="64x48", seconds=2),
     "damaged.mp4": _damaged,
     "cut-off.mp4": _cut_off,
