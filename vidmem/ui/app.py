@@ -60,6 +60,7 @@ def build(session: Session, samples: list[Sample]) -> gr.Blocks:
     """Make the page over one session. `samples` are offered by name; there may be none."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
         gr.Markdown("# vidmem\nLet it watch a video once, then ask. Every answer shows where it was seen.")
+        gr.HTML(words.models(session.preset), elem_id="models")
         with gr.Row(equal_height=False):
             with gr.Column(scale=5):
                 left = _player_side(samples)

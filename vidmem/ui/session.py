@@ -12,6 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 from vidmem.errors import BadInput, SourceLost, VidmemError
+from vidmem.models.preset import load_preset
 from vidmem.types import Answer, VideoId, format_time
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class Session:
     """
 
     def __init__(self, store: Path, preset: str) -> None:
+        """Raises BadInput if there is no such preset."""
         self._store = store
-        self._preset = preset
+        self.preset = load_preset(preset)
+        self._preset_name = preset
         self._memory: VideoMemory | None = None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-ui")
         self._job: Future[None] | None = None
@@ -85,7 +88,7 @@ class Session:
         if self._memory is None:
             import vidmem
 
-            self._memory = vidmem.open(self._store, preset=self._preset)
+            self._memory = vidmem.open(self._store, preset=self._preset_name)
         return self._memory
 
     def _close_store(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from vidmem.models.preset import Preset
 from vidmem.samples import Sample
 from vidmem.types import Answer, Hit, format_time
 from vidmem.ui.session import Progress
@@ -50,3 +51,8 @@ def below(given: Answer) -> str:
 def label(sample: Sample) -> str:
     """A sample's name among the choices."""
     return f"{sample.path.stem} ({format_time(sample.seconds)})"
+
+
+def models(preset: Preset) -> str:
+    """Which models answer on this page, and what they are good for."""
+    return f'<div class="vm-below">Models: {escape(preset.name)} ({escape(preset.description)})</div>'
