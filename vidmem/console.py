@@ -144,7 +144,11 @@ def print_state(state: State) -> None:
 
 
 def print_timings(timings: Mapping[str, float]) -> None:
-    say("  " + ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in timings.items()))
+    say("  " + ", ".join(f"{name} {_duration(seconds)}" for name, seconds in timings.items()))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def print_answer_rest(answer: Answer) -> None:
