@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidmem.errors import BadInput
+from vidmem.errors import BadInput, SourceLost
 from vidmem.ingest import Source, open_source
 from vidmem.ingest.sampling import Ticks, Timed, on_display
 from vidmem.types import View
@@ -103,3 +103,12 @@ def test_nothing_is_on_display_after_the_end(source: Source) -> None:
 def test_a_request_without_sense_is_refused(source: Source, request_: dict) -> None:
     with pytest.raises(BadInput, match="can't be"):
         source.frames(**request_)
+
+
+def test_a_pass_that_was_ended_says_so(video: Callable[[str], Path]) -> None:
+    with open_source(video("short-gop.mkv")) as source:
+        left = source.frames(fps=5.0, views=[])
+        next(left)
+        list(source.frames(fps=5.0, views=[]))
+        with pytest.raises(SourceLost, match="read anew"):
+            list(left)

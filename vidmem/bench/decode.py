@@ -8,6 +8,7 @@ the file, or by scanning it.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -27,7 +28,8 @@ from vidmem.bench.report import Figure, at_least, at_most, beside
 from vidmem.ingest import open_source
 from vidmem.types import View
 
-_WARM_UP_OPENS = 200
+_WARM_UP_OPENS = 512
+"""Until then the allocator's arenas and FFmpeg's tables fill; from then on nothing should grow."""
 CONTENDERS = ("ours", "pyav", "decord", "torchcodec")
 
 
@@ -43,7 +45,7 @@ class DecodeFigures:
     identical_frames: int
     """Of `num_frames`, those whose time and picture equal a full sequential decode's, to the bit."""
     rss_growth: float
-    """Growth of resident memory over all opens and seeks after the first 200, as a share."""
+    """Growth of resident memory over all opens and seeks after the first 512, as a share."""
     num_opens: int
     missing: dict[str, str]
     """Contender -> why it could not run."""
@@ -202,6 +204,7 @@ def _opens(path: Path, fps: float, num_opens: int) -> dict[str, float]:
 
 
 def _resident_pages() -> int:
+    gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 

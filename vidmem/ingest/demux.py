@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +25,10 @@ _FORMATS = (
 _MAX_PIXELS = 1 << 27
 """16384 x 8192: larger frames are an attack or an error, and would take 200 MB each."""
 _MAX_ERRORS_IN_A_ROW = 1000
+_FULL_COLLECTION_EVERY = 32
+_NUM_CLOSED = itertools.count(1)
+_MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+"""glibc keeps what decoders free; this hands it back to the system."""
 _MAGIC = (
     (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (4, b"free"), (4, b"moof"), (0, b"\x1a\x45\xdf\xa3"),
     (0, b"RIFF"), (0, b"FLV"), (0, b"\0\0\1\xba"), (0, b"\0\0\1\xb3"), (0, b"\0\0\0\1"), (0, b"\x30\x26\xb2\x75"),
@@ -61,7 +69,7 @@ class Demuxer:
             context.thread_type = "FRAME"
             self.codec = context.codec.canonical_name
             self.time_base = self.stream.time_base
-            self._packets = self.container.demux(self.stream)
+            self._packets: Iterator[av.Packet] = self.container.demux(self.stream)
         except BaseException:
             self.container.close()
             raise
@@ -75,8 +83,7 @@ class Demuxer:
         yield from peeked
         errors_in_a_row = 0
         while errors_in_a_row < _MAX_ERRORS_IN_A_ROW:
-            if self._is_closed:
-                raise SourceLost(f"{self.name} was closed, or read anew, while its frames were being read.")
+            self._check_open()
             try:
                 packet = next(self._packets, None)
             except (av.error.EOFError, StopIteration):
@@ -97,7 +104,18 @@ class Demuxer:
 
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """Pictures that are finished now; None drains the decoder. Raises av.error.FFmpegError on a damaged packet."""
+        self._check_open()
         return self.stream.codec_context.decode(packet)
+
+    def skip_unreferenced(self, skip: bool) -> None:
+        """From the next packet on, have the decoder leave out pictures that no other refers to, or not."""
+        self._check_open()
+        # Copied to the decoding thread together with the next packet.
+        self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise SourceLost(f"{self.name} was closed, or read anew, while its frames were being read.")
 
     def replay(self, packets: list[av.Packet]) -> None:
         """Begin anew with packets that were already taken, as if nothing had been decoded."""
@@ -111,8 +129,22 @@ class Demuxer:
         self._packets = self.container.demux(self.stream)
 
     def close(self) -> None:
+        """Free the file and the decoder now. PyAV's containers and streams refer to each other in a circle.
+
+        Left to Python's own pace, closed decoders pile up: resident memory grew by 7 % over 1,000 opens. Collecting the
+        young takes microseconds and finds them unless much was read in between; now and then everything is collected.
+        """
+        if self._is_closed:
+            return
         self._is_closed = True
         self.container.close()
+        self._peeked = []
+        self._packets = iter(())
+        del self.container, self.stream
+        is_due = next(_NUM_CLOSED) % _FULL_COLLECTION_EVERY == 0
+        gc.collect(2 if is_due else 1)
+        if is_due and _MALLOC_TRIM is not None:
+            _MALLOC_TRIM(0)
 
 
 def _open(path: Path) -> InputContainer:

@@ -208,8 +208,7 @@ class _Harvest:
             heapq.heappush(self._wanted, packet.pts)
         skip = use is Use.PASS and self._units.can_skip_unreferenced
         if skip != self._is_skipping:
-            # Copied to the decoding thread together with the next packet.
-            self._demuxer.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+            self._demuxer.skip_unreferenced(skip)
             self._is_skipping = skip
         yield from self._collect(packet)
 
