@@ -1,0 +1,89 @@
+"""What stands on the page: a player with its progress on the left, the question and its evidence on the right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from vidmem.models.preset import Preset
+from vidmem.samples import Sample
+from vidmem.ui import words
+from vidmem.ui.session import Progress
+
+POLL_SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Page:
+    """The components that events read and write."""
+
+    video: gr.State
+    """Path of the video in the player, or None."""
+    hits: gr.State
+    """The `Hit` of each frame in the evidence gallery."""
+    poll: gr.Timer
+    player: gr.Video
+    status: gr.HTML
+    sample: gr.Radio
+    upload: gr.UploadButton
+    watch: gr.Button
+    question: gr.Textbox
+    examples: list[gr.Button]
+    answer: gr.HTML
+    evidence: gr.Gallery
+    below: gr.HTML
+
+
+def lay_out(preset: Preset, samples: list[Sample]) -> Page:
+    """Put the components on the page that is being built. `samples` are offered by name; there may be none."""
+    gr.Markdown("# vidmem\nLet it watch a video once, then ask. Every answer shows where it was seen.")
+    gr.HTML(words.models(preset), elem_id="models")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5):
+            left = _player_side(samples)
+        with gr.Column(scale=4):
+            right = _question_side()
+    return Page(gr.State(None), gr.State([]), gr.Timer(POLL_SECONDS, active=False), **left, **right)
+
+
+def _player_side(samples: list[Sample]) -> dict[str, Any]:
+    player = gr.Video(label="Video", interactive=False, elem_id="player", height=380)
+    status = gr.HTML(words.status(Progress()), elem_id="status")
+    choices = [(words.label(sample), str(sample.path)) for sample in samples]
+    sample = gr.Radio(choices, value=None, label="Samples", elem_id="sample", visible=bool(samples))
+    with gr.Row():
+        upload = gr.UploadButton("Upload a video", file_types=["video"], elem_id="upload", size="md")
+        watch = gr.Button("Watch", variant="primary", elem_id="watch", size="md", interactive=False)
+    return {"player": player, "status": status, "sample": sample, "upload": upload, "watch": watch}
+
+
+def _question_side() -> dict[str, Any]:
+    question = gr.Textbox(
+        label="Question",
+        placeholder="Once the video is watched, ask here",
+        elem_id="question",
+        max_length=500,
+        max_lines=1,
+        submit_btn="Ask",
+        interactive=False,
+    )
+    with gr.Row():
+        examples = [gr.Button(text, size="sm", interactive=False) for text in words.EXAMPLES]
+    answer = gr.HTML(elem_id="answer")
+    evidence = gr.Gallery(
+        label="Evidence",
+        show_label=False,
+        elem_id="evidence",
+        columns=3,
+        fit_columns=False,
+        height="auto",
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        visible=False,
+    )
+    below = gr.HTML(elem_id="below")
+    return {"question": question, "examples": examples, "answer": answer, "evidence": evidence, "below": below}
