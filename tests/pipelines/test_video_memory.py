@@ -129,6 +129,19 @@ def test_evidence_of_a_named_time_is_that_frame_in_its_store(filled: VideoMemory
     assert np.abs(shown - picture(3)).mean() < 12
 
 
+def test_a_time_beyond_the_end_is_answered_by_memory_itself(filled: VideoMemory) -> None:
+    for question in ("What was there at 12:34?", "Was there a dog between 12:34 and 13:00?"):
+        answer = filled.ask(question)
+        assert answer.text == "Nothing is in memory at 12:34: it ends at 01:00." and not answer.evidence
+
+
+def test_what_is_asked_about_counts_as_read(filled: VideoMemory) -> None:
+    memory = filled._memories.of(filled.videos()[0])
+    before = memory.working.elements.usage.sum().item()
+    filled.ask("What was there at 0:55?")
+    assert memory.working.elements.usage.sum().item() == pytest.approx(before + 1)
+
+
 def test_the_models_context_stays_in_budget_and_in_temporal_order(
     filled: VideoMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,8 @@ def _end_of(pts_seconds: np.ndarray) -> float:
 
 def places_within(pts_seconds: np.ndarray, span: Span) -> range:
     """Places of the frames that a half-open span shows, the one on display at its start among them."""
+    if not len(pts_seconds) or span.start > _end_of(pts_seconds):
+        return range(0)
     first = max(0, int(np.searchsorted(pts_seconds, span.start, side="right")) - 1)
     return range(first, max(first, int(np.searchsorted(pts_seconds, span.end, side="left"))))
 

@@ -63,14 +63,14 @@ class RecallConfig:
     """Elements of long-term memory, those most like the question, that join where not all frames fit."""
     relevance_floor: float = 0.0
     """Similarity below which nothing is a match."""
-    relative: float = 0.6
+    relative: float = 0.4
     """How far towards the best score, from the floor, a frame must come to count as found."""
     search_frames: int = 256
     """Frames that one search brings."""
     full_runs: int = 3
     """Best runs that get all their telling frames before others get any."""
     widen_frames: int = 4
-    """Frames to either side of the best run that are offered when budget is left."""
+    """Frames to either side of the best run, or of the named moment, that are offered when budget is left."""
     max_evidence: int = 5
 
 
@@ -81,6 +81,8 @@ class Recalled:
     context: Context
     evidence: tuple[Hit, ...]
     timings: dict[str, float]
+    answer: str | None = None
+    """Set where memory knows the answer by itself: that it holds nothing of the times asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,9 @@ class Recall:
         begun = time.perf_counter()
         lines = [self._timelines.of(video) for video in videos]
         asked = [read_question(question, line.duration_seconds) for line in lines]
+        if (beyond := _beyond(asked, lines)) is not None:
+            spent = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
+            return Recalled(Context([]), (), spent, answer=beyond)
         phrases = asked[0].phrases
         if not phrases and not any(one.moments or one.ranges for one in asked):
             phrases = (question,)
@@ -159,6 +164,7 @@ class Recall:
         if len(picks) < sum(len(lines[index]) for index in relevant):
             frames += self._gist(queries, found, lines, labels, language, left)
         evidence = tuple(self._hits(found.cited[: self._config.max_evidence], lines))
+        self._count_reads(evidence, lines)
         ordered = [frame for _, frame in sorted(frames, key=lambda entry: entry[0])]
         timings = {
             "embed": embedded - begun,
@@ -261,7 +267,7 @@ class Recall:
             [[Pick(index, place) for place in spread(len(line), _SPREAD_FRAMES)] for index, line in enumerate(lines)]
         )
         wide: list[Pick] = []
-        for run in found.runs[:1]:
+        for run in (found.runs or [cited.run for cited in found.cited])[:1]:
             reach = range(1, self._config.widen_frames + 1)
             places = [place for step in reach for place in (run.first - step, run.last + step)]
             wide = [Pick(run.video_index, place) for place in places if 0 <= place < len(lines[run.video_index])]
@@ -309,6 +315,15 @@ class Recall:
                 gathered.append(((video_index, span[0]), ContextFrame(label, value)))
         return gathered
 
+    def _count_reads(self, evidence: Sequence[Hit], lines: Sequence[Timeline]) -> None:
+        """Tell the memories what was found by the index, so that what is asked about often is kept longer."""
+        for line in lines:
+            spans = [
+                (hit.start, hit.end) for hit in evidence if hit.video_id == line.video.video_id and hit.why != WEAK
+            ]
+            if spans:
+                self._memories.of(line.video).touch(torch.tensor(spans, dtype=torch.float64))
+
     def _hits(self, cited: Sequence[Cited], lines: Sequence[Timeline]) -> list[Hit]:
         hits = []
         for rank, entry in enumerate(cited, start=1):
@@ -352,6 +367,18 @@ def _picks(hits: Sequence[FrameHit], lines: Sequence[Timeline]) -> list[Pick]:
         index = video_index[hit.video_id]
         found.append(Pick(index, lines[index].place_of(hit.pts_seconds)))
     return found
+
+
+def _beyond(asked: Sequence[Asked], lines: Sequence[Timeline]) -> str | None:
+    """What to say if every time that the question names lies behind the end of what was seen; else None."""
+    named = [time for one in asked for time in (*one.moments, *(span.start for span in one.ranges))]
+    ends = [line.duration_seconds for line in lines]
+    if not named or min(named) <= max(ends):
+        return None
+    latest, asked_for = max(ends), min(named)
+    hours = max(asked_for, latest) >= 3600
+    clock = [format_time(seconds, hours=hours) for seconds in (asked_for, latest)]
+    return f"Nothing is in memory at {clock[0]}: it ends at {clock[1]}."
 
 
 def _without_overlaps(cited: Sequence[Cited]) -> list[Cited]:

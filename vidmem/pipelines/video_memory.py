@@ -253,7 +253,8 @@ class VideoMemory:
         language = self._models.language
         reserved = language.prompt_cost(question) + language.config.max_new_tokens
         recalled = self._recall.recall(question, videos, language, reserved_tokens=reserved)
-        pieces = language.stream(recalled.context, question)
+        known = recalled.answer
+        pieces = iter([known]) if known is not None else language.stream(recalled.context, question)
         return AnswerStream(
             question, pieces, recalled.evidence, recalled.timings, begun=begun, on_end=self._log_question
         )
