@@ -173,7 +173,7 @@ def ingest(
     if readable:
         with vidmem.open(store, preset=preset) as memory:
             _tell(memory)
-            console.note(f"models: {memory.preset.name}, {memory.preset.description}")
+            console.note(f"models: {memory.preset.name}  {memory.preset.description}".rstrip())
             for video in readable:
                 attempt(watch, video)
     if as_json:

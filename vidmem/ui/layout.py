@@ -39,16 +39,15 @@ class Page:
 def lay_out(preset: Preset, samples: list[Sample]) -> Page:
     """Put the components on the page that is being built. `samples` are offered by name; there may be none."""
     gr.Markdown("# vidmem\nLet it watch a video once, then ask. Every answer shows where it was seen.")
-    gr.HTML(words.models(preset), elem_id="models")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5):
-            left = _player_side(samples)
+            left = _player_side(preset, samples)
         with gr.Column(scale=4):
             right = _question_side()
     return Page(gr.State(None), gr.State([]), gr.Timer(POLL_SECONDS, active=False), **left, **right)
 
 
-def _player_side(samples: list[Sample]) -> dict[str, Any]:
+def _player_side(preset: Preset, samples: list[Sample]) -> dict[str, Any]:
     player = gr.Video(label="Video", interactive=False, elem_id="player", height=380)
     status = gr.HTML(words.status(Progress()), elem_id="status")
     choices = [(words.label(sample), str(sample.path)) for sample in samples]
@@ -56,6 +55,7 @@ def _player_side(samples: list[Sample]) -> dict[str, Any]:
     with gr.Row():
         upload = gr.UploadButton("Upload a video", file_types=["video"], elem_id="upload", size="md")
         watch = gr.Button("Watch", variant="primary", elem_id="watch", size="md", interactive=False)
+    gr.HTML(words.models(preset), elem_id="models")
     return {"player": player, "status": status, "sample": sample, "upload": upload, "watch": watch}
 
 

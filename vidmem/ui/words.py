@@ -55,4 +55,5 @@ def label(sample: Sample) -> str:
 
 def models(preset: Preset) -> str:
     """Which models answer on this page, and what they are good for."""
-    return f'<div class="vm-below">Models: {escape(preset.name)} ({escape(preset.description)})</div>'
+    about = f"{preset.name}: {preset.description}" if preset.description else preset.name
+    return f'<div class="vm-below">Models: {escape(about)}</div>'
