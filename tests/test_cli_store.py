@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,25 @@ def test_a_store_of_other_models_ends_with_4(store: Path) -> None:
     result = run("ask", store, "What?", "--preset", "base")
     assert result.exit_code == 4
     sentence(result)
+
+
+def test_a_store_of_a_newer_format_ends_with_4(store: Path, tmp_path: Path) -> None:
+    newer = Path(shutil.copytree(store, tmp_path / "newer.vidmem"))
+    manifest = newer / "manifest.toml"
+    manifest.write_text(re.sub(r"^format = \d+", "format = 99", manifest.read_text(), flags=re.MULTILINE))
+    result = run("ask", newer, "What?")
+    assert result.exit_code == 4
+    assert "format 99" in sentence(result)
+
+
+def test_a_lost_index_is_made_again_and_said(store: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(store, tmp_path / "damaged.vidmem"))
+    (damaged / "index.faiss").unlink()
+    result = run("search", damaged, "a dog", "--json")
+    assert result.exit_code == 0
+    assert "index.faiss" in result.stderr
+    wanted = json.loads(run("search", store, "a dog", "--json").stdout)
+    assert [hit["start"] for hit in json.loads(result.stdout)] == [hit["start"] for hit in wanted]
 
 
 def test_ctrl_c_during_ingest_keeps_what_was_committed(tmp_path: Path) -> None:
