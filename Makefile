@@ -1,4 +1,4 @@
-# make demo   install vidmem into .venv, ingest a sample video, ask it ten questions
+# make demo   install vidmem into .venv, ingest a sample video, ask about it, compare with the truth
 # make test   install the test extras, run the tests
 # make check  lint, format, types, the arrows between the rooms
 #
