@@ -30,7 +30,8 @@ class Sizes:
     short_seconds: float = 600.0
     short_videos: int = 3
     short_needles: int = 10
-    long_seconds: float = 3600.0
+    long_seconds: float = 3605.0
+    """A little over the hour, so that its times are written with hours however its end is rounded."""
     long_needles: int = 24
 
 
