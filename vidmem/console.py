@@ -79,12 +79,13 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
 
 
 def print_hits(hits: Sequence[Hit], *, indent: str = "  ") -> None:
-    """One line a hit: `mm:ss-mm:ss  score  path of its frame`, and the video if there are several."""
+    """One line a hit: `mm:ss-mm:ss  score  path of its frame`, the video if there are several, why it is cited."""
     several = len({hit.video_id for hit in hits}) > 1
     for hit in hits:
         span = f"{format_time(hit.start)}-{format_time(hit.end)}"
         source = f"  {Path(hit.source).name}" if several else ""
-        say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}")
+        why = f"  ({hit.why})" if hit.why else ""
+        say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}{why}")
 
 
 def print_demo(events: Iterable[demo.Event]) -> None:

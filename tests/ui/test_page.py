@@ -38,8 +38,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     video = tmp_path_factory.mktemp("samples") / "street.mp4"
-    render_file(video, seed=5_000_000_011, duration=16, fps=10)
-    return Sample(video, 16.0, ("What appeared first?", "Was there a dog?", "How many things were there at 00:03?"))
+    render_file(video, seed=5_000_000_011, duration=24, fps=10)
+    return Sample(video, 24.0, ("When did the burger appear?", "Was there a dog?", "What was there at 00:03?"))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_watch_a_sample_ask_and_jump_to_the_evidence(page: Page, tmp_path: Path)
     page.locator("#watch").click()
     page.wait_for_selector("#status .vm-ready")
     question = page.locator("#question textarea:enabled, #question input:enabled").first
-    question.fill("What appeared first?")
+    question.fill("When did the burger appear?")
     question.press("Enter")
     frames = page.locator("#evidence button:has(img)")
     frames.first.wait_for()
@@ -87,7 +87,7 @@ def test_watch_a_sample_ask_and_jump_to_the_evidence(page: Page, tmp_path: Path)
     last = frames.nth(frames.count() - 1)
     minutes, seconds = last.inner_text().strip().split("-")[0].split(":")
     start = int(minutes) * 60 + int(seconds)
-    page.evaluate("document.querySelector('#player video').currentTime = 15.5")
+    page.evaluate("document.querySelector('#player video').currentTime = 23.5")
     last.click()
     page.wait_for_function(
         "start => Math.floor(document.querySelector('#player video').currentTime) === start",
