@@ -128,20 +128,19 @@ _ARTICLES = frozenset(("a", "an", "the", "this", "that", "my", "your", "his", "h
 _PLURAL_MARKS = frozenset(
     ("many", "some", "any", "all", "these", "those", "several", "few", "two", "three", "four", "five", "six", "no")
 )
-_FORM = frozenset(
-    """
-    what when where which who whom whose why how is are was were be been being am do does did done has have had can
-    could will would shall should may might must there here it its they them he she we you i me us not and or but if
-    than as so while after before until then next during since from to into onto out up down again ever first last
-    once twice many much often long time times please tell show list describe name find give say says said mention
-    appear appears appeared appearing come comes came coming leave leaves go goes went gone see sees saw seen look
-    looks looked happen happens happened happening occur occurs occurred become becomes became turn turns turned
-    move moves moved moving change changes changed changing visible present shown exist exists stay stays stayed
-    place places thing things object objects item items something anything nothing everything video clip frame frames
-    scene picture image moment point second seconds minute minutes hour hours kind type sort between following
-    previous each every other same both only just also more most
-    """.split()
-)
+_FORM_WORDS = """
+what when where which who whom whose why how is are was were be been being am do does did done has have had can
+could will would shall should may might must there here it its they them he she we you i me us not and or but if
+than as so while after before until then next during since from to into onto out up down again ever first last
+once twice many much often long time times please tell show list describe name find give say says said mention
+appear appears appeared appearing come comes came coming leave leaves go goes went gone see sees saw seen look
+looks looked happen happens happened happening occur occurs occurred become becomes became turn turns turned
+move moves moved moving change changes changed changing visible present shown exist exists stay stays stayed
+place places thing things object objects item items something anything nothing everything video clip frame frames
+scene picture image moment point second seconds minute minutes hour hours kind type sort between following
+previous each every other same both only just also more most
+"""
+_FORM = frozenset(_FORM_WORDS.split())
 _JOINING = frozenset(
     ("of", "with", "in", "on", "at", "by", "near", "under", "over", "behind", "wearing", "for", "about")
 )

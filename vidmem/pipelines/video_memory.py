@@ -6,121 +6,25 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import Store, StoredVideo, StoreIdentity, StoreState
+from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, open_source
-from vidmem.memory import MemoryConfig, MemoryState
-from vidmem.memory import StoreState as LevelState
-from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, find_model
+from vidmem.memory import MemoryConfig
 from vidmem.models.preset import Preset, load_preset
 from vidmem.pipelines.answering import AnswerStream
+from vidmem.pipelines.finding import RecallConfig
 from vidmem.pipelines.ingest import IngestConfig, Ingester, IngestReport, Progress, already_there, progress_bar
-from vidmem.pipelines.recall import Recall, RecallConfig
+from vidmem.pipelines.loading import Models
+from vidmem.pipelines.recall import Recall
 from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.types import Answer, Hit, VideoId
-
-if TYPE_CHECKING:
-    from vidmem.models.encoder import FrameEncoder
-    from vidmem.models.language import VideoLanguageModel
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """What one of the three stores holds, over all videos."""
-
-    elements: int
-    tokens: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class VideoState:
-    """One video of the store, and its own memory."""
-
-    video_id: VideoId
-    name: str
-    source: str
-    duration_seconds: float
-    is_finished: bool
-    frames: int
-    clips: int
-    memory: MemoryState
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a store holds: in memory, in elements and bytes, and on disk, in bytes by part."""
-
-    path: str
-    preset: str
-    sensory: Level
-    working: Level
-    long_term: Level
-    videos: tuple[VideoState, ...]
-    disk: StoreState
-    notices: tuple[str, ...]
-    """Sentences on what was found and mended when the store was opened."""
-
-
-class Models:
-    """The models of a preset, each loaded when it is first used."""
-
-    def __init__(self, preset: Preset) -> None:
-        self.preset = preset
-
-    @cached_property
-    def encoder(self) -> FrameEncoder:
-        from vidmem.models.devices import pick_device, pick_dtype
-        from vidmem.models.encoder import FrameEncoder
-
-        preset, device = self.preset, pick_device(self.preset.device)
-        return FrameEncoder.load(
-            preset.encoder, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
-        )
-
-    @cached_property
-    def language(self) -> VideoLanguageModel:
-        from vidmem.models.devices import pick_device, pick_dtype
-        from vidmem.models.language import VideoLanguageModel
-
-        preset, device = self.preset, pick_device(self.preset.device)
-        return VideoLanguageModel.load(
-            preset.language, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
-        )
-
-    def identity(self, made: StoreIdentity | None, policy: str) -> StoreIdentity:
-        """What a store of these models is made with.
-
-        Sizes are taken from `made`, if given, without loading a model, and so are names: a revision tells weights
-        apart, so the same ones in another folder, or under another preset's name, are no mismatch.
-        """
-        preset = self.preset
-        encoder = find_model(
-            preset.encoder_repository, ENCODER_FILES, revision=preset.encoder.revision, base=preset.base
-        )
-        language = find_model(
-            preset.language.model, LANGUAGE_FILES, revision=preset.language.revision, base=preset.base
-        )
-        same_encoder = made is not None and made.encoder_revision == encoder.revision
-        same_language = made is not None and made.language_revision == language.revision
-        return StoreIdentity(
-            preset=made.preset if made and same_encoder and same_language else preset.origin,
-            encoder=made.encoder if made and same_encoder else preset.encoder.model,
-            encoder_revision=encoder.revision,
-            language_model=made.language_model if made and same_language else preset.language.model,
-            language_revision=language.revision,
-            embedding_dim=made.embedding_dim if made else self.encoder.dim,
-            tokens_per_frame=made.tokens_per_frame if made else self.language.tokens_per_frame,
-            token_dim=made.token_dim if made else self.language.token_dim,
-            policy=policy,
-        )
 
 
 class VideoMemory:
@@ -295,9 +199,9 @@ class VideoMemory:
         return State(
             path=str(self.path),
             preset=self.preset.name,
-            sensory=_sum([memory.sensory for memory in memories]),
-            working=_sum([memory.working for memory in memories]),
-            long_term=_sum([memory.long_term for memory in memories]),
+            sensory=level_of([memory.sensory for memory in memories]),
+            working=level_of([memory.working for memory in memories]),
+            long_term=level_of([memory.long_term for memory in memories]),
             videos=tuple(videos),
             disk=self._store.state(),
             notices=tuple(self._store.notices),
@@ -347,11 +251,3 @@ def _words(text: str, what: str) -> str:
     if not text:
         raise BadInput(f"the {what} is empty: say what to look for.")
     return text
-
-
-def _sum(levels: Sequence[LevelState]) -> Level:
-    return Level(
-        elements=sum(level.num_elements for level in levels),
-        tokens=sum(level.num_tokens for level in levels),
-        bytes=sum(level.num_bytes for level in levels),
-    )

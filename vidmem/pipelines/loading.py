@@ -1,0 +1,68 @@
+"""The models of a preset, loaded when they are first used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from vidmem.index import StoreIdentity
+from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, find_model
+from vidmem.models.preset import Preset
+
+if TYPE_CHECKING:
+    from vidmem.models.encoder import FrameEncoder
+    from vidmem.models.language import VideoLanguageModel
+
+
+class Models:
+    """The models of a preset, each loaded when it is first used."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+
+    @cached_property
+    def encoder(self) -> FrameEncoder:
+        from vidmem.models.devices import pick_device, pick_dtype
+        from vidmem.models.encoder import FrameEncoder
+
+        preset, device = self.preset, pick_device(self.preset.device)
+        return FrameEncoder.load(
+            preset.encoder, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
+        )
+
+    @cached_property
+    def language(self) -> VideoLanguageModel:
+        from vidmem.models.devices import pick_device, pick_dtype
+        from vidmem.models.language import VideoLanguageModel
+
+        preset, device = self.preset, pick_device(self.preset.device)
+        return VideoLanguageModel.load(
+            preset.language, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
+        )
+
+    def identity(self, made: StoreIdentity | None, policy: str) -> StoreIdentity:
+        """What a store of these models is made with.
+
+        Sizes are taken from `made`, if given, without loading a model, and so are names: a revision tells weights
+        apart, so the same ones in another folder, or under another preset's name, are no mismatch.
+        """
+        preset = self.preset
+        encoder = find_model(
+            preset.encoder_repository, ENCODER_FILES, revision=preset.encoder.revision, base=preset.base
+        )
+        language = find_model(
+            preset.language.model, LANGUAGE_FILES, revision=preset.language.revision, base=preset.base
+        )
+        same_encoder = made is not None and made.encoder_revision == encoder.revision
+        same_language = made is not None and made.language_revision == language.revision
+        return StoreIdentity(
+            preset=made.preset if made and same_encoder and same_language else preset.origin,
+            encoder=made.encoder if made and same_encoder else preset.encoder.model,
+            encoder_revision=encoder.revision,
+            language_model=made.language_model if made and same_language else preset.language.model,
+            language_revision=language.revision,
+            embedding_dim=made.embedding_dim if made else self.encoder.dim,
+            tokens_per_frame=made.tokens_per_frame if made else self.language.tokens_per_frame,
+            token_dim=made.token_dim if made else self.language.token_dim,
+            policy=policy,
+        )
