@@ -1,6 +1,6 @@
 """The form in which the embedded video-LLM is asked: a time mark before every frame, then the question.
 
-    <|im_start|>user\\n[00:07]<video>...[00:08]<video>...\\nWhen did the dog appear?<|im_end|>\\n<|im_start|>assistant\\n
+    <|im_start|>user\\n[00:07]<video>...[00:08]<video>...\\nWhen did it rain?<|im_end|>\\n<|im_start|>assistant\\n
 
 with as many `<video>` tokens behind each mark as the model makes of one frame. The chat template in the model's
 folder gives the same text from a message whose content alternates text and video items; this module is the one

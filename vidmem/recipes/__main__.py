@@ -30,7 +30,7 @@ def main() -> None:
     if "language" in wanted:
         from vidmem.recipes import language
 
-        language.train(run, steps=2000, peak_rate=1.2e-3, seed=2, bank_size=4000, frames_per_batch=384)
+        language.train(run, steps=2000, peak_rate=1e-3, seed=2, bank_size=4000, tokens_per_batch=6500)
     if "install" in wanted:
         from vidmem.recipes import install
 

@@ -232,7 +232,8 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
                 model.eval()
                 line["recall@1"] = round(recall_at_1(model, tokenize, held_out), 4)
                 model.train()
-                torch.save({"model": model.state_dict(), "slow": slow.state_dict(), "quick": quick.state_dict(), "step": step}, state)  # fmt: skip
+                optimizers = {"slow": slow.state_dict(), "quick": quick.state_dict()}
+                torch.save({"model": model.state_dict(), **optimizers, "step": step}, state)
                 save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
             log.write(json.dumps(line) + "\n")
             log.flush()

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoTokenizer,
     LlavaOnevisionImageProcessor,
     LlavaOnevisionProcessor,
     LlavaOnevisionVideoProcessor,
+    PreTrainedTokenizerFast,
 )
 
 from vidmem.models.prompt import CHAT_TEMPLATE
-from vidmem.recipes.frames import PIXELS
+from vidmem.recipes.frames import GRID, PIXELS
 from vidmem.recipes.language import build
-from vidmem.recipes.tower import VISION, load_tower
+from vidmem.recipes.tower import load_tower
 
 TINY = Path(__file__).parents[1] / "models" / "tiny"
 
@@ -36,20 +36,25 @@ def install_language(run: Path, target: Path = TINY) -> None:
     """Write the whole transformers folder: model in bfloat16, tokenizer, processor, chat template."""
     folder = target / "llava"
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(run / "tokenizer")
     model = build(tokenizer, load_tower(run / "tower.safetensors"))
     state = torch.load(run / "language-state.pt", weights_only=True)["model"]
     model.load_state_dict(state)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.do_sample = False
-    model.to(torch.bfloat16).save_pretrained(folder)
-    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": PIXELS, "width": PIXELS}}
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    model.config.dtype = torch.bfloat16
+    model.save_pretrained(folder)
+    size, half = {"height": PIXELS, "width": PIXELS}, [0.5, 0.5, 0.5]
     LlavaOnevisionProcessor(
-        image_processor=LlavaOnevisionImageProcessor(**half, image_grid_pinpoints=[[PIXELS, PIXELS]]),
-        video_processor=LlavaOnevisionVideoProcessor(**half),
+        image_processor=LlavaOnevisionImageProcessor(
+            size=size, image_mean=half, image_std=half, image_grid_pinpoints=[[PIXELS, PIXELS]]
+        ),
+        video_processor=LlavaOnevisionVideoProcessor(size=size, image_mean=half, image_std=half),
         tokenizer=tokenizer,
-        num_image_tokens=(PIXELS // VISION.patch_size) ** 2,
+        num_image_tokens=GRID * GRID,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     ).save_pretrained(folder)

@@ -28,20 +28,28 @@ from vidmem.models.prompt import END_OF_TURN, OPENING, VIDEO_TOKEN, closing, tim
 from vidmem.recipes.bank import ClipBank, Example
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import VISION, DenseTower, load_tower, one_cycle, set_rate
+from vidmem.world.script import THINGS
 
 TOKENS_PER_FRAME = 16
+WIDTH = 256
+
+
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int), f"{token} is one token"
+    return found
 
 
 def build(tokenizer: PreTrainedTokenizerFast, tower: DenseTower) -> LlavaOnevisionForConditionalGeneration:
     text = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=256,
+        hidden_size=WIDTH,
         intermediate_size=704,
         num_hidden_layers=6,
-        num_attention_heads=8,
+        num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=16384,
-        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -50,10 +58,8 @@ def build(tokenizer: PreTrainedTokenizerFast, tower: DenseTower) -> LlavaOnevisi
     config = LlavaOnevisionConfig(
         vision_config=VISION,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_index=tokenizer.convert_tokens_to_ids(VIDEO_TOKEN),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_id=tokenizer.convert_tokens_to_ids(VIDEO_TOKEN),
+        image_token_index=token_id(tokenizer, "<image>"),
+        video_token_index=token_id(tokenizer, VIDEO_TOKEN),
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         image_grid_pinpoints=[[112, 112]],
@@ -62,7 +68,21 @@ def build(tokenizer: PreTrainedTokenizerFast, tower: DenseTower) -> LlavaOnevisi
     model = LlavaOnevisionForConditionalGeneration(config)
     model.model.vision_tower.load_state_dict(tower.vision.state_dict())
     model.model.vision_tower.requires_grad_(False)
+    attend_to_alike(model)
     return model
+
+
+@torch.no_grad()
+def attend_to_alike(model: LlavaOnevisionForConditionalGeneration, std: float = 0.05) -> None:
+    """Start half of the heads with equal query and key projections, so that a token looks at tokens like itself.
+
+    The word *dog* of a question then finds the frames' dogs from the first step on, instead of after a thousand.
+    """
+    for layer in model.model.language_model.layers:
+        attention = layer.self_attn
+        half = attention.q_proj.weight.shape[0] // 2
+        attention.q_proj.weight[:half].normal_(0.0, std)
+        attention.k_proj.weight[:half] = attention.q_proj.weight[:half]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +104,8 @@ class Packed:
 class Packer:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        self.video = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
-        self.pad = tokenizer.pad_token_id
+        self.video = token_id(tokenizer, VIDEO_TOKEN)
+        self.pad = token_id(tokenizer, str(tokenizer.pad_token))
         self.opening = self._ids(OPENING)
 
     def _ids(self, text: str) -> list[int]:
@@ -126,15 +146,88 @@ def attention_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
-def answer_logits(model: LlavaOnevisionForConditionalGeneration, batch: Packed) -> tuple[Tensor, Tensor]:
-    """Logits (N, vocabulary) and labels (N,) of all answer tokens."""
+def word_embedding(model: LlavaOnevisionForConditionalGeneration) -> Tensor:
+    """The table (vocabulary, D) of words, which is the output layer's too."""
+    weight = model.lm_head.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def frame_tokens(model: LlavaOnevisionForConditionalGeneration, features: Tensor) -> Tensor:
+    """The tower's patches (F, 64, 192) as the language model gets them: (F, 16, D)."""
+    projected = model.model.multi_modal_projector(features.to(model.lm_head.weight.dtype))
+    return model.model.apply_pooling(projected)
+
+
+class Alignment(nn.Module):
+    """Holds frame tokens to words: a token that shows a dog points where the word *dog* is embedded.
+
+    Without it the language model needs thousands of steps before it looks at the frames at all; with it seeing is
+    like reading. What a token shows comes from the tower's dense head, so no labels are needed. A second probe keeps
+    the token's place in the frame readable.
+    """
+
+    words: Tensor
+
+    def __init__(self, tower: DenseTower, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
+        super().__init__()
+        self.tower = tower.requires_grad_(False)
+        words = [tokenizer(f" {thing.split()[-1]}", add_special_tokens=False)["input_ids"][0] for thing in THINGS]
+        self.register_buffer("words", torch.tensor(words))
+        self.background = nn.Parameter(torch.randn(width) * 0.02)
+        self.place = nn.Linear(width, TOKENS_PER_FRAME)
+
+    def forward(self, tokens: Tensor, features: Tensor, embedding: Tensor) -> Tensor:
+        """Loss of tokens (F, 16, D) made of features (F, 64, 192), given the word embedding (vocabulary, D)."""
+        with torch.no_grad():
+            shares = self.tower.head(self.tower.norm(features.float()))[..., :-1].softmax(-1)
+            grid = int(shares.shape[1] ** 0.5)
+            cells = shares.unflatten(1, (grid // 2, 2, grid // 2, 2)).mean((2, 4)).flatten(1, 2)  # (F, 16, things + 1)
+        classes = torch.cat([embedding[self.words], self.background[None]])
+        tokens = tokens.float()
+        alike = nn.functional.normalize(tokens, dim=-1) @ nn.functional.normalize(classes, dim=-1).T
+        weight = torch.where(cells[..., -1] > 0.95, 0.1, 1.0)
+        named = -((alike * 16.0).log_softmax(-1) * cells).sum(-1)
+        size = (tokens.norm(dim=-1) / classes.norm(dim=-1).mean().detach() - 2.0).square().mean()
+        order = torch.arange(TOKENS_PER_FRAME).expand(len(tokens), -1)
+        placed = nn.functional.cross_entropy(self.place(tokens * 5.0).flatten(0, 1), order.flatten())
+        return (named * weight).sum() / weight.sum() + placed + 0.1 * size
+
+
+def align(
+    model: LlavaOnevisionForConditionalGeneration, alignment: Alignment, bank: ClipBank, steps: int, seed: int
+) -> float:
+    """Bring the projector to words before anything else is learnt. Returns the last loss."""
+    rng = random.Random(seed)
+    projector: nn.Module = model.model.multi_modal_projector
+    learnt = [*projector.parameters(), *alignment.place.parameters(), alignment.background]
+    optimizer = torch.optim.AdamW(learnt, lr=2e-3)
+    loss = torch.zeros(())
+    for step in range(1, steps + 1):
+        features = torch.cat([rng.choice(bank.clips).features for _ in range(8)])
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = frame_tokens(model, features)
+        loss = alignment(tokens, features, word_embedding(model).detach())
+        optimizer.zero_grad()
+        loss.backward()
+        set_rate(optimizer, 2e-3 * one_cycle(step, steps))
+        optimizer.step()
+    return loss.item()
+
+
+def answer_logits(
+    model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, vocabulary) and labels (N,) of all answer tokens. `frames` are the batch's frame tokens if known."""
     inner = model.model
-    frames = inner.multi_modal_projector(batch.features.to(model.lm_head.weight.dtype))
-    frames = inner.apply_pooling(frames)  # (F, 16, D)
-    embeds = inner.get_input_embeddings()(batch.ids)
+    if frames is None:
+        frames = frame_tokens(model, batch.features)
+    embeds = nn.functional.embedding(batch.ids, word_embedding(model))
     visual = batch.ids == model.config.video_token_id
     embeds = embeds.masked_scatter(visual[..., None], frames.to(embeds.dtype))
-    mask = attention_mask(batch.segments, torch.bfloat16 if torch.is_autocast_enabled("cpu") else embeds.dtype)
+    if torch.is_autocast_enabled("cpu"):
+        embeds = embeds.bfloat16()  # and with it all that is added up along the layers: half the memory to move
+    mask = attention_mask(batch.segments, embeds.dtype)
     hidden = inner.language_model(
         inputs_embeds=embeds, attention_mask=mask, position_ids=batch.positions, use_cache=False
     ).last_hidden_state
@@ -164,41 +257,45 @@ def exact_match(model: LlavaOnevisionForConditionalGeneration, batches: list[Pac
 def stage(progress: float, rng: random.Random) -> tuple[int, bool]:
     """Number of frames and whether they are pieces: short clips first, then long ones and what recall brings."""
     if progress < 0.12:
-        return rng.randint(2, 8), rng.random() < 0.1
-    if progress < 0.35:
-        return rng.randint(4, 18), rng.random() < 0.2
+        return rng.randint(2, 6), rng.random() < 0.1
+    if progress < 0.32:
+        return rng.randint(4, 14), rng.random() < 0.2
     return rng.randint(8, 40), rng.random() < 0.35
 
 
 class Feed:
     """Makes batches one ahead in a thread."""
 
-    def __init__(self, bank: ClipBank, packer: Packer, seed: int, frames_per_batch: int) -> None:
-        self.bank, self.packer, self.frames_per_batch = bank, packer, frames_per_batch
+    def __init__(self, bank: ClipBank, packer: Packer, seed: int, tokens_per_batch: int) -> None:
+        self.bank, self.packer, self.tokens_per_batch = bank, packer, tokens_per_batch
         self.rng = random.Random(seed)
 
     def draw(self, progress: float) -> Packed:
         num_frames, pieces = stage(progress, self.rng)
-        count = max(4, self.frames_per_batch // num_frames)
-        questions = 12 if num_frames > 8 else 6
-        examples = [self.bank.example(self.rng, num_frames, questions, pieces=pieces) for _ in range(min(count, 48))]
+        questions = 12 if num_frames > 6 else 8
+        count = max(4, self.tokens_per_batch // (21 * num_frames + 24 * questions))
+        examples = [self.bank.example(self.rng, num_frames, questions, pieces=pieces) for _ in range(count)]
         return self.packer.pack([example for example in examples if example.questions])
 
 
-def held_out(bank: ClipBank, packer: Packer, *, pieces: bool, count: int = 96) -> list[Packed]:
+def held_out(bank: ClipBank, packer: Packer, *, pieces: bool, count: int = 64) -> list[Packed]:
     rng = random.Random(991)
     examples = [bank.example(rng, rng.randint(8, 32), 8, pieces=pieces) for _ in range(count)]
     return [packer.pack(examples[start : start + 16]) for start in range(0, count, 16)]
 
 
-def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int, frames_per_batch: int) -> None:
+def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int, tokens_per_batch: int) -> None:
     """Train to `steps`, logging to `run/language.jsonl`, saving resumable state beside it."""
     torch.manual_seed(seed)
+    torch.set_flush_denormal(True)
     tower = load_tower(run / "tower.safetensors")
     tokenizer = train_tokenizer()
     tokenizer.save_pretrained(run / "tokenizer")
     model = build(tokenizer, tower)
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    alignment = Alignment(tower, tokenizer, WIDTH)
+    learnt = [
+        parameter for module in (model, alignment) for parameter in module.parameters() if parameter.requires_grad
+    ]
     decayed = [parameter for parameter in learnt if parameter.dim() > 1]
     plain = [parameter for parameter in learnt if parameter.dim() <= 1]
     optimizer = torch.optim.AdamW(
@@ -210,33 +307,40 @@ def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int,
     if state.exists():
         saved = torch.load(state, weights_only=True)
         model.load_state_dict(saved["model"])
+        alignment.load_state_dict(saved["alignment"])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
     packer = Packer(tokenizer)
     log = (run / "language.jsonl").open("a")
     unseen = ClipBank(tower, seed=900_000_000, size=100)
     unseen.refresh(100)
-    tests = {"clips": held_out(unseen, packer, pieces=False), "pieces": held_out(unseen, packer, pieces=True, count=48)}
+    tests = {"clips": held_out(unseen, packer, pieces=False), "pieces": held_out(unseen, packer, pieces=True, count=32)}
     bank = ClipBank(tower, seed=1_000 + done * 8, size=bank_size)
     begun = time.perf_counter()
-    bank.refresh(400)
-    feed = Feed(bank, packer, seed + done, frames_per_batch)
+    bank.refresh(300)
+    if not done:
+        loss = align(model, alignment, bank, steps=600, seed=seed)
+        log.write(json.dumps({"aligned": round(loss, 4), "seconds": round(time.perf_counter() - begun, 1)}) + "\n")
+        log.flush()
+    feed = Feed(bank, packer, seed + done, tokens_per_batch)
     source = _ahead(feed, done, steps)
     for step in range(done + 1, steps + 1):
         batch = next(source)
         with torch.autocast("cpu", torch.bfloat16):
-            logits, labels = answer_logits(model, batch)
-        loss = nn.functional.cross_entropy(logits.float(), labels)
+            frames = frame_tokens(model, batch.features)
+            logits, labels = answer_logits(model, batch, frames)
+        told = nn.functional.cross_entropy(logits.float(), labels)
+        loss = told + 0.15 * alignment(frames, batch.features, word_embedding(model))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(learnt, 1.0)
         set_rate(optimizer, peak_rate * one_cycle(step, steps))
         optimizer.step()
-        bank.refresh(2)
+        bank.refresh(1)
         if step % 20 == 0:
             line = {
                 "step": step,
-                "loss": round(loss.item(), 4),
+                "loss": round(told.item(), 4),
                 "seconds": round(time.perf_counter() - begun, 1),
                 "shape": list(batch.ids.shape),
             }
@@ -244,7 +348,15 @@ def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int,
                 model.eval()
                 line |= {name: exact_match(model, test) for name, test in tests.items()}
                 model.train()
-                torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, state)
+                torch.save(
+                    {
+                        "model": model.state_dict(),
+                        "alignment": alignment.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "step": step,
+                    },
+                    state,
+                )
             log.write(json.dumps(line) + "\n")
             log.flush()
 
@@ -262,10 +374,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path(".runs"))
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--bank", type=int, default=4000)
-    parser.add_argument("--frames", type=int, default=384)
+    parser.add_argument("--tokens", type=int, default=6500)
     options = parser.parse_args()
     train(
         options.run,
@@ -273,7 +385,7 @@ def main() -> None:
         peak_rate=options.rate,
         seed=options.seed,
         bank_size=options.bank,
-        frames_per_batch=options.frames,
+        tokens_per_batch=options.tokens,
     )
 
 
