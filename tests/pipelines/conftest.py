@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
-from random_models import write_preset  # noqa: E402
+from random_models import write_preset
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

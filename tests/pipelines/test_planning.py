@@ -96,7 +96,7 @@ def test_looking_after_and_before_reaches_that_way_from_the_beginning() -> None:
     after = {pick.frame_index for pick in around_run(run, 100, look="after")}
     assert after >= set(range(8, 23))
     before = {pick.frame_index for pick in around_run(run, 100, look="before")}
-    assert before >= set(range(0, 11)) - {0, 1} and max(before) == 13
+    assert before >= set(range(11)) - {0, 1} and max(before) == 13
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,31 @@ def test_an_empty_question_is_refused(filled: VideoMemory) -> None:
             filled.search(empty)
 
 
+def test_a_question_longer_than_the_models_context_is_refused(filled: VideoMemory) -> None:
+    with pytest.raises(BadInput, match="shorten the question"):
+        filled.ask("dog and cat " * 5000)
+
+
+def test_a_stream_that_is_closed_ends_with_what_was_said(filled: VideoMemory) -> None:
+    stream = filled.ask_stream("Where was the cup?")
+    said = next(stream)
+    stream.close()
+    assert stream.result.text == said.strip()
+
+
+def test_an_error_of_the_model_is_no_half_answer(filled: VideoMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: VideoLanguageModel, *_: object) -> Iterator[str]:
+        yield "half"
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(VideoLanguageModel, "stream", failing)
+    stream = filled.ask_stream("Where was the cup?")
+    assert next(stream) == "half"
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            _ = stream.result
+
+
 def test_an_empty_store_says_what_to_do(tmp_path: Path, preset: Path) -> None:
     with vidmem.open(tmp_path / "a.vidmem", preset) as memory, pytest.raises(NotFound, match="nothing is ingested yet"):
         memory.ask("Was there a dog?")
