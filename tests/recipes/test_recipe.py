@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,8 +54,6 @@ def test_a_time_is_the_same_tokens_wherever_it_stands(trained) -> None:
 
 
 def test_a_gist_frame_is_the_mean_of_what_follows_it() -> None:
-    import numpy as np
-
     times, features = with_gist(np.arange(3.0), torch.tensor([[1.0], [2.0], [6.0]]), random.Random(1))
     assert times.tolist() == [0.0, 0.0, 1.0, 2.0]
     assert features.flatten().tolist() == [3.0, 1.0, 2.0, 6.0]
