@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
+from interruptible import interruptible
 from typer.testing import CliRunner, Result
 
 from vidmem.cli import app
@@ -126,7 +127,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tmp_path: Path) -> None:
         "--duration",
         "1:00:00",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with interruptible(command) as process:
         while not any(tmp_path.iterdir()) and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)

@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from interruptible import interruptible
 from typer.testing import CliRunner, Result
 
 from vidmem.cli import app
@@ -169,7 +169,7 @@ def test_ctrl_c_during_ingest_keeps_what_was_committed(tmp_path: Path) -> None:
     video, store = tmp_path / "long.mp4", tmp_path / "long.vidmem"
     render_file(video, seed=5_000_000_012, duration=240, fps=2, size=(160, 90))
     command = [sys.executable, "-m", "vidmem.cli", "ingest", str(video), "--store", str(store)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with interruptible(command) as process:
         while len(list(store.glob("thumbs/*/*"))) < 16 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
