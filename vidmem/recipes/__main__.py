@@ -15,6 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", default="all", choices=("all", *STAGES))
     parser.add_argument("--run", type=Path, default=Path(".runs"), help="where states and logs go")
+    parser.add_argument("--go-on", action="store_true", help="language: start from the installed weights")
     options = parser.parse_args()
     run: Path = options.run
     run.mkdir(parents=True, exist_ok=True)
@@ -30,10 +31,13 @@ def main() -> None:
     if "language" in wanted:
         from vidmem.recipes import language
 
-        language.train(run, steps=2000, peak_rate=1e-3, seed=2, bank_size=4000, tokens_per_batch=6500)
+        language.train(
+            run, steps=2000, peak_rate=1e-3, seed=2, bank_size=4000, tokens_per_batch=6500, go_on=options.go_on
+        )
     if "install" in wanted:
         from vidmem.recipes import install
 
+        install.keep_tower(run)
         install.install_clip(run)
         install.install_language(run)
 

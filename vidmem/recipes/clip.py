@@ -192,7 +192,7 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
     (folder / "open_clip_config.json").write_text(json.dumps(configuration(len(tokenizer)), indent=2) + "\n")
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
-    start_from_tower(model, load_tower(run / "tower.safetensors"))
+    start_from_tower(model, load_tower(run))
     trunk = list(model.visual.transformer.parameters())
     held = {id(parameter) for parameter in trunk}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in held]

@@ -17,9 +17,15 @@ from transformers import (
 from vidmem.models.prompt import CHAT_TEMPLATE
 from vidmem.recipes.frames import GRID, PIXELS
 from vidmem.recipes.language import build
-from vidmem.recipes.tower import load_tower
+from vidmem.recipes.tower import KEPT_TOWER, load_tower
 
 TINY = Path(__file__).parents[1] / "models" / "tiny"
+
+
+def keep_tower(run: Path) -> None:
+    """Keep the run's tower beside the recipe, so that later stages can be trained again without the first."""
+    weights = load_tower(run).state_dict()
+    save_file({name: value.bfloat16() for name, value in weights.items()}, KEPT_TOWER)
 
 
 def install_clip(run: Path, target: Path = TINY) -> None:
@@ -37,7 +43,7 @@ def install_language(run: Path, target: Path = TINY) -> None:
     folder = target / "llava"
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(run / "tokenizer")
-    model = build(tokenizer, load_tower(run / "tower.safetensors"))
+    model = build(tokenizer, load_tower(run))
     state = torch.load(run / "language-state.pt", weights_only=True)["model"]
     model.load_state_dict(state)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

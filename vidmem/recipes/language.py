@@ -284,11 +284,19 @@ def held_out(bank: ClipBank, packer: Packer, *, pieces: bool, count: int = 64) -
     return [packer.pack(examples[start : start + 16]) for start in range(0, count, 16)]
 
 
-def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int, tokens_per_batch: int) -> None:
-    """Train to `steps`, logging to `run/language.jsonl`, saving resumable state beside it."""
+INSTALLED = Path(__file__).parents[1] / "models" / "tiny" / "llava"
+
+
+def train(
+    run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int, tokens_per_batch: int, go_on: bool = False
+) -> None:
+    """Train to `steps`, logging to `run/language.jsonl`, saving resumable state beside it.
+
+    With `go_on` a run that has no state yet starts from the installed weights instead of from nothing.
+    """
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)
-    tower = load_tower(run / "tower.safetensors")
+    tower = load_tower(run)
     tokenizer = train_tokenizer()
     tokenizer.save_pretrained(run / "tokenizer")
     model = build(tokenizer, tower)
@@ -310,6 +318,8 @@ def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int,
         alignment.load_state_dict(saved["alignment"])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
+    elif go_on:
+        model.load_state_dict(LlavaOnevisionForConditionalGeneration.from_pretrained(INSTALLED).float().state_dict())
     packer = Packer(tokenizer)
     log = (run / "language.jsonl").open("a")
     unseen = ClipBank(tower, seed=900_000_000, size=100)
@@ -318,7 +328,7 @@ def train(run: Path, *, steps: int, peak_rate: float, seed: int, bank_size: int,
     bank = ClipBank(tower, seed=1_000 + done * 8, size=bank_size)
     begun = time.perf_counter()
     bank.refresh(300)
-    if not done:
+    if not done and not go_on:
         loss = align(model, alignment, bank, steps=600, seed=seed)
         log.write(json.dumps({"aligned": round(loss, 4), "seconds": round(time.perf_counter() - begun, 1)}) + "\n")
         log.flush()
@@ -377,6 +387,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--bank", type=int, default=4000)
+    parser.add_argument("--go-on", action="store_true", help="start from the installed weights")
     parser.add_argument("--tokens", type=int, default=6500)
     options = parser.parse_args()
     train(
@@ -386,6 +397,7 @@ def main() -> None:
         seed=options.seed,
         bank_size=options.bank,
         tokens_per_batch=options.tokens,
+        go_on=options.go_on,
     )
 
 

@@ -154,9 +154,16 @@ def evaluate(model: DenseTower, frames: list[LabelledFrame]) -> float:
         return f1(found_things(model(pixels)), frames)
 
 
-def load_tower(path: Path) -> DenseTower:
+KEPT_TOWER = Path(__file__).with_name("tower.safetensors")
+"""The tower that the embedded models were made from, with its dense head, in bfloat16: later stages can start here."""
+
+
+def load_tower(run: Path) -> DenseTower:
+    """The tower that a run has trained; without one, the tower that is kept beside the recipe."""
+    trained = run / "tower.safetensors"
     model = DenseTower()
-    model.load_state_dict(load_file(path))
+    weights = load_file(trained if trained.exists() else KEPT_TOWER)
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
     return model.eval()
 
 
