@@ -10,7 +10,8 @@ import torch
 
 from vidmem.models.prompt import render_prompt
 from vidmem.recipes.bank import ClipBank, Example, with_gist
-from vidmem.recipes.language import TOKENS_PER_FRAME, Packer, answer_logits, build
+from vidmem.recipes.language import Curriculum, answer_logits, build
+from vidmem.recipes.packing import PACKED_ATTENTION, TOKENS_PER_FRAME, Packer
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import DenseTower
 
@@ -21,7 +22,9 @@ def trained():
     tower, tokenizer = DenseTower().eval(), train_tokenizer()
     bank = ClipBank(tower, seed=5, size=8)
     bank.refresh(4)
-    return build(tokenizer, tower).eval(), Packer(tokenizer), bank, tokenizer
+    model = build(tokenizer, tower).eval()
+    model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
+    return model, Packer(tokenizer), bank, tokenizer
 
 
 @torch.no_grad()
@@ -35,6 +38,42 @@ def test_packed_questions_see_only_the_clip_and_themselves(trained) -> None:
     ]
     assert len(example.questions) == 3
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_clips_of_different_lengths_in_a_batch_change_nothing(trained) -> None:
+    model, packer, bank, _ = trained
+    examples = [bank.example(random.Random(seed), frames, 2, pieces=False) for seed, frames in ((1, 3), (2, 6))]
+    together, _ = answer_logits(model, packer.pack(examples))
+    alone = [answer_logits(model, packer.pack([example]))[0] for example in examples]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_packed_answer_s_logits_are_those_of_transformers_own_forward_pass(trained) -> None:
+    model, packer, bank, tokenizer = trained
+    example = bank.example(random.Random(6), 3, 1, pieces=False)
+    packed, _ = answer_logits(model, packer.pack([example]))
+    text = render_prompt(example.labels, example.questions[0].text, TOKENS_PER_FRAME)
+    answer = tokenizer(example.questions[0].answer + "<|im_end|>", add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"] + answer])
+    frames = model.model.apply_pooling(model.model.multi_modal_projector(example.features.float()))
+    embeds = model.get_input_embeddings()(ids)
+    embeds[ids == model.config.video_token_id] = frames.flatten(0, 1)
+    model.model.language_model.set_attn_implementation("eager")
+    plain = model(inputs_embeds=embeds, use_cache=False).logits[0, -len(answer) - 1 : -1]
+    model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
+    torch.testing.assert_close(packed, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_the_curriculum_waits_for_understanding() -> None:
+    curriculum = Curriculum()
+    curriculum.judge(0.5)
+    assert curriculum.level == 0
+    assert max(curriculum.draw(random.Random(seed))[0] for seed in range(200)) <= 6
+    for _ in range(9):
+        curriculum.judge(0.9)
+    assert max(curriculum.draw(random.Random(seed))[0] for seed in range(400)) == 40
 
 
 def test_packed_ids_are_the_prompt_that_answering_renders(trained) -> None:

@@ -24,20 +24,12 @@ from transformers import (
     Qwen2Config,
 )
 
-from vidmem.models.prompt import END_OF_TURN, OPENING, VIDEO_TOKEN, closing, time_mark
-from vidmem.recipes.bank import ClipBank, Example
+from vidmem.models.prompt import VIDEO_TOKEN
+from vidmem.recipes.alignment import Alignment, align, frame_tokens, word_embedding
+from vidmem.recipes.bank import ClipBank
+from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import VISION, DenseTower, load_tower, one_cycle, set_rate
-from vidmem.world.script import THINGS
-
-TOKENS_PER_FRAME = 16
-WIDTH = 256
-
-
-def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
-    found = tokenizer.convert_tokens_to_ids(token)
-    assert isinstance(found, int), f"{token} is one token"
-    return found
 
 
 def build(tokenizer: PreTrainedTokenizerFast, tower: DenseTower) -> LlavaOnevisionForConditionalGeneration:
@@ -85,136 +77,6 @@ def attend_to_alike(model: LlavaOnevisionForConditionalGeneration, std: float = 
         attention.k_proj.weight[:half] = attention.q_proj.weight[:half]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Packed:
-    """A batch of clips with their questions, padded to one length L.
-
-    `ids`, `positions`, `segments` and `labels` are (B, L); segment 0 is the clip, k the k-th question, -1 padding.
-    `features` (all frames, 64, 192) in the order in which their tokens stand.
-    """
-
-    ids: Tensor
-    positions: Tensor
-    segments: Tensor
-    labels: Tensor
-    features: Tensor
-    kinds: list[list[str]]
-
-
-class Packer:
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.tokenizer = tokenizer
-        self.video = token_id(tokenizer, VIDEO_TOKEN)
-        self.pad = token_id(tokenizer, str(tokenizer.pad_token))
-        self.opening = self._ids(OPENING)
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def pack(self, examples: list[Example]) -> Packed:
-        rows = [self._row(example) for example in examples]
-        length = max(len(row[0]) for row in rows)
-        fill = (self.pad, 0, -1, -100)
-        ids, positions, segments, labels = (
-            torch.tensor([row[part] + [fill[part]] * (length - len(row[part])) for row in rows]) for part in range(4)
-        )
-        features = torch.cat([example.features for example in examples])
-        return Packed(ids, positions, segments, labels, features, [[q.kind for q in e.questions] for e in examples])
-
-    def _row(self, example: Example) -> tuple[list[int], list[int], list[int], list[int]]:
-        ids = list(self.opening)
-        for label in example.labels:
-            ids += self._ids(time_mark(label)) + [self.video] * TOKENS_PER_FRAME
-        shared = len(ids)
-        positions, segments, labels = list(range(shared)), [0] * shared, [-100] * shared
-        for number, question in enumerate(example.questions, start=1):
-            asked, told = self._ids(closing(question.text)), self._ids(question.answer + END_OF_TURN)
-            ids += asked + told
-            positions += range(shared, shared + len(asked) + len(told))
-            segments += [number] * (len(asked) + len(told))
-            labels += [-100] * len(asked) + told
-        return ids, positions, segments, labels
-
-
-def attention_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive (B, 1, L, L): a token sees what stands before it in the clip and in its own question."""
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    of, to = segments[:, :, None], segments[:, None, :]
-    allowed = causal & ((to == 0) | (to == of))
-    allowed |= torch.eye(length, dtype=torch.bool)
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
-
-
-def word_embedding(model: LlavaOnevisionForConditionalGeneration) -> Tensor:
-    """The table (vocabulary, D) of words, which is the output layer's too."""
-    weight = model.lm_head.weight
-    assert isinstance(weight, Tensor)
-    return weight
-
-
-def frame_tokens(model: LlavaOnevisionForConditionalGeneration, features: Tensor) -> Tensor:
-    """The tower's patches (F, 64, 192) as the language model gets them: (F, 16, D)."""
-    projected = model.model.multi_modal_projector(features.to(model.lm_head.weight.dtype))
-    return model.model.apply_pooling(projected)
-
-
-class Alignment(nn.Module):
-    """Holds frame tokens to words: a token that shows a dog points where the word *dog* is embedded.
-
-    Without it the language model needs thousands of steps before it looks at the frames at all; with it seeing is
-    like reading. What a token shows comes from the tower's dense head, so no labels are needed. A second probe keeps
-    the token's place in the frame readable.
-    """
-
-    words: Tensor
-
-    def __init__(self, tower: DenseTower, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
-        super().__init__()
-        self.tower = tower.requires_grad_(False)
-        words = [tokenizer(f" {thing.split()[-1]}", add_special_tokens=False)["input_ids"][0] for thing in THINGS]
-        self.register_buffer("words", torch.tensor(words))
-        self.background = nn.Parameter(torch.randn(width) * 0.02)
-        self.place = nn.Linear(width, TOKENS_PER_FRAME)
-
-    def forward(self, tokens: Tensor, features: Tensor, embedding: Tensor) -> Tensor:
-        """Loss of tokens (F, 16, D) made of features (F, 64, 192), given the word embedding (vocabulary, D)."""
-        with torch.no_grad():
-            shares = self.tower.head(self.tower.norm(features.float()))[..., :-1].softmax(-1)
-            grid = int(shares.shape[1] ** 0.5)
-            cells = shares.unflatten(1, (grid // 2, 2, grid // 2, 2)).mean((2, 4)).flatten(1, 2)  # (F, 16, things + 1)
-        classes = torch.cat([embedding[self.words], self.background[None]])
-        tokens = tokens.float()
-        alike = nn.functional.normalize(tokens, dim=-1) @ nn.functional.normalize(classes, dim=-1).T
-        weight = torch.where(cells[..., -1] > 0.95, 0.1, 1.0)
-        named = -((alike * 16.0).log_softmax(-1) * cells).sum(-1)
-        size = (tokens.norm(dim=-1) / classes.norm(dim=-1).mean().detach() - 2.0).square().mean()
-        order = torch.arange(TOKENS_PER_FRAME).expand(len(tokens), -1)
-        placed = nn.functional.cross_entropy(self.place(tokens * 5.0).flatten(0, 1), order.flatten())
-        return (named * weight).sum() / weight.sum() + placed + 0.1 * size
-
-
-def align(
-    model: LlavaOnevisionForConditionalGeneration, alignment: Alignment, bank: ClipBank, steps: int, seed: int
-) -> float:
-    """Bring the projector to words before anything else is learnt. Returns the last loss."""
-    rng = random.Random(seed)
-    projector: nn.Module = model.model.multi_modal_projector
-    learnt = [*projector.parameters(), *alignment.place.parameters(), alignment.background]
-    optimizer = torch.optim.AdamW(learnt, lr=2e-3)
-    loss = torch.zeros(())
-    for step in range(1, steps + 1):
-        features = torch.cat([rng.choice(bank.clips).features for _ in range(8)])
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = frame_tokens(model, features)
-        loss = alignment(tokens, features, word_embedding(model).detach())
-        optimizer.zero_grad()
-        loss.backward()
-        set_rate(optimizer, 2e-3 * one_cycle(step, steps))
-        optimizer.step()
-    return loss.item()
-
-
 def answer_logits(
     model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -227,7 +89,7 @@ def answer_logits(
     embeds = embeds.masked_scatter(visual[..., None], frames.to(embeds.dtype))
     if torch.is_autocast_enabled("cpu"):
         embeds = embeds.bfloat16()  # and with it all that is added up along the layers: half the memory to move
-    mask = attention_mask(batch.segments, embeds.dtype)
+    mask = question_mask(batch, embeds.dtype)
     hidden = inner.language_model(
         inputs_embeds=embeds, attention_mask=mask, position_ids=batch.positions, use_cache=False
     ).last_hidden_state
@@ -254,13 +116,27 @@ def exact_match(model: LlavaOnevisionForConditionalGeneration, batches: list[Pac
     return {"all": round(right.total() / total.total(), 4), **scores}
 
 
-def stage(progress: float, rng: random.Random) -> tuple[int, bool]:
-    """Number of frames and whether they are pieces: short clips first, then long ones and what recall brings."""
-    if progress < 0.12:
-        return rng.randint(2, 6), rng.random() < 0.1
-    if progress < 0.32:
-        return rng.randint(4, 14), rng.random() < 0.2
-    return rng.randint(8, 40), rng.random() < 0.35
+LEVELS = (3, 6, 12, 24, 40)
+"""Most frames of a context, level by level. A model that was shown 40 at once for 1,000 steps had learnt to see in
+none; held to three frames, it saw after 200."""
+PASS_MARK = 0.85
+
+
+@dataclass(slots=True)
+class Curriculum:
+    """Short contexts until they are understood, then longer ones, and what recall brings."""
+
+    level: int = 0
+
+    def draw(self, rng: random.Random) -> tuple[int, bool]:
+        """Number of frames of the next batch, and whether they are pieces. Now and then one of a level further."""
+        level = min(self.level + (rng.random() < 0.15), len(LEVELS) - 1)
+        return rng.randint(max(1, LEVELS[level] // 4), LEVELS[level]), rng.random() < (0.35 if level >= 2 else 0.1)
+
+    def judge(self, score: float) -> None:
+        """Go up a level if enough answers at this one are right."""
+        if score >= PASS_MARK:
+            self.level = min(self.level + 1, len(LEVELS) - 1)
 
 
 class Feed:
@@ -269,22 +145,98 @@ class Feed:
     def __init__(self, bank: ClipBank, packer: Packer, seed: int, tokens_per_batch: int) -> None:
         self.bank, self.packer, self.tokens_per_batch = bank, packer, tokens_per_batch
         self.rng = random.Random(seed)
+        self.curriculum = Curriculum()
 
-    def draw(self, progress: float) -> Packed:
-        num_frames, pieces = stage(progress, self.rng)
+    def draw(self) -> Packed:
+        num_frames, pieces = self.curriculum.draw(self.rng)
         questions = 12 if num_frames > 6 else 8
         count = max(4, self.tokens_per_batch // (21 * num_frames + 24 * questions))
         examples = [self.bank.example(self.rng, num_frames, questions, pieces=pieces) for _ in range(count)]
         return self.packer.pack([example for example in examples if example.questions])
 
+    def batches(self) -> Iterator[Packed]:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(self.draw)
+            while True:
+                batch = waiting.result()
+                waiting = pool.submit(self.draw)
+                yield batch
 
-def held_out(bank: ClipBank, packer: Packer, *, pieces: bool, count: int = 64) -> list[Packed]:
+
+def held_out(bank: ClipBank, packer: Packer, frames: tuple[int, int], *, pieces: bool, count: int) -> list[Packed]:
+    """Batches that are never trained on, of contexts of so many frames."""
     rng = random.Random(991)
-    examples = [bank.example(rng, rng.randint(8, 32), 8, pieces=pieces) for _ in range(count)]
-    return [packer.pack(examples[start : start + 16]) for start in range(0, count, 16)]
+    examples = [bank.example(rng, rng.randint(*frames), 8, pieces=pieces) for _ in range(count)]
+    asked = [example for example in examples if example.questions]
+    return [packer.pack(asked[start : start + 16]) for start in range(0, len(asked), 16)]
 
 
 INSTALLED = Path(__file__).parents[1] / "models" / "tiny" / "llava"
+CHECK_EVERY = 100
+
+
+class Trainer:
+    """One training run of the video-LLM: model, optimizer, what it is held to, and its files in `run`."""
+
+    def __init__(self, run: Path, *, peak_rate: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.set_flush_denormal(True)
+        self.run, self.peak_rate, self.step = run, peak_rate, 0
+        self.tower = load_tower(run)
+        tokenizer = train_tokenizer()
+        tokenizer.save_pretrained(run / "tokenizer")
+        self.model = build(tokenizer, self.tower)
+        self.model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
+        self.packer = Packer(tokenizer)
+        self.alignment = Alignment(self.tower, tokenizer, WIDTH)
+        modules = (self.model, self.alignment)
+        self.learnt = [p for module in modules for p in module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in self.learnt if p.dim() > 1], "weight_decay": 0.05},
+            {"params": [p for p in self.learnt if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.98))
+
+    @property
+    def state(self) -> Path:
+        return self.run / "language-state.pt"
+
+    def resume(self, *, go_on: bool) -> int:
+        """Take up the run's own state, or with `go_on` the installed weights. Returns the curriculum's level."""
+        if self.state.exists():
+            saved = torch.load(self.state, weights_only=True)
+            self.model.load_state_dict(saved["model"])
+            self.alignment.load_state_dict(saved["alignment"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.step = saved["step"]
+            return int(saved["level"])
+        if go_on:
+            installed = LlavaOnevisionForConditionalGeneration.from_pretrained(INSTALLED).float()
+            self.model.load_state_dict(installed.state_dict())
+        return 0
+
+    def save(self, level: int) -> None:
+        states = {
+            "model": self.model.state_dict(),
+            "alignment": self.alignment.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save({**states, "step": self.step, "level": level}, self.state)
+
+    def learn(self, batch: Packed, rate: float) -> float:
+        """One step. Returns the loss of the answers alone."""
+        with torch.autocast("cpu", torch.bfloat16):
+            frames = frame_tokens(self.model, batch.features)
+            logits, labels = answer_logits(self.model, batch, frames)
+        told = nn.functional.cross_entropy(logits.float(), labels)
+        loss = told + 0.15 * self.alignment(frames, batch.features, word_embedding(self.model))
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.learnt, 1.0)
+        set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.step += 1
+        return told.item()
 
 
 def train(
@@ -294,90 +246,45 @@ def train(
 
     With `go_on` a run that has no state yet starts from the installed weights instead of from nothing.
     """
-    torch.manual_seed(seed)
-    torch.set_flush_denormal(True)
-    tower = load_tower(run)
-    tokenizer = train_tokenizer()
-    tokenizer.save_pretrained(run / "tokenizer")
-    model = build(tokenizer, tower)
-    alignment = Alignment(tower, tokenizer, WIDTH)
-    learnt = [
-        parameter for module in (model, alignment) for parameter in module.parameters() if parameter.requires_grad
-    ]
-    decayed = [parameter for parameter in learnt if parameter.dim() > 1]
-    plain = [parameter for parameter in learnt if parameter.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
-        lr=peak_rate,
-        betas=(0.9, 0.98),
-    )
-    state, done = run / "language-state.pt", 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        model.load_state_dict(saved["model"])
-        alignment.load_state_dict(saved["alignment"])
-        optimizer.load_state_dict(saved["optimizer"])
-        done = saved["step"]
-    elif go_on:
-        model.load_state_dict(LlavaOnevisionForConditionalGeneration.from_pretrained(INSTALLED).float().state_dict())
-    packer = Packer(tokenizer)
-    log = (run / "language.jsonl").open("a")
-    unseen = ClipBank(tower, seed=900_000_000, size=100)
+    trainer = Trainer(run, peak_rate=peak_rate, seed=seed)
+    level = trainer.resume(go_on=go_on)
+    unseen = ClipBank(trainer.tower, seed=900_000_000, size=100)
     unseen.refresh(100)
-    tests = {"clips": held_out(unseen, packer, pieces=False), "pieces": held_out(unseen, packer, pieces=True, count=32)}
-    bank = ClipBank(tower, seed=1_000 + done * 8, size=bank_size)
-    begun = time.perf_counter()
-    bank.refresh(300)
-    if not done and not go_on:
-        loss = align(model, alignment, bank, steps=600, seed=seed)
-        log.write(json.dumps({"aligned": round(loss, 4), "seconds": round(time.perf_counter() - begun, 1)}) + "\n")
-        log.flush()
-    feed = Feed(bank, packer, seed + done, tokens_per_batch)
-    source = _ahead(feed, done, steps)
-    for step in range(done + 1, steps + 1):
-        batch = next(source)
-        with torch.autocast("cpu", torch.bfloat16):
-            frames = frame_tokens(model, batch.features)
-            logits, labels = answer_logits(model, batch, frames)
-        told = nn.functional.cross_entropy(logits.float(), labels)
-        loss = told + 0.15 * alignment(frames, batch.features, word_embedding(model))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(learnt, 1.0)
-        set_rate(optimizer, peak_rate * one_cycle(step, steps))
-        optimizer.step()
+    ladder = [
+        held_out(unseen, trainer.packer, (max(1, top // 4), top), pieces=False, count=max(16, 96 // top))
+        for top in LEVELS
+    ]
+    goals = {
+        "clips": held_out(unseen, trainer.packer, (8, 32), pieces=False, count=48),
+        "pieces": held_out(unseen, trainer.packer, (8, 32), pieces=True, count=32),
+    }
+    bank = ClipBank(trainer.tower, seed=1_000 + trainer.step * 8, size=bank_size)
+    bank.refresh(bank_size // 4)
+    if not trainer.step and not go_on:
+        align(trainer.model, trainer.alignment, bank, steps=600, seed=seed)
+    feed = Feed(bank, trainer.packer, seed + trainer.step, tokens_per_batch)
+    feed.curriculum.level = level
+    begun, log = time.perf_counter(), (run / "language.jsonl").open("a")
+    for batch in feed.batches():
+        loss = trainer.learn(batch, peak_rate * one_cycle(trainer.step + 1, steps))
         bank.refresh(1)
-        if step % 20 == 0:
-            line = {
-                "step": step,
-                "loss": round(told.item(), 4),
-                "seconds": round(time.perf_counter() - begun, 1),
-                "shape": list(batch.ids.shape),
-            }
-            if step % 200 == 0 or step == steps:
-                model.eval()
-                line |= {name: exact_match(model, test) for name, test in tests.items()}
-                model.train()
-                torch.save(
-                    {
-                        "model": model.state_dict(),
-                        "alignment": alignment.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "step": step,
-                    },
-                    state,
-                )
-            log.write(json.dumps(line) + "\n")
+        step = trainer.step
+        line: dict[str, object] = {"step": step, "loss": round(loss, 4), "level": feed.curriculum.level}
+        if step % CHECK_EVERY == 0 or step >= steps:
+            trainer.model.eval()
+            at_level = exact_match(trainer.model, ladder[feed.curriculum.level])
+            line["at level"] = at_level
+            if step % (4 * CHECK_EVERY) == 0 or step >= steps:
+                line |= {name: exact_match(trainer.model, goal) for name, goal in goals.items()}
+            trainer.model.train()
+            feed.curriculum.judge(at_level["all"])
+            trainer.save(feed.curriculum.level)
+        if step % 20 == 0 or step >= steps:
+            shape = {"seconds": round(time.perf_counter() - begun, 1), "shape": list(batch.ids.shape)}
+            log.write(json.dumps(line | shape) + "\n")
             log.flush()
-
-
-def _ahead(feed: Feed, done: int, steps: int) -> Iterator[Packed]:
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(feed.draw, done / steps)
-        for step in range(done + 1, steps + 1):
-            batch = waiting.result()
-            waiting = pool.submit(feed.draw, step / steps)
-            yield batch
+        if step >= steps:
+            return
 
 
 def main() -> None:

@@ -1,0 +1,135 @@
+"""Several questions packed behind one clip: each sees the clip and itself, none sees another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedTokenizerFast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from vidmem.models.prompt import END_OF_TURN, OPENING, VIDEO_TOKEN, closing, time_mark
+from vidmem.recipes.bank import Example
+
+TOKENS_PER_FRAME = 16
+WIDTH = 256
+
+
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int), f"{token} is one token"
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A batch of clips with their questions, padded to one length L: clips to `num_shared` tokens, then questions.
+
+    `ids`, `positions`, `segments` and `labels` are (B, L); segment 0 is the clip, k the k-th question, -1 padding.
+    `features` (all frames, 64, 192) in the order in which their tokens stand.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    labels: Tensor
+    num_shared: int
+    features: Tensor
+    kinds: list[list[str]]
+
+
+@dataclass(slots=True)
+class _Row:
+    """Tokens of a clip or of its questions, before padding."""
+
+    ids: list[int]
+    positions: list[int]
+    segments: list[int]
+    labels: list[int]
+
+    def padded(self, length: int, pad: int) -> _Row:
+        missing = length - len(self.ids)
+        return _Row(
+            self.ids + [pad] * missing,
+            self.positions + [0] * missing,
+            self.segments + [-1] * missing,
+            self.labels + [-100] * missing,
+        )
+
+
+class Packer:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.video = token_id(tokenizer, VIDEO_TOKEN)
+        self.pad = token_id(tokenizer, str(tokenizer.pad_token))
+        self.opening = self._ids(OPENING)
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def pack(self, examples: list[Example]) -> Packed:
+        clips = [self._clip(example) for example in examples]
+        asked = [self._questions(example, len(clip.ids)) for example, clip in zip(examples, clips, strict=True)]
+        num_shared, rest = max(len(clip.ids) for clip in clips), max(len(row.ids) for row in asked)
+        left = [clip.padded(num_shared, self.pad) for clip in clips]
+        right = [row.padded(rest, self.pad) for row in asked]
+        ids, positions, segments, labels = (
+            torch.tensor([getattr(a, name) + getattr(b, name) for a, b in zip(left, right, strict=True)])
+            for name in ("ids", "positions", "segments", "labels")
+        )
+        features = torch.cat([example.features for example in examples])
+        kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
+        return Packed(ids, positions, segments, labels, num_shared, features, kinds)
+
+    def _clip(self, example: Example) -> _Row:
+        ids = list(self.opening)
+        for label in example.labels:
+            ids += self._ids(time_mark(label)) + [self.video] * TOKENS_PER_FRAME
+        return _Row(ids, list(range(len(ids))), [0] * len(ids), [-100] * len(ids))
+
+    def _questions(self, example: Example, position: int) -> _Row:
+        row = _Row([], [], [], [])
+        for number, question in enumerate(example.questions, start=1):
+            asked, told = self._ids(closing(question.text)), self._ids(question.answer + END_OF_TURN)
+            row.ids += asked + told
+            row.positions += range(position, position + len(asked) + len(told))
+            row.segments += [number] * (len(asked) + len(told))
+            row.labels += [-100] * len(asked) + told
+        return row
+
+
+def question_mask(batch: Packed, dtype: torch.dtype) -> Tensor:
+    """Additive (B, 1, L - S, L): a question's token sees the clip and what stands before it in its own question."""
+    length, shared = batch.segments.shape[1], batch.num_shared
+    rows, columns = torch.arange(shared, length)[:, None], torch.arange(length)
+    of, to = batch.segments[:, shared:, None], batch.segments[:, None, :]
+    allowed = (columns <= rows) & ((to == 0) | (to == of)) | (columns == rows)
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    scaling: float | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attention (B, heads, L, D) in two calls: the clip causally, with no mask to read, then the questions.
+
+    One call over all would spend half its work on what the mask takes away: at 40 frames that is most of a step.
+    Padding behind a short clip is seen by nothing but padding.
+    """
+    shared = query.shape[2] - attention_mask.shape[2]
+    clip = scaled_dot_product_attention(
+        query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], is_causal=True, scale=scaling
+    )
+    rest = scaled_dot_product_attention(query[:, :, shared:], key, value, attn_mask=attention_mask, scale=scaling)
+    return torch.cat([clip, rest], dim=2).transpose(1, 2).contiguous(), None
+
+
+PACKED_ATTENTION = "vidmem_packed"
+ALL_ATTENTION_FUNCTIONS.register(PACKED_ATTENTION, packed_attention)
