@@ -1,6 +1,6 @@
 """`python -m vidmem.recipes [all|tower|clip|language|install]`: train the embedded models anew.
 
-On two CPU cores with AMX all of it takes about two hours, without several times that. Every stage resumes.
+On two CPU cores it takes hours. Every stage resumes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", default="all", choices=("all", *STAGES))
     parser.add_argument("--run", type=Path, default=Path(".runs"), help="where states and logs go")
-    parser.add_argument("--go-on", action="store_true", help="language: start from the installed weights")
+    parser.add_argument("--go-on", action="store_true", help="start from the kept tower, the installed weights")
     options = parser.parse_args()
     run: Path = options.run
     run.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def main() -> None:
     if "tower" in wanted:
         from vidmem.recipes import tower
 
-        tower.train(run, steps=3000, batch=64, peak_rate=1.5e-3, seed=1)
+        tower.train(run, steps=3000, batch=64, peak_rate=1.5e-3, seed=1, go_on=options.go_on)
     if "clip" in wanted:
         from vidmem.recipes import clip
 

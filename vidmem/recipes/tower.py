@@ -31,7 +31,7 @@ VISION = SiglipVisionConfig(
 
 
 KEPT_TOWER = Path(__file__).with_name("tower.safetensors")
-"""The tower that the embedded models were made from, with its dense head, in bfloat16: later stages can start here."""
+"""A trained tower with its heads, in bfloat16: later stages can start here."""
 
 
 class DenseTower(nn.Module):
