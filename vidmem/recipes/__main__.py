@@ -27,12 +27,12 @@ def main() -> None:
     if "clip" in wanted:
         from vidmem.recipes import clip
 
-        clip.train(run, steps=1000, batch=64, peak_rate=1e-3, seed=5)
+        clip.train(run, steps=700, batch=64, peak_rate=1e-3, seed=5)
     if "language" in wanted:
         from vidmem.recipes import language
 
         language.train(
-            run, steps=2000, peak_rate=1e-3, seed=2, bank_size=4000, tokens_per_batch=6500, go_on=options.go_on
+            run, steps=6000, peak_rate=1e-3, seed=2, bank_size=4000, tokens_per_batch=6500, go_on=options.go_on
         )
     if "install" in wanted:
         from vidmem.recipes import install
