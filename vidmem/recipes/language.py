@@ -213,6 +213,8 @@ class Trainer:
         if go_on:
             installed = LlavaOnevisionForConditionalGeneration.from_pretrained(INSTALLED).float()
             self.model.load_state_dict(installed.state_dict())
+            # The run's tower makes the features, so it is the one that must be installed with what is learnt here.
+            self.model.model.vision_tower.load_state_dict(self.tower.vision.state_dict())
         return 0
 
     def save(self, level: int) -> None:
