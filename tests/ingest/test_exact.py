@@ -18,7 +18,8 @@ from vidmem.ingest.demux import Demuxer
 from vidmem.ingest.file import FileSource
 from vidmem.ingest.picture import ViewMaker
 from vidmem.ingest.sampling import Ticks, Timed, on_display
-from vidmem.ingest.scan import Tally, scan
+from vidmem.ingest.scan import scan
+from vidmem.ingest.source import Tally
 from vidmem.types import View
 
 VIEWS = [View(96, 64)]

@@ -7,13 +7,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
 from random_models import write_preset
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 FPS = 5
 

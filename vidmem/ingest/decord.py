@@ -20,7 +20,7 @@ from vidmem.errors import BadInput, SourceLost
 from vidmem.ingest.demux import Demuxer
 from vidmem.ingest.file import FileSource
 from vidmem.ingest.sampling import Ticks, Timed, on_display
-from vidmem.ingest.source import ClosesItself, SourceInfo, check_request
+from vidmem.ingest.source import CountedSource, SourceInfo, Tally, check_request
 from vidmem.types import Frame, View
 
 _CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "avi")
@@ -29,7 +29,7 @@ _SPOT_TOLERANCE = 2.0
 """Mean difference of 8-bit values. Measured: 0.0 between both decoders, 7 or more to a neighbouring frame."""
 
 
-class DecordSource(ClosesItself):
+class DecordSource(CountedSource):
     """A file that decord reads right. Times and choice of frames are ours, from PyAV's packets; decord gives pictures.
 
     All frames up to the last wanted one are decoded and converted: for sparse sampling `FileSource` costs a fraction.
@@ -42,12 +42,11 @@ class DecordSource(ClosesItself):
     """
 
     def __init__(self, path: Path, *, threads: int = 1, deadline_seconds: float = 30.0) -> None:
+        super().__init__()
         self._path = path
         self._threads = threads
         self.deadline_seconds = deadline_seconds
         self.worker: _Worker | None = None
-        self._num_decoded = 0
-        self._until = 0.0
         self._file = FileSource(path, threads=1)
         try:
             facts = self._file.facts
@@ -84,18 +83,6 @@ class DecordSource(ClosesItself):
     def info(self) -> SourceInfo:
         return replace(self._file.info, decoder="decord")
 
-    @property
-    def decoded_until(self) -> float:
-        return self._until
-
-    @property
-    def num_decoded(self) -> int:
-        return self._num_decoded
-
-    @property
-    def num_skipped(self) -> int:
-        return 0
-
     def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
         """See `Source.frames`. A new pass starts a new process."""
         check_request(self._path.name, fps, views, start)
@@ -103,7 +90,7 @@ class DecordSource(ClosesItself):
 
     def _frames(self, ticks: Ticks, views: list[View]) -> Iterator[Frame]:
         self.close()
-        self._num_decoded, self._until = 0, 0.0
+        self._tally = Tally()
         wanted = [timed.item for timed in on_display(self._times, ticks)]
         worker = self.worker = _Worker(self._path.name, self.deadline_seconds)
         try:
@@ -128,14 +115,14 @@ class DecordSource(ClosesItself):
         while True:
             header, arrays = worker.receive()
             if header["kind"] == "end":
-                self._until = self._times[-1].end_seconds
+                self._tally.until_seconds = self._times[-1].end_seconds
                 return
             if header["kind"] == "first":
                 self._check_first(arrays[0])
             elif header["kind"] == "frame":
                 index = header["index"]
-                self._num_decoded = index + 1
-                self._until = self._times[index].end_seconds
+                self._tally.num_decoded = index + 1
+                self._tally.until_seconds = self._times[index].end_seconds
                 yield Frame(self._times[index].pts_seconds, arrays)
 
     def _check_first(self, picture: np.ndarray) -> None:

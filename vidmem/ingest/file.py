@@ -16,9 +16,9 @@ from vidmem.ingest.demux import Demuxer
 from vidmem.ingest.picture import ViewMaker
 from vidmem.ingest.probe import Facts, probe
 from vidmem.ingest.sampling import Ticks, Timed, on_display
-from vidmem.ingest.scan import Tally, scan
+from vidmem.ingest.scan import scan
 from vidmem.ingest.selective import Irregular, selected
-from vidmem.ingest.source import ClosesItself, SourceInfo, check_request
+from vidmem.ingest.source import CountedSource, SourceInfo, Tally, check_request
 from vidmem.types import Frame, View
 
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -26,14 +26,14 @@ _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _SEEK_MARGINS_SECONDS = (0, 2, 20)
 
 
-class FileSource(ClosesItself):
+class FileSource(CountedSource):
     """A regular video file. Opening decodes its first picture, so that what can't be read is refused at once."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        super().__init__()
         self._path = path
         self._threads = threads
         self._demuxer: Demuxer | None = Demuxer(path, threads=threads)
-        self._tally = Tally()
         try:
             self.facts: Facts = probe(self._demuxer)
         except BaseException:
@@ -61,18 +61,6 @@ class FileSource(ClosesItself):
             rotation=facts.upright.quarter_turns * 90,
             decoder="pyav",
         )
-
-    @property
-    def decoded_until(self) -> float:
-        return self._tally.until_seconds
-
-    @property
-    def num_decoded(self) -> int:
-        return self._tally.num_decoded
-
-    @property
-    def num_skipped(self) -> int:
-        return self._tally.num_skipped
 
     def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
         """See `Source.frames`. A new pass ends the one before it."""

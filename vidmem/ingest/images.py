@@ -15,7 +15,7 @@ from vidmem.errors import BadInput, CorruptMedia
 from vidmem.ingest.content import contents_id
 from vidmem.ingest.picture import ViewMaker
 from vidmem.ingest.sampling import Ticks, Timed, on_display
-from vidmem.ingest.source import ClosesItself, SourceInfo, check_request
+from vidmem.ingest.source import CountedSource, SourceInfo, Tally, check_request
 from vidmem.types import Frame, View
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -23,7 +23,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 _UNREADABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError)
 
 
-class ImageFolderSource(ClosesItself):
+class ImageFolderSource(CountedSource):
     """The pictures right inside a folder, in the natural order of their names, picture `i` at `i / fps`.
 
     A picture that can't be read is passed over and counted; the one before it stays on display for it. EXIF
@@ -31,6 +31,7 @@ class ImageFolderSource(ClosesItself):
     """
 
     def __init__(self, folder: Path, *, fps: float = 1.0) -> None:
+        super().__init__()
         if not 0.0 < fps < 1e6:
             raise BadInput(f"{folder.name} can't be shown at {fps} pictures a second: give a number above 0.")
         self._folder = folder
@@ -45,8 +46,6 @@ class ImageFolderSource(ClosesItself):
         if first is None:
             raise CorruptMedia(f"{folder.name} holds no picture that can be read: copy the folder again.")
         self._size = first.shape[1], first.shape[0]
-        self._until = 0.0
-        self._num_decoded = self._num_skipped = 0
 
     @cached_property
     def info(self) -> SourceInfo:
@@ -66,25 +65,13 @@ class ImageFolderSource(ClosesItself):
             decoder="pillow",
         )
 
-    @property
-    def decoded_until(self) -> float:
-        return self._until
-
-    @property
-    def num_decoded(self) -> int:
-        return self._num_decoded
-
-    @property
-    def num_skipped(self) -> int:
-        return self._num_skipped
-
     def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
         """See `Source.frames`: only the pictures on display at a tick are read, and one more for each damaged one."""
         check_request(self._folder.name, fps, views, start)
         return self._frames(Ticks(start, fps), ViewMaker(views))
 
     def _frames(self, ticks: Ticks, make_views: ViewMaker) -> Iterator[Frame]:
-        self._until, self._num_decoded, self._num_skipped = 0.0, 0, 0
+        self._tally = tally = Tally()
         shown = -1
         # A damaged picture hands its place to the nearest readable one before it that was not shown yet.
         damaged: set[int] = set()
@@ -94,10 +81,10 @@ class ImageFolderSource(ClosesItself):
             if found is None:
                 continue
             shown, picture = found
-            self._num_decoded += 1
-            self._until = (shown + 1) / self._fps
+            tally.num_decoded += 1
+            tally.until_seconds = (shown + 1) / self._fps
             yield Frame(shown / self._fps, make_views.from_array(picture))
-        self._until = max(self._until, self._end_of_readable(damaged))
+        tally.until_seconds = max(tally.until_seconds, self._end_of_readable(damaged))
 
     def _nearest_readable(self, index: int, shown: int, damaged: set[int]) -> tuple[int, np.ndarray] | None:
         for candidate in range(index, shown, -1):
@@ -107,7 +94,7 @@ class ImageFolderSource(ClosesItself):
             if picture is not None:
                 return candidate, picture
             damaged.add(candidate)
-            self._num_skipped += 1
+            self._tally.num_skipped += 1
         return None
 
     def _end_of_readable(self, damaged: set[int]) -> float:

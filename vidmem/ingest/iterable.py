@@ -12,19 +12,20 @@ import numpy as np
 from vidmem.errors import BadInput, CorruptMedia
 from vidmem.ingest.picture import ViewMaker
 from vidmem.ingest.sampling import Ticks, Timed, on_display
-from vidmem.ingest.source import ClosesItself, SourceInfo, TimedPicture, check_request
+from vidmem.ingest.source import CountedSource, SourceInfo, Tally, TimedPicture, check_request
 from vidmem.types import Frame, View
 
 _NAME = "the iterable"
 
 
-class IterableSource(ClosesItself):
+class IterableSource(CountedSource):
     """`(pts_seconds, uint8 (H, W, 3) RGB)` pairs with rising times; the first time becomes 0.
 
     A list can be read again and again, a generator once. Held: two pictures at a time.
     """
 
     def __init__(self, pictures: Iterable[TimedPicture]) -> None:
+        super().__init__()
         iterator = iter(pictures)
         first = next(iterator, None)
         if first is None:
@@ -34,8 +35,6 @@ class IterableSource(ClosesItself):
         self._iterator = iterator
         pts, picture = _checked(first, None)
         self._origin = pts
-        self._until = 0.0
-        self._num_decoded = 0
         self._info = SourceInfo(
             uri="iterable",
             name=_NAME,
@@ -55,18 +54,6 @@ class IterableSource(ClosesItself):
     def info(self) -> SourceInfo:
         return self._info
 
-    @property
-    def decoded_until(self) -> float:
-        return self._until
-
-    @property
-    def num_decoded(self) -> int:
-        return self._num_decoded
-
-    @property
-    def num_skipped(self) -> int:
-        return 0
-
     def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
         """See `Source.frames`. The last picture lasts as long as the one before it, 1 s if it is alone."""
         check_request(_NAME, fps, views, start)
@@ -78,7 +65,7 @@ class IterableSource(ClosesItself):
         return self._frames(pictures, Ticks(start, fps), ViewMaker(views))
 
     def _frames(self, pictures: Iterable[TimedPicture], ticks: Ticks, make_views: ViewMaker) -> Iterator[Frame]:
-        self._until, self._num_decoded = 0.0, 0
+        self._tally = Tally()
         for timed in on_display(self._timed(pictures), ticks):
             yield Frame(timed.pts_seconds, make_views.from_array(timed.item))
 
@@ -89,9 +76,9 @@ class IterableSource(ClosesItself):
             pts, picture = _checked(given, previous)
             lasts = lasts if previous is None else pts - previous
             previous = pts
-            self._num_decoded += 1
-            self._until = pts - self._origin + lasts
-            yield Timed(pts - self._origin, self._until, picture)
+            self._tally.num_decoded += 1
+            self._tally.until_seconds = pts - self._origin + lasts
+            yield Timed(pts - self._origin, self._tally.until_seconds, picture)
 
     def close(self) -> None:
         close = getattr(self._iterator, "close", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -13,15 +12,7 @@ from vidmem.ingest.clock import Clock
 from vidmem.ingest.demux import Demuxer
 from vidmem.ingest.probe import Facts
 from vidmem.ingest.sampling import Timed
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one pass has done so far."""
-
-    num_decoded: int = 0
-    num_skipped: int = 0
-    until_seconds: float = 0.0
+from vidmem.ingest.source import Tally
 
 
 def scan(demuxer: Demuxer, facts: Facts, tally: Tally) -> Iterator[Timed[av.VideoFrame]]:

@@ -24,7 +24,7 @@ from vidmem.ingest.clock import duration_ticks
 from vidmem.ingest.demux import Demuxer
 from vidmem.ingest.probe import Facts
 from vidmem.ingest.sampling import Ticks, Timed
-from vidmem.ingest.scan import Tally
+from vidmem.ingest.source import Tally
 
 _MAX_HELD_PACKETS = 4096
 _MAX_HELD_BYTES = 64 << 20

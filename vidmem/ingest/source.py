@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -140,11 +141,35 @@ def _open_path(path: str, decoder: DecoderName, images_fps: float, threads: int 
     return FileSource(resolved, threads=threads)
 
 
-class ClosesItself:
-    """The context manager that all sources share."""
+@dataclass(slots=True)
+class Tally:
+    """What one pass has done so far."""
 
-    def close(self) -> None:
-        raise NotImplementedError
+    num_decoded: int = 0
+    num_skipped: int = 0
+    until_seconds: float = 0.0
+
+
+class CountedSource(ABC):
+    """What all sources share: the counts of the latest pass, which starts a `Tally` of its own, and `with`."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+
+    @property
+    def decoded_until(self) -> float:
+        return self._tally.until_seconds
+
+    @property
+    def num_decoded(self) -> int:
+        return self._tally.num_decoded
+
+    @property
+    def num_skipped(self) -> int:
+        return self._tally.num_skipped
+
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self
