@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidmem.samples import samples
 from vidmem.types import Hit
-from vidmem.world.questions import Question, is_right
+from vidmem.world.answers import Question, is_right
 from vidmem.world.truth import load_truth
 from vidmem.world.video import render_file
 

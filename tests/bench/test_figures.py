@@ -20,7 +20,7 @@ from vidmem.bench.report import at_least, at_most, beside, report
 from vidmem.bench.world import clip_figures, latency_figures, needle_figures
 from vidmem.models.language import Context
 from vidmem.types import Span, View
-from vidmem.world.questions import Facts, Question
+from vidmem.world.answers import Facts, Question
 from vidmem.world.render import Renderer
 from vidmem.world.script import Script, ScriptConfig
 

@@ -16,9 +16,11 @@ from vidmem.models.language import VideoLanguageModel
 from vidmem.models.preset import load_preset
 from vidmem.pipelines import VideoMemory
 from vidmem.types import format_time
+from vidmem.world.answers import is_right
 from vidmem.world.needle import NeedleScript, needle_questions, needle_script
-from vidmem.world.questions import Scene, ask_many, is_right
+from vidmem.world.questions import ask_many
 from vidmem.world.render import Renderer
+from vidmem.world.scene import Scene
 from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.words import a, noun
 

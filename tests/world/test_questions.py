@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidmem.types import Span
-from vidmem.world.questions import KINDS, Facts, Question, Scene, ask_many, is_right
+from vidmem.world.answers import KINDS, Facts, Question, is_right
+from vidmem.world.questions import ask_many
+from vidmem.world.scene import Scene
 from vidmem.world.script import THINGS, Script, ScriptConfig
 from vidmem.world.words import a, numbers_in, places_in, plural, seconds_in, things_in
 

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from vidmem.errors import BadInput, NotFound
 from vidmem.samples import samples
+from vidmem.world.answers import KINDS, is_right
 from vidmem.world.needle import needle_questions, needle_script
-from vidmem.world.questions import KINDS, Scene, ask_many, is_right
+from vidmem.world.questions import ask_many
 from vidmem.world.render import Renderer
+from vidmem.world.scene import Scene
 from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.truth import (
     boxes,

@@ -11,7 +11,9 @@ import numpy as np
 
 from vidmem.ingest.source import open_source
 from vidmem.types import View
-from vidmem.world.questions import KINDS, Question, Scene, ask_many
+from vidmem.world.answers import KINDS, Question
+from vidmem.world.questions import ask_many
+from vidmem.world.scene import Scene
 from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.video import encode, frames
 

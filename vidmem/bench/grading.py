@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vidmem.world.questions import Kind, Question, is_right
+from vidmem.world.answers import Kind, Question, is_right
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from vidmem.bench.clips import SIZE, unseen_seed
 from vidmem.bench.grading import Score
+from vidmem.world.answers import Question
 from vidmem.world.needle import NeedleScript, needle_questions, needle_script
-from vidmem.world.questions import Question
 from vidmem.world.video import encode, frames
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from vidmem.bench.retrieval import recall_at_1
 from vidmem.models.encoder import FrameEncoder
 from vidmem.models.language import VideoLanguageModel
 from vidmem.models.preset import load_preset
-from vidmem.world.questions import Kind
+from vidmem.world.answers import Kind
 from vidmem.world.script import THINGS
 
 NEEDLE_KINDS: tuple[Kind, ...] = ("what", "when")

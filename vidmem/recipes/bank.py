@@ -17,8 +17,10 @@ from torch import Tensor
 from vidmem.recipes.frames import PIXELS
 from vidmem.recipes.tower import DenseTower, to_pixels
 from vidmem.types import Span, format_time
-from vidmem.world.questions import KINDS, Kind, Question, Scene, ask_many
+from vidmem.world.answers import KINDS, Kind, Question
+from vidmem.world.questions import ask_many
 from vidmem.world.render import Renderer
+from vidmem.world.scene import Scene
 from vidmem.world.script import Chapter, ScriptConfig, Stay, make_chapter
 
 STRIDES = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 2.0)

@@ -9,7 +9,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import PreTrainedTokenizerFast
 
 from vidmem.models.prompt import CHAT_TEMPLATE, END_OF_TURN, VIDEO_TOKEN
-from vidmem.world.questions import Scene, ask_many
+from vidmem.world.questions import ask_many
+from vidmem.world.scene import Scene
 from vidmem.world.script import THINGS, Script, ScriptConfig
 from vidmem.world.words import a, noun, plural
 

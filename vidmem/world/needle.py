@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vidmem.types import Span, format_time
-from vidmem.world.questions import Facts, Question
+from vidmem.world.answers import Facts, Question
 from vidmem.world.script import Chapter, Script, ScriptConfig, Stay, make_chapter
 from vidmem.world.things import EMOJI
 from vidmem.world.words import PLACE_PHRASES, a, noun, sentence

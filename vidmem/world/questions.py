@@ -1,144 +1,15 @@
-"""Questions about a stretch of the sample world, with true answers, evidence, and a grader that reads free text."""
+"""Questions about a stretch of the sample world, with true answers and their evidence."""
 
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
 
-from vidmem.types import Span, format_time
-from vidmem.world.script import MOVE_SECONDS, PLACES, THINGS, Chapter, Place, Script, Stay
-from vidmem.world.words import (
-    PLACE_PHRASES,
-    a,
-    counted,
-    noun,
-    numbers_in,
-    places_in,
-    plural,
-    seconds_in,
-    sentence,
-    things_in,
-)
-
-Kind = Literal["what", "where", "when", "order", "how many", "was there", "which changed"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-TIME_TOLERANCE_SECONDS = 1.5
-"""An answer's time is right within this: half a frame at 1 fps on either side, and rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What an answer must say. None means that this is not asked."""
-
-    thing: str | None = None
-    places: tuple[Place, ...] = ()
-    seconds: float | None = None
-    number: int | None = None
-    yes: bool | None = None
-    light: Literal["night", "day"] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    kind: Kind
-    text: str
-    answer: str
-    facts: Facts
-    evidence: Span
-    """Where in the video the answer can be seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """All copies of one thing that come and go together."""
-
-    thing: str
-    span: Span
-    stays: tuple[Stay, ...]
-
-    @property
-    def mover(self) -> Stay | None:
-        return next((stay for stay in self.stays if stay.moves_to is not None), None)
-
-
-def is_right(question: Question, text: str) -> bool:
-    """Does a free text answer say what the facts ask for?"""
-    facts, lowered = question.facts, text.lower()
-    negative = lowered.startswith(("no", "there was no", "there is no", "nothing"))
-    if facts.yes is not None and negative == facts.yes:
-        return False
-    if facts.thing is not None and things_in(text)[:1] != [facts.thing]:
-        return False
-    if facts.places and tuple(places_in(text)) != facts.places:
-        return False
-    if facts.seconds is not None:
-        told = seconds_in(text)
-        if not told or abs(told[0] - facts.seconds) > TIME_TOLERANCE_SECONDS:
-            return False
-    if facts.number is not None and numbers_in(text)[:1] != [facts.number]:
-        return False
-    return facts.light is None or facts.light in lowered
-
-
-class Scene:
-    """What can be asked about one stretch of a script.
-
-    `times` are the moments that the asked one has seen; only what they show is asked. `hours` is how times are
-    written, `shift` is added to each time that is spoken of.
-    """
-
-    def __init__(
-        self, chapters: Sequence[Chapter], times: Sequence[float], *, hours: bool = False, shift: float = 0.0
-    ) -> None:
-        self.chapters, self.times, self.hours, self.shift = chapters, sorted(times), hours, shift
-        groups: dict[tuple[str, float], list[Stay]] = {}
-        for chapter in chapters:
-            for stay in chapter.stays:
-                if self._seen(stay.span):
-                    groups.setdefault((stay.thing, stay.span.start), []).append(stay)
-        self.presences = [Presence(thing, stays[0].span, tuple(stays)) for (thing, _), stays in groups.items()]
-        self.presences.sort(key=lambda presence: presence.span.start)
-        self.by_thing: dict[str, list[Presence]] = {}
-        for presence in self.presences:
-            self.by_thing.setdefault(presence.thing, []).append(presence)
-
-    @classmethod
-    def of(cls, script: Script, times: Sequence[float], *, hours: bool | None = None, shift: float = 0.0) -> Scene:
-        indices = sorted({script.chapter_at(time).index for time in times})
-        long = script.duration >= 3600 if hours is None else hours
-        return cls([script.chapter(index) for index in indices], times, hours=long, shift=shift)
-
-    def _seen(self, span: Span) -> bool:
-        index = bisect_left(self.times, span.start)
-        return index < len(self.times) and self.times[index] < span.end
-
-    def first_seen(self, span: Span) -> float:
-        return self.times[bisect_left(self.times, span.start)]
-
-    def last_seen(self, span: Span) -> float:
-        return self.times[bisect_left(self.times, span.end) - 1]
-
-    def clock(self, seconds: float) -> str:
-        return format_time(seconds + self.shift, hours=self.hours)
-
-    def chapter_at(self, seconds: float) -> Chapter:
-        return next(chapter for chapter in self.chapters if chapter.span.start <= seconds < chapter.span.end)
-
-    def once(self) -> list[Presence]:
-        """Presences of things that come only once, as a single copy."""
-        return [group[0] for group in self.by_thing.values() if len(group) == 1 and len(group[0].stays) == 1]
-
-    def absent(self, rng: random.Random) -> str | None:
-        """Something that was not seen, no sign; None where everything was, as in a world of hours."""
-        left = [thing for thing in THINGS if thing not in self.by_thing and not thing.startswith("sign ")]
-        return rng.choice(left) if left else None
-
-    def around(self, seconds: float) -> Span:
-        return Span(max(0.0, seconds - 0.5), seconds + 0.5)
-
+from vidmem.types import Span
+from vidmem.world.answers import KINDS, Facts, Kind, Question
+from vidmem.world.scene import Presence, Scene
+from vidmem.world.script import MOVE_SECONDS, PLACES, Stay
+from vidmem.world.words import PLACE_PHRASES, a, counted, noun, plural, sentence
 
 Maker = Callable[[Scene, random.Random], "Question | None"]
 Makers = Mapping[Kind, Sequence[tuple[float, Maker]]]
@@ -438,8 +309,8 @@ def _movers(scene: Scene) -> list[Stay]:
         stay = presence.mover
         if stay is None or stay.moves_at is None:
             continue
-        before = scene._seen(Span(stay.span.start, stay.moves_at))
-        after = scene._seen(Span(min(stay.moves_at + MOVE_SECONDS, stay.span.end), stay.span.end))
+        before = scene.was_seen(Span(stay.span.start, stay.moves_at))
+        after = scene.was_seen(Span(min(stay.moves_at + MOVE_SECONDS, stay.span.end), stay.span.end))
         if before and after:
             found.append(stay)
     return found

@@ -16,9 +16,11 @@ import numpy as np
 
 from vidmem.errors import BadInput, NotFound, StorageFull
 from vidmem.types import Span
+from vidmem.world.answers import Facts, Question
 from vidmem.world.needle import needle_questions
-from vidmem.world.questions import LOCAL_MAKERS, Facts, Question, Scene, ask_many
+from vidmem.world.questions import LOCAL_MAKERS, ask_many
 from vidmem.world.render import Renderer
+from vidmem.world.scene import Scene
 from vidmem.world.script import Place, Script, Stay
 
 FORMAT = 1
