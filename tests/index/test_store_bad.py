@@ -83,6 +83,17 @@ def test_a_folder_of_something_else_is_no_store(path):
     assert os.listdir(path) == ["holiday.jpg"]
 
 
+@pytest.mark.parametrize("names", [["thumbs/me.jpg"], ["memory/diary.txt", "kv/x"], ["lock", "thumbs/me.jpg"], ["kv/"]])
+def test_folders_named_like_a_stores_are_not_taken_for_one(path, names):
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).mkdir() if name.endswith("/") else (path / name).write_bytes(b"x")
+    before = sorted(path.rglob("*"))
+    with pytest.raises(BadInput, match="no vidmem store"):
+        reopened(path)
+    assert sorted(path.rglob("*")) == before
+
+
 def test_an_empty_folder_becomes_a_store(path):
     path.mkdir()
     with reopened(path) as store:

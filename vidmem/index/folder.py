@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -39,10 +38,9 @@ def is_store(path: Path, *, create: bool) -> bool:
     if not path.is_dir():
         raise BadInput(f"{path} is a file, and a store is a folder: name another path.")
     names = set(os.listdir(path))
-    if CATALOGUE_NAME in names and _has_segments(path):
+    if CATALOGUE_NAME in names and _holds_something(path / KV):
         raise StoreCorrupt(f"{path / MANIFEST_NAME} is gone: put it back from a copy of the store.")
-    # What remains of a creation that was cut short holds no clip yet: `create_store` starts anew.
-    if create and names <= _UNFINISHED:
+    if create and (not names or _is_unfinished(path, names)):
         return False
     raise BadInput(f"{path} is a folder, but no vidmem store: name another path.")
 
@@ -63,7 +61,7 @@ def discard_unfinished(path: Path) -> None:
     """Remove what an unfinished `create_store` left, but for the lock."""
     for name in _FOLDERS:
         with suppress(FileNotFoundError):
-            shutil.rmtree(path / name)
+            (path / name).rmdir()
     for name in _UNFINISHED.difference(_FOLDERS, {LOCK_NAME}):
         remove_file(path / name)
 
@@ -106,7 +104,16 @@ def _leftovers(folder: Path, name: str, named: Collection[str]) -> Iterator[str]
                 yield within
 
 
-def _has_segments(path: Path) -> bool:
-    with suppress(OSError), os.scandir(path / KV) as entries:
+def _is_unfinished(path: Path, names: Collection[str]) -> bool:
+    """Whether a folder is what a creation that was cut short leaves: a lock, and folders with nothing in them.
+
+    Anyone's folder may hold a `memory` or a `thumbs`, and what is unfinished is removed.
+    """
+    is_full = any(_holds_something(path / name) for name in _FOLDERS)
+    return LOCK_NAME in names and _UNFINISHED.issuperset(names) and not is_full
+
+
+def _holds_something(folder: Path) -> bool:
+    with suppress(OSError), os.scandir(folder) as entries:
         return any(True for _ in entries)
     return False
