@@ -185,9 +185,17 @@ def test_a_catalogue_that_names_files_outside_is_not_followed(filled):
     database = sqlite3.connect(filled / "catalogue.sqlite")
     with database:
         database.execute("UPDATE frames SET thumbnail_file = 'thumbs/../../secret.jpg' WHERE frame_id = 1")
+        database.execute("UPDATE clips SET segment_file = '../secret.safetensors'")
+        database.execute("UPDATE videos SET memory_file = '/secret.safetensors'")
     database.close()
-    with reopened(filled, read_only=True) as store, pytest.raises(StoreCorrupt, match="do not trust"):
-        store.frames_between(A, 0, 99)
+    with reopened(filled, read_only=True) as store:
+        for read in (
+            lambda: store.frames_between(A, 0, 99),
+            lambda: store.load_tokens([1]),
+            lambda: store.load_memory(A),
+        ):
+            with pytest.raises(StoreCorrupt, match="do not trust"):
+                read()
     with pytest.raises(StoreCorrupt, match="do not trust"):
         reopened(filled)
 

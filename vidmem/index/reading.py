@@ -156,7 +156,6 @@ class StoreReader:
                 file = catalogue.memory_file(video_id)
             if file is None:
                 return None
-            inside(self.path, file.name)
             # A writer may replace the file between both steps; then the catalogue names another by now.
             with translated(self.path), _gone_meanwhile(attempt):
                 return read_tensors(self.path, file)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vidmem.errors import StoreCorrupt
 from vidmem.index.catalogue import Placement, StoredFile
 from vidmem.index.files import write_file
+from vidmem.index.folder import inside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,7 @@ def read_tensors(store: Path, file: StoredFile) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    data = (store / file.name).read_bytes()
+    data = inside(store, file.name).read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise StoreCorrupt(f"{store / file.name} is damaged: put back a copy of the store, or ingest the video anew.")
     return load(data)
@@ -72,7 +73,7 @@ def read_rows(store: Path, placements: Sequence[Placement]) -> Tensor:
     gathered: Tensor | None = None
     for name, positions in by_segment.items():
         try:
-            with safe_open(store / name, framework="pt") as segment:
+            with safe_open(inside(store, name), framework="pt") as segment:
                 rows = segment.get_slice(_TOKENS)
                 for position in positions:
                     row = rows[placements[position].row]
