@@ -165,6 +165,17 @@ def test_a_lost_index_is_made_again_and_said(store: Path, tmp_path: Path) -> Non
     assert [hit["start"] for hit in json.loads(result.stdout)] == [hit["start"] for hit in wanted]
 
 
+def test_info_names_the_files_that_are_gone(store: Path, tmp_path: Path) -> None:
+    sound = run("info", store, "--verify", "--json")
+    assert sound.exit_code == 0 and json.loads(sound.stdout) == {"problems": []}
+    damaged = Path(shutil.copytree(store, tmp_path / "damaged.vidmem"))
+    lost = next((damaged / "kv").iterdir())
+    lost.unlink()
+    result = run("info", damaged, "--verify")
+    assert result.exit_code == 1
+    assert result.stdout == f"kv/{lost.name} is gone.\n"
+
+
 def test_ctrl_c_during_ingest_keeps_what_was_committed(tmp_path: Path) -> None:
     video, store = tmp_path / "long.mp4", tmp_path / "long.vidmem"
     render_file(video, seed=5_000_000_012, duration=240, fps=2, size=(160, 90))

@@ -210,14 +210,33 @@ def search(
 
 
 @app.command(epilog="Example: vidmem info kitchen.vidmem --json")
-def info(store: StorePath, preset: Preset = None, as_json: Json = False) -> None:
+def info(
+    store: StorePath,
+    preset: Preset = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file instead; exit code 1 if one is gone or damaged.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Say what STORE holds: its videos, the three memory stores, bytes."""
     with _reading(store, preset) as memory:
+        if verify:
+            _print_problems(memory.verify(), as_json)
+            return
         state = memory.state()
     if as_json:
         console.print_json(state)
     else:
         console.print_state(state)
+
+
+def _print_problems(problems: list[str], as_json: bool) -> None:
+    if as_json:
+        console.print_json({"problems": problems})
+    else:
+        console.say("\n".join(problems) or "Every file is there and whole.")
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: vidmem models")

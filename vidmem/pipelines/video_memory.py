@@ -207,6 +207,10 @@ class VideoMemory:
             notices=tuple(self._store.notices),
         )
 
+    def verify(self) -> list[str]:
+        """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""
+        return self._store.verify()
+
     def close(self) -> None:
         """Save the index and let the store go. Closing again does nothing."""
         self._store.close()
