@@ -287,6 +287,25 @@ def test_bad_videos_leave_the_store_as_it_was(tmp_path: Path, preset: Path, vide
         assert report.video_seconds == pytest.approx(raised.value.decoded_until)
 
 
+def test_a_cut_file_is_refused_again_and_again_after_an_interrupted_ingest(
+    tmp_path: Path, preset: Path, video: Path
+) -> None:
+    def interrupt(done: float, total: float | None) -> None:
+        raise KeyboardInterrupt
+
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory:
+        with pytest.raises(KeyboardInterrupt):
+            memory.ingest(cut, progress=interrupt)
+        for _ in range(3):
+            with pytest.raises(CorruptMedia, match="cut off"):
+                memory.ingest(cut, progress=False)
+            assert not memory.videos()[0].is_finished
+        memory.ingest(cut, partial=True, progress=False)
+        assert memory.videos()[0].is_finished
+
+
 def test_a_store_of_other_models_is_refused(tmp_path: Path, preset: Path) -> None:
     from random_models import write_preset
 

@@ -155,7 +155,8 @@ class Ingester:
             partial: keep what can be read of a damaged file, instead of refusing it.
 
         Raises:
-            CorruptMedia: the file ends before it should and `partial` is not set; nothing new of it is kept.
+            CorruptMedia: the file ends before it should and `partial` is not set. Nothing is kept of it, but for one that
+                an interrupted ingest had begun: that one keeps its clips and stays unfinished.
             BadInput, SourceLost: what the source raises; committed clips stay.
             StorageFull: committed clips stay.
         """
@@ -172,8 +173,8 @@ class Ingester:
                 progress(clip.span.end, source.info.duration_seconds)
         if video is None:
             raise CorruptMedia(f"{source.info.name} gave no picture: check that it plays elsewhere.")
-        if not partial and num_clips:
-            self._check_whole(source, video, is_new=there is None)
+        if not partial:
+            self._check_whole(source, video, until=max(resumed_from, source.decoded_until), is_new=there is None)
         done = self._store.video(video.video_id).committed_until
         self._store.finish_video(video.video_id, done)
         wall = time.perf_counter() - clock.begun
@@ -249,8 +250,9 @@ class Ingester:
         dtype = torch.bfloat16 if tokens.dtype == torch.bfloat16 else torch.float16
         return embeddings, tokens.to("cpu", dtype)
 
-    def _check_whole(self, source: Source, video: StoredVideo, *, is_new: bool) -> None:
-        stated, until = source.info.duration_seconds, source.decoded_until
+    def _check_whole(self, source: Source, video: StoredVideo, *, until: float, is_new: bool) -> None:
+        """Raise CorruptMedia if a video ends, `until` in seconds, well before its container says that it does."""
+        stated = source.info.duration_seconds
         if stated is None or until >= stated - max(2.0, 0.02 * stated):
             return
         if is_new:

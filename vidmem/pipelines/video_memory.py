@@ -116,7 +116,7 @@ class VideoMemory:
 
         Raises:
             NotFound, BadInput, SourceLost: see `open_source`.
-            CorruptMedia: the file is cut off; nothing of it is kept.
+            CorruptMedia: the file is cut off; nothing of it is kept, but for what an interrupted ingest had committed.
             StorageFull: the disk is full; committed clips stay.
         """
         if self._store.is_read_only:
