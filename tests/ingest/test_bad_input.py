@@ -105,6 +105,15 @@ def test_names_that_ffmpeg_would_obey_are_names(text: str) -> None:
         open_source(text)
 
 
+def test_a_tilde_may_begin_a_name(video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~plain.mp4").write_bytes(video("plain.mp4").read_bytes())
+    with open_source("~plain.mp4") as source:
+        assert source.info.name == "~plain.mp4"
+    with pytest.raises(NotFound, match="check the spelling"):
+        open_source("~nobody-of-this-name/holiday.mp4")
+
+
 def test_a_device_is_no_file() -> None:
     with pytest.raises(BadInput, match="device"):
         open_source("/dev/zero")

@@ -33,8 +33,8 @@ def check_path(text: str) -> Path:
         raise BadInput(f"{text} is a URL, and vidmem reads local files only: download it first.")
     if not text or "\0" in text:
         raise BadInput(f"{text!r} is no path: give the name of a video file or a folder of pictures.")
-    path = Path(text).expanduser()
     try:
+        path = _named(text)
         status = path.stat()
         resolved = path.resolve(strict=True)
     except PermissionError as error:
@@ -48,6 +48,12 @@ def check_path(text: str) -> Path:
     if status.st_size == 0:
         raise CorruptMedia(f"{text} is empty (0 bytes): copy or download it again.")
     return resolved
+
+
+def _named(text: str) -> Path:
+    """A file may be called `~holiday.mp4`; only where none is does `~` mean a home. Raises RuntimeError for no home."""
+    path = Path(text)
+    return path if path.exists() else path.expanduser()
 
 
 @dataclass(frozen=True, slots=True)
