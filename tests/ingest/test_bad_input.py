@@ -14,6 +14,7 @@ from PIL import Image
 
 from vidmem.errors import BadInput, CorruptMedia, NotFound, NoVideoStream, SourceLost, UnsupportedCodec, VidmemError
 from vidmem.ingest import open_source
+from vidmem.ingest.content import content_id
 from vidmem.types import View
 
 Video = Callable[[str], Path]
@@ -199,3 +200,13 @@ def test_the_id_is_of_the_content(video: Video, tmp_path: Path) -> None:
     other.write_bytes(original.read_bytes() + b"\0" * 8)
     ids = [open_source(path).info.content_id for path in (original, copy, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_id_follows_a_file_that_was_overwritten_with_its_old_date(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    ids = []
+    for content in (b"first", b"later"):
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))
+        ids.append(content_id(path))
+    assert ids[0] != ids[1]

@@ -18,10 +18,10 @@ def content_id(path: Path) -> VideoId:
 
     Always the whole file: 1.2 CPU-seconds a GB, one percent of what decoding 1080p H.264 costs, while a hash of
     samples would call two recordings the same that differ in between. Remembered for as long as the file's
-    inode, size and change time stay.
+    inode, size and change time (which no copying tool sets back, as it does the modification time) stay.
     """
     stat = path.stat()
-    return _hash_file(str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return _hash_file(str(path), stat.st_ino, stat.st_size, stat.st_ctime_ns)
 
 
 def contents_id(paths: Iterable[Path]) -> VideoId:
@@ -33,7 +33,7 @@ def contents_id(paths: Iterable[Path]) -> VideoId:
 
 
 @lru_cache(maxsize=1024)
-def _hash_file(path: str, inode: int, size: int, mtime_ns: int) -> VideoId:
+def _hash_file(path: str, inode: int, size: int, ctime_ns: int) -> VideoId:
     digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=8)
     chunk = memoryview(bytearray(_CHUNK_BYTES))
     with open(path, "rb", buffering=0) as file:
