@@ -80,6 +80,21 @@ def test_prefetch_passes_errors_on_after_what_came_before() -> None:
         next(ahead)
 
 
+@pytest.mark.timeout(20)
+def test_prefetch_passes_on_what_closing_fails_with() -> None:
+    class Failing:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        def close(self) -> None:
+            raise OSError("gone")
+
+    ahead = prefetch(Failing(), depth=2)
+    assert next(ahead) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(ahead)
+
+
 def test_closing_joins_the_thread_and_closes_the_iterator() -> None:
     closed = threading.Event()
 

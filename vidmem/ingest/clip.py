@@ -111,15 +111,16 @@ def _prefetch(iterator: Iterable[T], depth: int) -> Iterator[T]:
 def _fill(iterator: Iterable[T], items: queue.Queue[T | _Failed | None], stopped: threading.Event) -> None:
     last: _Failed | None = None
     try:
-        for item in iterator:
-            if stopped.is_set():
-                break
-            items.put(item)
+        try:
+            for item in iterator:
+                if stopped.is_set():
+                    break
+                items.put(item)
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
     except BaseException as error:
         last = _Failed(error)  # handed to the consumer, which raises it
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
     if not stopped.is_set():
         items.put(last)
