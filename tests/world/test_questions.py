@@ -80,13 +80,15 @@ def question(**facts: object) -> Question:
         ({"number": 0}, "There were no things at 00:02.", "There were 2 things."),
         ({"yes": True}, "Yes, there was a dog.", "No, there was no dog."),
         ({"yes": False}, "No dog was seen.", "The dog left at 00:03."),
+        ({"yes": False}, "There was nothing on the left.", "A dog was on the left."),
         ({"light": "night"}, "It became night.", "It became day."),
     ],
 )
 def test_the_grader_tells_right_from_wrong(facts: dict[str, object], right: str, wrong: str) -> None:
     assert is_right(question(**facts), right)
     assert not is_right(question(**facts), wrong)
-    assert not is_right(question(**facts), "") or facts.get("yes") is True
+    assert not is_right(question(**facts), "")
+    assert not is_right(question(**facts), "Now perhaps.")
 
 
 def test_things_are_read_back_in_all_their_forms() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,9 @@ Kind = Literal["what", "where", "when", "order", "how many", "was there", "which
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TIME_TOLERANCE_SECONDS = 1.5
 """An answer's time is right within this: half a frame at 1 fps on either side, and rounding."""
+
+_YES = re.compile(r"\s*yes\b", re.I)
+_NO = re.compile(r"\s*(no|not|none|nothing|never|there (was|were|is|are) no(t|ne|thing)?)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,8 @@ class Question:
 
 def is_right(question: Question, text: str) -> bool:
     """Does a free text answer say what the facts ask for?"""
-    facts, lowered = question.facts, text.lower()
-    negative = lowered.startswith(("no", "there was no", "there is no", "nothing"))
-    if facts.yes is not None and negative == facts.yes:
+    facts = question.facts
+    if facts.yes is not None and _says_yes(question, text) != facts.yes:
         return False
     if facts.thing is not None and things_in(text)[:1] != [facts.thing]:
         return False
@@ -53,4 +56,11 @@ def is_right(question: Question, text: str) -> bool:
             return False
     if facts.number is not None and numbers_in(text)[:1] != [facts.number]:
         return False
-    return facts.light is None or facts.light in lowered
+    return facts.light is None or facts.light in text.lower()
+
+
+def _says_yes(question: Question, text: str) -> bool | None:
+    """What an answer begins with, or else whether it names what was asked for; None for silence and evasion."""
+    if _NO.match(text):
+        return False
+    return True if _YES.match(text) or set(things_in(question.text)) & set(things_in(text)) else None
