@@ -97,7 +97,7 @@ def test_world_render_writes_a_video_and_its_truth(tmp_path: Path) -> None:
     [
         (["--duration", "soon"], "is no time"),
         (["--duration", "inf"], "is no time"),
-        (["--duration", "0"], "above 0"),
+        (["--duration", "0"], "1 second or more"),
         (["--size", "wide"], "is no frame size"),
         (["--size", "161x90"], "even numbers"),
         (["--needle", "unicorn"], "no 'unicorn'"),

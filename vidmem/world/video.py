@@ -85,7 +85,7 @@ def render_file(
     Returns the path of the truth.
 
     Raises:
-        BadInput: an odd or empty size, a rate or duration that is not above 0, or a needle that the world lacks.
+        BadInput: an odd or empty size, a rate not above 0, a duration below 1 s, or a needle that the world lacks.
         NotFound: the folder of `path` is not there.
         StorageFull: the file could not be written.
     """
@@ -99,8 +99,8 @@ def render_file(
 def _check(path: Path, duration: float, size: Size, needle: str | None) -> None:
     if min(size) < 16 or size[0] % 2 or size[1] % 2:
         raise BadInput(f"a frame of {size[0]}x{size[1]} can't be H.264 4:2:0: give even numbers of 16 or more")
-    if not duration > 0:
-        raise BadInput(f"a world of {duration} s shows nothing: give a duration above 0")
+    if not duration >= 1.0:
+        raise BadInput(f"a world of {duration} s has no room for a thing to come: give a duration of 1 second or more")
     if needle is not None and needle not in THINGS:
         raise BadInput(f"the sample world has no {needle!r}: it has {', '.join(THINGS)}")
     if path.suffix.lower() != ".mp4":
