@@ -344,7 +344,7 @@ _LISTED = "(SELECT value FROM json_each(?))"  # of any length, where SQLite boun
 
 
 def now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+    return datetime.now().astimezone().isoformat(timespec="microseconds")
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -57,7 +57,7 @@ class StoredVideo(VideoRow):
     num_clips: int = 0
     num_frames: int = 0
     added_at: str = ""
-    """RFC 3339 with zone."""
+    """RFC 3339 with zone, to the microsecond: tells a video from the same one that was removed before it came again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -155,8 +155,8 @@ class Ingester:
             partial: keep what can be read of a damaged file, instead of refusing it.
 
         Raises:
-            CorruptMedia: the file ends before it should and `partial` is not set. Nothing is kept of it, but for one that
-                an interrupted ingest had begun: that one keeps its clips and stays unfinished.
+            CorruptMedia: the file ends before it should and `partial` is not set. Nothing of it is kept; one that an
+                interrupted ingest had begun keeps its clips and stays unfinished.
             BadInput, SourceLost: what the source raises; committed clips stay.
             StorageFull: committed clips stay.
         """

@@ -26,7 +26,7 @@ class Memories:
 
     def __init__(self, store: Store, config: MemoryConfig, timelines: Timelines) -> None:
         self._store, self._config, self._timelines = store, config, timelines
-        self._held: OrderedDict[VideoId, Memory] = OrderedDict()
+        self._held: OrderedDict[tuple[VideoId, str], Memory] = OrderedDict()
 
     def of(self, video: StoredVideo) -> Memory:
         """The memory of a video. It is kept, with the reads counted in it, while it is among the latest used.
@@ -34,9 +34,9 @@ class Memories:
         Raises:
             StoreCorrupt: its saved state or tokens are damaged.
         """
-        memory = self._held.pop(video.video_id, None) or self._loaded(video.video_id)
+        memory = self._held.pop(_key(video), None) or self._loaded(video.video_id)
         self._replay(memory, video)
-        self._held[video.video_id] = memory
+        self._held[_key(video)] = memory
         while len(self._held) > _MEMORIES_HELD:
             self._held.popitem(last=False)
         return memory
@@ -45,9 +45,9 @@ class Memories:
         """An empty memory for a video that is not in the store yet."""
         return Memory(self._config)
 
-    def forget(self, video_id: VideoId) -> None:
+    def forget(self, video: StoredVideo) -> None:
         """Drop what is held of a video, so that the next use starts from what is committed."""
-        self._held.pop(video_id, None)
+        self._held.pop(_key(video), None)
 
     def _loaded(self, video_id: VideoId) -> Memory:
         saved = self._store.load_memory(video_id)
@@ -61,10 +61,15 @@ class Memories:
             return
         _, embeddings = self._store.embeddings(video.video_id)
         for start in range(first, len(timeline), _FRAMES_AT_ONCE):
-            places = slice(start, start + _FRAMES_AT_ONCE)
+            places = slice(start, min(start + _FRAMES_AT_ONCE, len(timeline)))  # more may have been committed since
             tokens = self._store.load_tokens(timeline.frame_ids[places])
             spans = np.stack([timeline.pts_seconds[places], timeline.end_seconds[places]], axis=1)
             memory.write(elements_of(torch.tensor(embeddings[places]), tokens, spans))
+
+
+def _key(video: StoredVideo) -> tuple[VideoId, str]:
+    """What no two videos share, not even one that was removed and the same one ingested again."""
+    return video.video_id, video.added_at
 
 
 def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:

@@ -45,6 +45,8 @@ class Timelines:
 
     def of(self, video: StoredVideo) -> Timeline:
         known = self._known.get(video.video_id)
+        if known is not None and known.video.added_at != video.added_at:
+            known = None  # removed and ingested again: all its frames are others
         if known is not None and len(known) == video.num_frames:
             return known if known.video == video else self._keep(_extended(known, video, []))
         if known is None or len(known) > video.num_frames:

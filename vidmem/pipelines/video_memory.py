@@ -133,7 +133,7 @@ class VideoMemory:
                 report, bar = progress_bar(source.info.name)
                 stack.enter_context(bar)
             if there is not None:
-                stack.callback(self._memories.forget, there.video_id)
+                stack.callback(self._memories.forget, there)
             memory = self._memories.of(there) if there else self._memories.new()
             return ingester.ingest(source, config, memory=memory, there=there, progress=report, partial=partial)
 
