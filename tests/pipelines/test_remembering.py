@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vidmem.errors import ModelMismatch
 from vidmem.index import FrameRows, Store, StoreIdentity, VideoRow
 from vidmem.memory import MemoryConfig
 from vidmem.pipelines.remembering import Memories
@@ -67,3 +68,15 @@ def test_a_video_that_is_removed_and_ingested_again_is_another(writer: Store, re
     assert set(before.frame_ids).isdisjoint(after.frame_ids)
     assert (reader.load_tokens(after.frame_ids) == 1).all()
     assert memories.of(*reader.videos()).working.elements.value.min() == 1
+
+
+def test_a_saved_memory_larger_than_the_settings_allow_is_a_mismatch(writer: Store) -> None:
+    timelines = Timelines(writer)
+    (video,) = writer.videos()
+    state = Memories(writer, MemoryConfig(), timelines).of(video).state_dict()
+    tokens = torch.zeros(0, 2, 3, dtype=torch.float16)
+    empty = FrameRows(np.empty(0), np.empty((0, 4)), tokens)
+    writer.append_clip(VIDEO.video_id, Span(8, 9), empty, state)
+    smaller = MemoryConfig(working_max_frames=4, working_min_frames=2)
+    with pytest.raises(ModelMismatch, match=r"a\.mp4.*settings it was made with"):
+        Memories(writer, smaller, timelines).of(*writer.videos())

@@ -323,3 +323,14 @@ def test_nothing_there_is_not_made_when_it_should_not_be(tmp_path: Path, preset:
     with pytest.raises(MissingModel):
         vidmem.open(tmp_path / "none.vidmem", "base")
     assert not (tmp_path / "none.vidmem").exists()
+
+
+@pytest.mark.parametrize("setting", ['policy = "nonesuch"', "policy_options = { nonesuch = 1 }", "max_elements = 0"])
+def test_a_preset_with_a_wrong_memory_is_refused_before_a_store_is_made(
+    tmp_path: Path, preset: Path, setting: str
+) -> None:
+    wrong = preset.with_name("wrong.toml")
+    wrong.write_text(f"{preset.read_text()}\n[memory]\n{setting}\n")
+    with pytest.raises(BadInput, match=r"wrong \[memory\]"):
+        vidmem.open(tmp_path / "a.vidmem", wrong)
+    assert not (tmp_path / "a.vidmem").exists()

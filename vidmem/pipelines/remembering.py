@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidmem.errors import ModelMismatch
 from vidmem.index import Store, StoredVideo
 from vidmem.memory import Elements, Memory, MemoryConfig
 from vidmem.pipelines.timeline import Timelines
@@ -33,8 +34,9 @@ class Memories:
 
         Raises:
             StoreCorrupt: its saved state or tokens are damaged.
+            ModelMismatch: its saved state does not fit the settings of this memory.
         """
-        memory = self._held.pop(_key(video), None) or self._loaded(video.video_id)
+        memory = self._held.pop(_key(video), None) or self._loaded(video)
         self._replay(memory, video)
         self._held[_key(video)] = memory
         while len(self._held) > _MEMORIES_HELD:
@@ -49,9 +51,12 @@ class Memories:
         """Drop what is held of a video, so that the next use starts from what is committed."""
         self._held.pop(_key(video), None)
 
-    def _loaded(self, video_id: VideoId) -> Memory:
-        saved = self._store.load_memory(video_id)
-        return Memory.from_state_dict(self._config, saved) if saved else Memory(self._config)
+    def _loaded(self, video: StoredVideo) -> Memory:
+        saved = self._store.load_memory(video.video_id)
+        try:
+            return Memory.from_state_dict(self._config, saved) if saved else self.new()
+        except ValueError as error:
+            raise ModelMismatch(f"{video.name} can't be remembered with this preset: {error}.") from error
 
     def _replay(self, memory: Memory, video: StoredVideo) -> None:
         timeline = self._timelines.of(video)

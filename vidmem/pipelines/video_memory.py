@@ -14,7 +14,7 @@ from typing import Self
 from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, open_source
-from vidmem.memory import MemoryConfig
+from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import Preset, load_preset
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.finding import RecallConfig
@@ -71,6 +71,7 @@ class VideoMemory:
         models = Models(chosen)
         try:
             config = MemoryConfig(**chosen.memory)
+            Memory(config)  # knows whether there is such a policy, with such options
         except (TypeError, ValueError) as error:
             raise BadInput(f"the preset {chosen.name} has a wrong [memory]: {error}") from error
         store = Store.open(folder, models.identity(made, config.policy), create=create, read_only=read_only)
