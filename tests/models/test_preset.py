@@ -33,6 +33,10 @@ def test_a_copied_preset_reads_from_a_path(tmp_path: Path) -> None:
         ("[encoder]\nmodel = 3", "str"),
         ("colour = 'red'", "colour"),
         ("dtype = 'int8'", "int8"),
+        ("device = 0", "device"),
+        ("memory = 8", "memory"),
+        ("[encoder]\nmodel = 'x'\ntext_template = 'a photo of {words}'", "text_template"),
+        ("[encoder]\nmodel = 'x'\ntext_template = 'a photo'", "text_template"),
         ("[budget]\ncontext_tokens = true", "int"),
     ],
 )

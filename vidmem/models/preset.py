@@ -17,6 +17,7 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 _FOLDER = Path(__file__).with_name("presets")
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
+_PLAIN: dict[str, type] = {"name": str, "description": str, "device": str, "dtype": str, "memory": dict}
 _ORDER = ("tiny", "small", "base", "large")
 
 
@@ -141,19 +142,30 @@ def _read(table: dict[str, Any], path: Path, origin: str) -> Preset:
     for key, value in table.items():
         if key in parts:
             given[key] = _config(parts[key], value, f"{path} [{key}]")
-        elif key == "memory":
-            given[key] = dict(value)
-        elif key in ("name", "description", "device", "dtype"):
+        elif key in _PLAIN:
+            if not isinstance(value, _PLAIN[key]):
+                raise BadInput(f"{path} {key} = {value!r} should be a {_PLAIN[key].__name__}.")
             given[key] = value
         else:
             raise BadInput(f"{path} has an entry {key!r} that no preset has: remove it or correct its name.")
     if given.get("dtype", "auto") not in ("auto", "float32", "bfloat16", "float16"):
         raise BadInput(f"{path} asks for dtype {given['dtype']!r}: use auto, float32, bfloat16 or float16.")
     preset = Preset(**given)
+    if not _takes_words(preset.encoder.text_template):
+        raise BadInput(
+            f"{path} [encoder] text_template = {preset.encoder.text_template!r} needs one {{}} for the words."
+        )
     for part in ("encoder", "language"):
         if not getattr(preset, part).model:
             raise BadInput(f"{path} names no model in [{part}]: add `model = ...`.")
     return preset
+
+
+def _takes_words(template: str) -> bool:
+    try:
+        return "words" in template.format("words")
+    except (ValueError, LookupError):
+        return False
 
 
 Config = TypeVar("Config", EncoderConfig, LanguageConfig, TrackerConfig, BudgetConfig)
