@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidmem.samples import samples
-from vidmem.types import Hit
+from vidmem.types import Hit, VideoId
 from vidmem.world.answers import Question, is_right
 from vidmem.world.truth import load_truth
 from vidmem.world.video import render_file
@@ -107,7 +107,7 @@ def run(
         right = 0
         for number, question in enumerate(questions, start=1):
             yield Asking(number, len(questions), question.text)
-            for event in _ask(memory, question):
+            for event in _ask(memory, question, report.video_id):
                 yield event
                 right += isinstance(event, Answered) and event.right
         timings = {
@@ -124,8 +124,8 @@ def _render(folder: Path, seed: int, progress: Callable[[float, float], None] | 
     return video
 
 
-def _ask(memory: VideoMemory, question: Question) -> Iterator[Piece | Answered]:
-    stream = memory.ask_stream(question.text)
+def _ask(memory: VideoMemory, question: Question, video_id: VideoId) -> Iterator[Piece | Answered]:
+    stream = memory.ask_stream(question.text, video_ids=[video_id])
     for text in stream:
         yield Piece(text)
     answer = stream.result
