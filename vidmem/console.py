@@ -66,14 +66,19 @@ def stream(pieces: Iterable[str]) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float, float], None]]:
-    """Show a bar on stderr, if that is a terminal, for work that says how many of how many seconds are done."""
+    """Show a bar on stderr, if that is a terminal, for work that says how many of how many seconds are done.
+
+    It appears when work first says so and goes when all is done: other lines may be printed before and after.
+    """
     from tqdm import tqdm
 
     form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} left {remaining}"
-    with tqdm(desc=what, total=1.0, bar_format=form, disable=None, leave=False) as bar:
+    with tqdm(desc=what, total=1.0, bar_format=form, disable=None, leave=False, delay=1e-9) as bar:
 
         def show(done: float, total: float) -> None:
             bar.update(done / total - bar.n)
+            if done >= total:
+                bar.close()
 
         yield show
 
