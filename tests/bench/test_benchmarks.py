@@ -50,5 +50,6 @@ def test_bench_ingest_gives_every_figure() -> None:
     figures = ingest.run(seed=3, quick=True)["figures"]
     assert figures["ingest_speed"]["value"] > 0
     assert figures["decode_identical_frames"]["value"] == 1.0
+    assert "pyav" in figures["decode_cpu_to_best_other"]["unit"]
     shares = [figures[f"ingest_{step}_share"]["value"] for step in ("decode", "encode", "memory", "store")]
     assert sum(shares) == pytest.approx(1.0, abs=1e-3)

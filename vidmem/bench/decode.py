@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from vidmem.bench.report import Figure, at_least, at_most, beside
 from vidmem.ingest import open_source
 from vidmem.types import View
 
 _WARM_UP_OPENS = 512
-"""Until then the allocator's arenas and FFmpeg's tables fill; from then on nothing should grow."""
+"""Until then the allocator's arenas and FFmpeg's tables fill; from then on nothing should grow. Never more than the
+opens that count."""
 CONTENDERS = ("ours", "pyav", "decord", "torchcodec")
 
 
@@ -44,20 +44,15 @@ class DecodeFigures:
     num_frames: int
     identical_frames: int
     """Of `num_frames`, those whose time and picture equal a full sequential decode's, to the bit."""
-    rss_growth: float
-    """Growth of resident memory over all opens and seeks after the first 512, as a share."""
-    num_opens: int
     missing: dict[str, str]
     """Contender -> why it could not run."""
 
 
 def decode_figures(
-    path: str | os.PathLike[str], *, fps: float = 1.0, view: int = 384, rounds: int = 3, num_opens: int = 10_000
+    path: str | os.PathLike[str], *, fps: float = 1.0, view: int = 384, rounds: int = 3
 ) -> DecodeFigures:
-    """Measure `fps` out of a video, and memory over `num_opens` opens, each with a seek into the middle.
-
-    Raises VidmemError if we can't read the file ourselves.
-    """
+    """Measure `fps` out of a video. Raises VidmemError if we can't read the file ourselves."""
+    identical, num_frames = identical_frames(path, fps=fps, view=view)
     costs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     missing: dict[str, str] = {}
     for _ in range(rounds):
@@ -70,27 +65,21 @@ def decode_figures(
                     costs[name].append(outcome)
     present = {name: runs for name, runs in costs.items() if runs and name not in missing}
     best_others = [min(runs[i]["cpu"] for name, runs in present.items() if name != "ours") for i in range(rounds)]
-    identical, num_frames = identical_frames(path, fps=fps, view=view)
     return DecodeFigures(
         cpu_seconds={name: statistics.median(run["cpu"] for run in runs) for name, runs in present.items()},
         wall_seconds={name: statistics.median(run["wall"] for run in runs) for name, runs in present.items()},
         ratio=statistics.median(run["cpu"] / best for run, best in zip(present["ours"], best_others, strict=True)),
         num_frames=num_frames,
         identical_frames=identical,
-        rss_growth=_run_apart("opens", Path(path), fps, num_opens)["growth"],
-        num_opens=num_opens,
         missing=missing,
     )
 
 
-def as_figures(measured: DecodeFigures) -> dict[str, Figure]:
-    """The rows of `vidmem bench ingest` on decoding: cost against the best other one, exactness, memory."""
-    rows = {
-        "decode_cpu_ratio": at_most(measured.ratio, "of the best other one's CPU-seconds", 1.0),
-        "decode_identical": at_least(measured.identical_frames / max(1, measured.num_frames), "of all frames", 1.0),
-        "decode_rss_growth": at_most(measured.rss_growth, f"over {measured.num_opens} opens and seeks", 0.02),
-    }
-    return rows | {f"decode_cpu_{name}": beside(cost, "CPU-seconds") for name, cost in measured.cpu_seconds.items()}
+def growth_over_opens(path: str | os.PathLike[str], *, num_opens: int, fps: float = 1.0) -> float:
+    """Growth of resident memory, as a share, over `num_opens` opens after the first 512, each with a seek."""
+    outcome = _run_apart("opens", Path(path), fps, num_opens)
+    assert "growth" in outcome, f"opening {path} again and again failed: {outcome['why']}"
+    return float(outcome["growth"])
 
 
 def identical_frames(path: str | os.PathLike[str], *, fps: float, view: int) -> tuple[int, int]:
@@ -192,9 +181,9 @@ def _opens(path: Path, fps: float, num_opens: int) -> dict[str, float]:
     """Open, read two frames in the middle, close, again and again."""
     with open_source(path) as source:
         duration = source.info.duration_seconds or 0.0
-    at_start = 0
-    for index in range(_WARM_UP_OPENS + num_opens):
-        if index == _WARM_UP_OPENS:
+    at_start, warm_up = 0, min(_WARM_UP_OPENS, num_opens)
+    for index in range(warm_up + num_opens):
+        if index == warm_up:
             at_start = _resident_pages()
         with open_source(path) as source:
             frames = source.frames(fps=fps, views=[View(64, 64)], start=duration * (index % 97) / 97)

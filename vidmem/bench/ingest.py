@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmem.bench.clips import SIZE, unseen_seed
-from vidmem.bench.decode import decode_figures
+from vidmem.bench.decode import decode_figures, growth_over_opens
 from vidmem.bench.footage import moving_footage
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
 from vidmem.world.script import Script, ScriptConfig
@@ -94,17 +94,18 @@ def decoding_figures(folder: Path, seed: int, sizes: Sizes, say: Say) -> dict[st
     pictures = moving_footage(script, fps=30, size=sizes.decode_size)
     encode(video, pictures, fps=30, size=sizes.decode_size, duration=script.duration)
     say("decoding it with each contender")
-    cost = decode_figures(video, fps=1.0, rounds=sizes.decode_rounds, num_opens=1)
+    cost = decode_figures(video, fps=1.0, rounds=sizes.decode_rounds)
     for name, why in cost.missing.items():
         say(f"{name} can't run here: {why}")
     # Opens are counted on a small file: what they leave behind does not hang on how large a picture is.
     small = render(folder, unseen_seed(seed, 330_000), 16.0, 10, say)
     say(f"opening and seeking {sizes.num_opens} times")
-    opened = decode_figures(small, rounds=1, num_opens=sizes.num_opens)
+    growth = growth_over_opens(small, num_opens=sizes.num_opens)
+    others = ", ".join(name for name in cost.cpu_seconds if name != "ours")
     figures = {
-        "decode_cpu_to_best_other": at_most(cost.ratio, "ours / best other, CPU-seconds", 1.0),
+        "decode_cpu_to_best_other": at_most(cost.ratio, f"ours / the best of {others}, CPU-seconds", 1.0),
         "decode_identical_frames": at_least(cost.identical_frames / cost.num_frames, "share of frames", 1.0),
-        "decode_open_seek_memory_growth": at_most(opened.rss_growth, f"after {opened.num_opens} opens", 0.02),
+        "decode_open_seek_memory_growth": at_most(growth, f"after {sizes.num_opens} opens", 0.02),
     }
     return figures | {f"decode_cpu_{name}": beside(cpu, "CPU-seconds") for name, cpu in cost.cpu_seconds.items()}
 
