@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_a_broken_library_is_missing_with_its_reason() -> None:
     check = doctor._probe("foo", broken, needed=True, cure="pip install foo")
     assert check.status == "missing" and check.found == "OSError: libfoo.so.1: cannot open shared object file"
     assert not is_ready([check])
+
+
+def test_broken_libraries_are_told_in_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> object:
+            raise OSError
+
+    for name in ("torch", "faiss", "av", "decord"):
+        monkeypatch.setitem(sys.modules, name, Broken())
+    found = {check.name: check for check in examine()}
+    for name in ("torch", "CUDA", "FAISS", "FAISS GPU", "PyAV", "decord"):
+        assert found[name].status == "missing" and found[name].cure
 
 
 def test_a_full_disk_is_missing_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,11 @@ def _probe(name: str, probe: Callable[[], str], *, needed: bool, cure: str) -> C
     try:
         return Check(name, "ok", probe(), needed)
     except Exception as error:  # a broken binary package fails in any way it likes
-        return Check(name, "missing", f"{type(error).__name__}: {error}".splitlines()[0], needed, cure)
+        return Check(name, "missing", _reason(error), needed, cure)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _installed(package: str, *, needed: bool = True) -> Check:
@@ -88,7 +92,7 @@ def _cuda() -> Check:
 
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     except Exception as error:  # drivers and libraries that do not fit each other
-        names, reason = [], str(error).splitlines()[0]
+        names, reason = [], _reason(error)
     else:
         reason = "no CUDA device"
     if names:
@@ -139,7 +143,7 @@ def _faiss() -> str:
 def _faiss_gpu() -> Check:
     try:
         count = int(importlib.import_module("faiss").get_num_gpus())
-    except (ImportError, AttributeError):
+    except Exception:  # the check of FAISS itself says what is wrong with it
         count = 0
     if count:
         return Check("FAISS GPU", "ok", f"{count} GPU(s)", needed=False)
