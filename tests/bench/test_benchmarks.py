@@ -39,6 +39,7 @@ def test_bench_world_gives_every_figure() -> None:
         "needle_1h",
         "first_token_1h",
         "recall_1h",
+        "demo_answers_right",
     ):
         assert set(figures[name]) == {"value", "unit", "target", "holds"}
     assert figures["clip_accuracy"]["value"] > figures["clip_accuracy_blind"]["value"]

@@ -17,7 +17,8 @@ from vidmem.bench.grading import Score
 from vidmem.bench.language import ask_clips
 from vidmem.bench.needles import NeedleRun
 from vidmem.bench.report import at_least, at_most, beside, report
-from vidmem.bench.world import clip_figures, latency_figures, needle_figures
+from vidmem.bench.world import clip_figures, demo_figures, latency_figures, needle_figures
+from vidmem.demo import Done
 from vidmem.models.language import Context
 from vidmem.types import Span, View
 from vidmem.world.answers import Facts, Question
@@ -96,6 +97,14 @@ def test_one_who_knows_scores_full_with_all_frames_only(tmp_path: Path) -> None:
     run.score.add(question("where", "dog"), "A cat was it.")
     assert needle_figures("1h", run, scores)["needle_1h_accuracy"].value == 1.0
     assert latency_figures(run)["first_token_1h"].holds and latency_figures(run)["recall_1h"].value == 0.02
+
+
+def test_the_demonstration_is_held_to_eight_in_ten() -> None:
+    timings = {"open": 1.0, "ingest": 2.0, "answers": 3.0}
+    figures = demo_figures([Done(right=9, total=12, state=None, timings=timings)])
+    assert (figures["demo_answers_right"].value, figures["demo_answers_right"].holds) == (0.75, False)
+    assert demo_figures([Done(right=10, total=12, state=None, timings=timings)])["demo_answers_right"].holds
+    assert figures["demo_seconds"].value == 6.0
 
 
 def test_footage_never_stands_still() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidmem import demo
 from vidmem.bench.language import LATEST, ClipScores, ask_clips
 from vidmem.bench.needles import NeedleRun, hide_and_seek
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
@@ -33,6 +35,7 @@ class Sizes:
     long_seconds: float = 3605.0
     """A little over the hour, so that its times are written with hours however its end is rounded."""
     long_needles: int = 24
+    demo_questions: int = demo.NUM_QUESTIONS
 
 
 QUICK = Sizes(
@@ -44,6 +47,7 @@ QUICK = Sizes(
     short_needles=1,
     long_seconds=120.0,
     long_needles=2,
+    demo_questions=2,
 )
 """Only to see that everything runs: the figures mean nothing."""
 
@@ -84,6 +88,8 @@ def run(
         long = hide_and_seek(
             folder, seed, duration=sizes.long_seconds, count=sizes.long_needles, preset=preset, say=say
         )
+        say("the demonstration")
+        figures |= demo_figures(demo.run(folder, preset=preset, num_questions=sizes.demo_questions))
     figures |= needle_figures("10min", short, clips) | needle_figures("1h", long, clips) | latency_figures(long)
     return report(seed, figures)
 
@@ -116,6 +122,16 @@ def needle_figures(name: str, run: NeedleRun, clips: ClipScores) -> dict[str, Fi
     for kind, share in sorted(run.score.by_kind().items()):
         figures[f"needle_{name}_{kind}"] = beside(share, f"share of {run.score.asked[kind]} questions")
     return figures
+
+
+def demo_figures(events: Iterable[demo.Event]) -> dict[str, Figure]:
+    """What `make demo` prints once all is installed. Always its own sample, whatever the seed."""
+    document = demo.as_document(events)
+    share = document["right"] / document["total"]
+    return {
+        "demo_answers_right": at_least(share, f"share of the {document['total']} printed answers", 0.80),
+        "demo_seconds": beside(sum(document["timings"].values()), "s, without the install"),
+    }
 
 
 def latency_figures(run: NeedleRun) -> dict[str, Figure]:
