@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from vidmem.errors import BadInput, MissingModel
-from vidmem.models.encoder import FrameEncoder, repository_of
+from vidmem.models.encoder import FrameEncoder
+from vidmem.models.folders import repository_of
 from vidmem.models.preset import EncoderConfig
 from vidmem.types import View
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidmem.ingest.source import open_source
+from vidmem.ingest import open_source
 from vidmem.types import View
 from vidmem.world.answers import KINDS, Question
 from vidmem.world.questions import ask_many

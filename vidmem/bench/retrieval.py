@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidmem.bench.clips import SIZE, unseen_seed
-from vidmem.ingest.source import open_source
+from vidmem.ingest import open_source
 from vidmem.models.encoder import FrameEncoder
 from vidmem.world.script import THINGS, Script, ScriptConfig
 from vidmem.world.video import encode, frames

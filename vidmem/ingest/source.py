@@ -1,20 +1,18 @@
-"""What every source of frames offers, and the one door through which inputs become sources."""
+"""What every source of frames offers."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from vidmem.errors import BadInput
 from vidmem.types import Frame, VideoId, View
 
-DecoderName = Literal["auto", "pyav", "decord"]
 TimedPicture = tuple[float, np.ndarray]
 """Presentation time in seconds and one upright picture, uint8 (H, W, 3) RGB."""
 
@@ -89,56 +87,6 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def open_source(
-    input: str | os.PathLike[str] | Iterable[TimedPicture],
-    *,
-    decoder: DecoderName = "auto",
-    images_fps: float = 1.0,
-    threads: int | None = None,
-) -> Source:
-    """Open a video file, a folder of pictures, or an iterable of `(pts_seconds, uint8 (H, W, 3) picture)`.
-
-    Args:
-        input: a local path; URLs are not read.
-        decoder: `auto` takes what measured best among what is exact (docs/decisions/0001-decoding.md).
-        images_fps: pictures of a folder per second, in the natural order of their names.
-        threads: decoder threads for a file, None for what measured best.
-
-    Raises:
-        NotFound: no such path.
-        BadInput: anything that is no video, with the more exact `NoVideoStream`, `UnsupportedCodec` and
-            `CorruptMedia(decoded_until=0.0)` where they fit.
-    """
-    if decoder not in ("auto", "pyav", "decord"):
-        raise BadInput(f"No decoder is called {decoder!r}: take auto, pyav or decord.")
-    if isinstance(input, (str, os.PathLike)):
-        return _open_path(os.fspath(input), decoder, images_fps, threads)
-    if isinstance(input, (bytes, np.ndarray)) or not isinstance(input, Iterable):
-        raise BadInput(
-            f"A {type(input).__name__} is no video: give a path or an iterable of (pts_seconds, uint8 (H, W, 3) array)."
-        )
-    from vidmem.ingest.iterable import IterableSource
-
-    return IterableSource(input)
-
-
-def _open_path(path: str, decoder: DecoderName, images_fps: float, threads: int | None) -> Source:
-    from vidmem.ingest.probe import check_path
-
-    resolved = check_path(path)
-    if resolved.is_dir():
-        from vidmem.ingest.images import ImageFolderSource
-
-        return ImageFolderSource(resolved, fps=images_fps)
-    if decoder == "decord":
-        from vidmem.ingest.decord import DecordSource
-
-        return DecordSource(resolved)
-    from vidmem.ingest.file import FileSource
-
-    return FileSource(resolved, threads=threads)
 
 
 @dataclass(slots=True)

@@ -10,24 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidmem.errors import BadInput, MissingModel
-from vidmem.models.folders import ENCODER_FILES, find_model
+from vidmem.errors import MissingModel
+from vidmem.models.folders import ENCODER_FILES, find_model, repository_of
 from vidmem.models.preset import EncoderConfig
 from vidmem.types import View
 
 _PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-
-
-def repository_of(architecture: str, tag: str) -> str:
-    """The hub repository that open_clip names for an architecture and a tag. Raises BadInput if it names none."""
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-
-    entry = get_pretrained_cfg(architecture, tag)
-    repository = str(entry.get("hf_hub", "")).strip("/")
-    if not repository:
-        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none, for it knows no such architecture"
-        raise BadInput(f"open_clip has no weights {tag!r} of {architecture!r} on the hub: its tags are {tags}.")
-    return repository
 
 
 class FrameEncoder:

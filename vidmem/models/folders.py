@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidmem.errors import MissingModel, ModelMismatch
+from vidmem.errors import BadInput, MissingModel, ModelMismatch
 
 Alternatives = tuple[str, ...]
 """Glob patterns; a folder needs a file that one of them matches."""
@@ -140,3 +140,15 @@ def _downloaded_revision(path: Path) -> str:
         if lines:
             return lines[0].strip()
     return ""
+
+
+def repository_of(architecture: str, tag: str) -> str:
+    """The hub repository that open_clip names for an architecture and a tag. Raises BadInput if it names none."""
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    entry = get_pretrained_cfg(architecture, tag)
+    repository = str(entry.get("hf_hub", "")).strip("/")
+    if not repository:
+        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none, for it knows no such architecture"
+        raise BadInput(f"open_clip has no weights {tag!r} of {architecture!r} on the hub: its tags are {tags}.")
+    return repository

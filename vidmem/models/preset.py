@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vidmem.errors import BadInput
-from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, missing_files
+from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, missing_files, repository_of
 
 DeviceName = str
 """`auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1` ..."""
@@ -104,8 +104,6 @@ class Preset:
         """Folder or hub repository of the encoder's files; a tag of open_clip is looked up in its own list."""
         if not self.encoder.pretrained:
             return self.encoder.model
-        from vidmem.models.encoder import repository_of
-
         return repository_of(self.encoder.model, self.encoder.pretrained)
 
 
