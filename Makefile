@@ -1,5 +1,5 @@
 # make demo   install vidmem into .venv, ingest a sample video, ask about it, compare with the truth
-# make test   install the test extras, run the tests
+# make test   install the test extras, and what the benchmarks compare with; run the tests
 # make check  lint, format, types, the arrows between the rooms
 #
 # PYTHON names the interpreter that the environment is made from; ARGS goes to `vidmem demo` or pytest.
@@ -51,5 +51,5 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(VENV)/.stamp-venv
 	touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
-	$(PIP) install $(PINS) --editable ".[test]"
+	$(PIP) install $(PINS) --editable ".[test,bench]"
 	touch $@
