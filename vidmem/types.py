@@ -53,7 +53,7 @@ class Frame:
     """One decoded image with its place on the presentation timeline.
 
     `views` holds the picture once for each `View` that was asked for, in that order: uint8 RGB (H, W, 3),
-    upright (container rotation applied). `span` reaches to the next kept frame or the video's end once that is known.
+    upright (container rotation applied).
     """
 
     pts_seconds: float
