@@ -44,6 +44,15 @@ def test_embeddings_are_float32_of_unit_length(encoder: FrameEncoder) -> None:
     assert encoder.view == View(56, 56)
 
 
+def test_a_long_clip_is_encoded_a_few_frames_at_a_time(encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, encode = [], encoder._model.encode_image
+    monkeypatch.setattr(encoder._model, "encode_image", lambda pixels: (sizes.append(len(pixels)), encode(pixels))[1])
+    images = np.random.default_rng(2).integers(0, 256, (40, 56, 56, 3), dtype=np.uint8)
+    embedded = encoder.encode_frames(images)
+    assert max(sizes) <= 16 and sum(sizes) == 40
+    torch.testing.assert_close(embedded[38:], encoder.encode_frames(images[38:]))
+
+
 def test_frames_of_another_size_are_refused(encoder: FrameEncoder) -> None:
     with pytest.raises(ValueError, match="56"):
         encoder.encode_frames(np.zeros((2, 60, 56, 3), dtype=np.uint8))

@@ -15,6 +15,7 @@ from vidmem.models.folders import ENCODER_FILES, find_model, repository_of
 from vidmem.models.preset import EncoderConfig
 from vidmem.types import View
 
+_FRAMES_AT_ONCE = 16
 _PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -79,9 +80,12 @@ class FrameEncoder:
             raise ValueError(f"frames must be (F, {', '.join(map(str, wanted))}), got {tuple(pixels.shape)}")
         if len(pixels) == 0:
             return torch.empty(0, self.dim, device=self._device)
+        return torch.cat([self._encode(part) for part in pixels.split(_FRAMES_AT_ONCE)])
+
+    @torch.no_grad()
+    def _encode(self, pixels: Tensor) -> Tensor:
         normal = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
-        with torch.no_grad():
-            features = self._model.encode_image(normal.to(self._dtype))
+        features = self._model.encode_image(normal.to(self._dtype))
         return torch.nn.functional.normalize(features.float(), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
