@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,9 @@ def unseen_script(seed: int, index: int) -> Script:
     return Script(ScriptConfig(seed=chosen, duration=random.Random(f"{chosen}:duration").uniform(8.0, 32.0)))
 
 
-def seen_clips(folder: Path, seed: int, views: tuple[View, ...], *, first: int = 0) -> Iterator[SeenClip]:
+def seen_clips(folder: Path, seed: int, views: tuple[View, ...]) -> Iterator[SeenClip]:
     """Endlessly: render a clip, encode it, decode it again at 1 fps, ask about it."""
-    index = first
-    while True:
+    for index in count():
         script, path = unseen_script(seed, index), folder / "clip.mp4"
         encode(path, frames(script, fps=30, size=SIZE), fps=30, size=SIZE, duration=script.duration)
         with open_source(path) as source:
@@ -55,4 +55,3 @@ def seen_clips(folder: Path, seed: int, views: tuple[View, ...], *, first: int =
         questions = ask_many(Scene.of(script, times), rng, QUESTIONS_PER_CLIP, KINDS)
         stacked = tuple(np.stack([frame.views[view] for frame in seen]) for view in range(len(views)))
         yield SeenClip(script, times, stacked, questions)
-        index += 1
