@@ -10,7 +10,7 @@ import torch
 
 from vidmem.models.prompt import render_prompt
 from vidmem.recipes.bank import ClipBank, Example, with_gist
-from vidmem.recipes.language import Curriculum, answer_logits, build
+from vidmem.recipes.language import Curriculum, answer_logits, build, optimizers
 from vidmem.recipes.packing import PACKED_ATTENTION, TOKENS_PER_FRAME, Packer
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import DenseTower
@@ -64,6 +64,17 @@ def test_a_packed_answer_s_logits_are_those_of_transformers_own_forward_pass(tra
     plain = model(inputs_embeds=embeds, use_cache=False).logits[0, -len(answer) - 1 : -1]
     model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
     torch.testing.assert_close(packed, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_every_weight_that_is_learnt_has_one_optimizer_and_the_tower_has_none(trained) -> None:
+    model = trained[0]
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    muon, adam = optimizers(model, learnt)
+    held = [p for optimizer in (muon, adam) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(map(id, held)) == sorted(map(id, learnt))
+    inside = {id(p) for p in model.model.language_model.layers.parameters()}
+    assert all(p.dim() == 2 and id(p) in inside for group in muon.param_groups for p in group["params"])
+    assert not {id(p) for p in model.model.vision_tower.parameters()} & {id(p) for p in held}
 
 
 def test_the_curriculum_waits_for_understanding() -> None:

@@ -119,7 +119,7 @@ def exact_match(model: LlavaOnevisionForConditionalGeneration, batches: list[Pac
 LEVELS = (3, 6, 12, 24, 40)
 """Most frames of a context, level by level. A model that was shown 40 at once for 1,000 steps had learnt to see in
 none; held to three frames, it saw after 200."""
-PASS_MARK = 0.85
+PASS_MARK = 0.75
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ class Feed:
 
     def draw(self) -> Packed:
         num_frames, pieces = self.curriculum.draw(self.rng)
-        questions = 12 if num_frames > 6 else 8
+        questions = min(20, 6 + num_frames)  # a long clip is dear, a question behind it cheap
         count = max(4, self.tokens_per_batch // (21 * num_frames + 24 * questions))
         examples = [self.bank.example(self.rng, num_frames, questions, pieces=pieces) for _ in range(count)]
         return self.packer.pack([example for example in examples if example.questions])
@@ -173,15 +173,35 @@ def held_out(bank: ClipBank, packer: Packer, frames: tuple[int, int], *, pieces:
 
 INSTALLED = Path(__file__).parents[1] / "models" / "tiny" / "llava"
 CHECK_EVERY = 100
+MUON_RATE = 2.0
+"""Muon's learning rate, of AdamW's. With it 100 steps brought what 500 of AdamW alone had not: of the answers about
+three frames 78 % right instead of 66 %."""
+
+
+def optimizers(
+    model: LlavaOnevisionForConditionalGeneration, learnt: list[nn.Parameter]
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the matrices inside the language model, AdamW for all else (words, projector, norms, biases)."""
+    matrices = [p for p in model.model.language_model.layers.parameters() if p.dim() == 2]
+    inside = {id(p) for p in matrices}
+    others = [p for p in learnt if id(p) not in inside]
+    groups = [
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": 0.05},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return (
+        torch.optim.Muon(matrices, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, betas=(0.9, 0.98)),
+    )
 
 
 class Trainer:
     """One training run of the video-LLM: model, optimizer, what it is held to, and its files in `run`."""
 
-    def __init__(self, run: Path, *, peak_rate: float, seed: int) -> None:
+    def __init__(self, run: Path, *, seed: int) -> None:
         torch.manual_seed(seed)
         torch.set_flush_denormal(True)
-        self.run, self.peak_rate, self.step = run, peak_rate, 0
+        self.run, self.step = run, 0
         self.tower = load_tower(run)
         tokenizer = train_tokenizer()
         tokenizer.save_pretrained(run / "tokenizer")
@@ -191,11 +211,7 @@ class Trainer:
         self.alignment = Alignment(self.tower, tokenizer, WIDTH)
         modules = (self.model, self.alignment)
         self.learnt = [p for module in modules for p in module.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in self.learnt if p.dim() > 1], "weight_decay": 0.05},
-            {"params": [p for p in self.learnt if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.98))
+        self.optimizers = optimizers(self.model, self.learnt)
 
     @property
     def state(self) -> Path:
@@ -207,7 +223,8 @@ class Trainer:
             saved = torch.load(self.state, weights_only=True)
             self.model.load_state_dict(saved["model"])
             self.alignment.load_state_dict(saved["alignment"])
-            self.optimizer.load_state_dict(saved["optimizer"])
+            for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
             self.step = saved["step"]
             return int(saved["level"])
         if go_on:
@@ -221,7 +238,7 @@ class Trainer:
         states = {
             "model": self.model.state_dict(),
             "alignment": self.alignment.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         torch.save({**states, "step": self.step, "level": level}, self.state)
 
@@ -232,11 +249,13 @@ class Trainer:
             logits, labels = answer_logits(self.model, batch, frames)
         told = nn.functional.cross_entropy(logits.float(), labels)
         loss = told + 0.15 * self.alignment(frames, batch.features, word_embedding(self.model))
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.learnt, 1.0)
-        set_rate(self.optimizer, rate)
-        self.optimizer.step()
+        for optimizer, scale in zip(self.optimizers, (MUON_RATE, 1.0), strict=True):
+            set_rate(optimizer, scale * rate)
+            optimizer.step()
         self.step += 1
         return told.item()
 
@@ -248,7 +267,7 @@ def train(
 
     With `go_on` a run that has no state yet starts from the installed weights instead of from nothing.
     """
-    trainer = Trainer(run, peak_rate=peak_rate, seed=seed)
+    trainer = Trainer(run, seed=seed)
     level = trainer.resume(go_on=go_on)
     unseen = ClipBank(trainer.tower, seed=900_000_000, size=100)
     unseen.refresh(100)
@@ -292,10 +311,10 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=5400)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--bank", type=int, default=4000)
+    parser.add_argument("--bank", type=int, default=2400)
     parser.add_argument("--go-on", action="store_true", help="start from the installed weights")
     parser.add_argument("--tokens", type=int, default=6500)
     options = parser.parse_args()
