@@ -55,6 +55,14 @@ def test_the_same_content_is_recognised_and_other_settings_are_another_video(
         assert len(memory.videos()) == 2
 
 
+def test_what_is_there_is_recognised_without_loading_a_model(tmp_path: Path, preset: Path, short_video: Path) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory:
+        memory.ingest(short_video, progress=False)
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory:
+        assert memory.ingest(short_video, progress=False).already_there
+        assert {"encoder", "language"}.isdisjoint(vars(memory._models))
+
+
 def test_an_interrupted_ingest_keeps_its_clips_and_goes_on(tmp_path: Path, preset: Path, video: Path) -> None:
     def interrupt(done: float, total: float | None) -> None:
         if done >= 24:

@@ -132,11 +132,6 @@ class Ingester:
         self._views = list(dict.fromkeys(views))
         self._view_index = [self._views.index(view) for view in views]
 
-    def find(self, source: Source, config: IngestConfig) -> StoredVideo | None:
-        """The same content with the same settings, if it is in the store, finished or begun."""
-        content = source.info.content_id
-        return self._store.find_video(content, config.settings_hash(self._memory_config)) if content else None
-
     def ingest(
         self,
         source: Source,
@@ -151,7 +146,7 @@ class Ingester:
 
         Args:
             memory: what is remembered of `there`, else empty; it is written to.
-            there: the video as the store holds it, of `find`.
+            there: the video as the store holds it, of `find_video`.
             partial: keep what can be read of a damaged file, instead of refusing it.
 
         Raises:
@@ -262,6 +257,12 @@ class Ingester:
             " can be read. Get a whole copy, or ingest what there is with partial=True (--partial).",
             decoded_until=until,
         )
+
+
+def find_video(store: Store, source: Source, config: IngestConfig, memory_config: MemoryConfig) -> StoredVideo | None:
+    """The same content with the same settings, if it is in the store, finished or begun. Needs no model."""
+    content = source.info.content_id
+    return store.find_video(content, config.settings_hash(memory_config)) if content else None
 
 
 def already_there(video: StoredVideo) -> IngestReport:

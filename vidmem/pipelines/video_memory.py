@@ -18,7 +18,15 @@ from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import Preset, load_preset
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.finding import RecallConfig
-from vidmem.pipelines.ingest import IngestConfig, Ingester, IngestReport, Progress, already_there, progress_bar
+from vidmem.pipelines.ingest import (
+    IngestConfig,
+    Ingester,
+    IngestReport,
+    Progress,
+    already_there,
+    find_video,
+    progress_bar,
+)
 from vidmem.pipelines.loading import Models
 from vidmem.pipelines.recall import Recall
 from vidmem.pipelines.remembering import Memories
@@ -125,10 +133,10 @@ class VideoMemory:
         config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity)
         with ExitStack() as stack:
             source = stack.enter_context(open_source(video, decoder=decoder))
-            ingester = Ingester(self._store, self._models.encoder, self._models.language, self._memory_config)
-            there = ingester.find(source, config)
+            there = find_video(self._store, source, config, self._memory_config)
             if there is not None and there.is_finished:
                 return already_there(there)
+            ingester = Ingester(self._store, self._models.encoder, self._models.language, self._memory_config)
             report = progress if callable(progress) else None
             if progress is True:
                 report, bar = progress_bar(source.info.name)
