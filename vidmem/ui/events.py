@@ -89,7 +89,7 @@ class Events:
         }
 
     def ask(self, question: str, video: Path | None) -> Iterator[Updates]:
-        """Stream the answer's text, then put its evidence on the self.page."""
+        """Stream the answer's text, then put its evidence on the page."""
         text = ""
         yield {
             self.page.answer: words.answer(text),
