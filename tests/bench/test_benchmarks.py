@@ -47,9 +47,10 @@ def test_bench_world_gives_every_figure() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 16 processes, of which six import torch: minutes where others use the machine too
 def test_bench_ingest_gives_every_figure() -> None:
     figures = ingest.run(seed=3, quick=True)["figures"]
-    assert figures["ingest_speed"]["value"] > 0
+    assert figures["ingest_speed"]["value"] > 0 < figures["ingest_speed_moving"]["value"]
     assert figures["decode_identical_frames"]["value"] == 1.0
     assert "pyav" in figures["decode_cpu_to_best_other"]["unit"]
     shares = [figures[f"ingest_{step}_share"]["value"] for step in ("decode", "encode", "memory", "store")]
