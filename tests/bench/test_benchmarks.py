@@ -47,7 +47,7 @@ def test_bench_world_gives_every_figure() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # 16 processes, of which six import torch: minutes where others use the machine too
+@pytest.mark.timeout(900)  # nine processes, most import torch: minutes where others use the machine too
 def test_bench_ingest_gives_every_figure() -> None:
     figures = ingest.run(seed=3, quick=True)["figures"]
     assert figures["ingest_speed"]["value"] > 0 < figures["ingest_speed_moving"]["value"]
