@@ -96,6 +96,14 @@ def test_seconds_of_every_form() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("digits", [12, 400])
+def test_a_number_of_any_length_is_no_time_that_could_not_be_written(digits: int) -> None:
+    nines = "9" * digits
+    for question in (f"What came after {nines} seconds?", f"What was there in minute {nines}?"):
+        asked = read_question(question, 100.0)
+        assert asked.moments == () and asked.ranges == ()
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_read_without_failing(text: str) -> None:
     asked = read_question(text, 100.0)

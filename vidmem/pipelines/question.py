@@ -50,9 +50,9 @@ def read_question(question: str, duration_seconds: float = math.inf) -> Asked:
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _CLOCK = r"\d{1,3}:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?"
-_AMOUNT = r"\d+(?:\.\d+)?\s*(?:seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h)\b"
+_AMOUNT = r"\b\d{1,9}(?:\.\d+)?\s*(?:seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h)\b"
 _LENGTH = rf"{_AMOUNT}(?:\s*(?:and\s+|,\s*)?{_AMOUNT})*"
-_NTH = r"(?:second|minute|hour)\s+\d+\b"
+_NTH = r"(?:second|minute|hour)\s+\d{1,9}\b"
 _TIME = rf"(?:{_CLOCK}|{_LENGTH}|{_NTH})"
 _BETWEEN = re.compile(rf"\b(?:between|from)\s+({_TIME})\s+(?:and|to|until|till|-)\s+({_TIME})", re.I)
 _DASHED = re.compile(rf"({_CLOCK})\s*[-\u2013]\s*({_CLOCK})")
