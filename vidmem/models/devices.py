@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from vidmem.errors import BadInput
@@ -11,12 +13,11 @@ def pick_device(name: str) -> torch.device:
     """`auto` is the first CUDA device if there is one, else the CPU. Raises BadInput for a device that is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BadInput(f"{name!r} is no device: use auto, cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f'the preset asks for {name}, but no CUDA device is here: use device = "auto" or "cpu".')
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise BadInput(f"{name!r} is no device: use auto, cpu, cuda or cuda:1 and the like.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f'the preset asks for {name}, which is not here: use device = "auto" or "cpu".')
     return device
 
 
