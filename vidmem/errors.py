@@ -6,6 +6,7 @@ reached, 4 configuration or missing model, 5 not found).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -57,6 +58,18 @@ class StoreLocked(VidmemError):
 
 class StoreCorrupt(VidmemError):
     """The store on disk contradicts itself and can't be mended without its user."""
+
+
+class BlocksLost(StoreCorrupt):
+    """Some KV blocks of a video are damaged or gone; all others can be read.
+
+    `block_ids` are theirs, `spans` the half-open stretches of time in seconds that they covered.
+    """
+
+    def __init__(self, message: str, *, block_ids: Sequence[int], spans: Sequence[tuple[float, float]]) -> None:
+        super().__init__(message)
+        self.block_ids = tuple(block_ids)
+        self.spans = tuple(spans)
 
 
 class StoreVersion(VidmemError):

@@ -1,0 +1,129 @@
+"""Opening what a writer left, however it ended: what was committed is found, what lies beyond it is discarded."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vidmem.errors import StoreVersion
+from vidmem.kv.files import read_at, size_of, write_at
+from vidmem.kv.records import (
+    ALIGNMENT,
+    FIRST_OFFSET,
+    FORMAT,
+    RECORD,
+    BlockId,
+    Position,
+    end_of,
+    format_of,
+    parse_record,
+    segment_name,
+    table_place,
+    written_slots,
+)
+
+
+def discard_beyond(folder: Path, position: Position) -> None:
+    """Remove segments, bytes and records that were written after `position`. Does the same when done again.
+
+    Raises OSError.
+    """
+    last = position.segment if position.num_blocks else -1
+    for path in folder.glob("*.kv"):
+        if path.stem.isdigit() and int(path.stem) > last:
+            path.unlink()
+    path = folder / segment_name(position.segment)
+    if size_of(path) <= FIRST_OFFSET:
+        return
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if os.fstat(descriptor).st_size > position.offset:
+            os.ftruncate(descriptor, position.offset)
+        # A later block may go to another segment, and the old record of its id would contradict it.
+        table = _table(path)
+        for slot_index in written_slots(table):
+            record = parse_record(table[table_place(slot_index) - ALIGNMENT : table_place(slot_index)])
+            if record is None or record["block_id"] >= position.num_blocks:
+                write_at(descriptor, [bytes(ALIGNMENT)], table_place(slot_index))
+    finally:
+        os.close(descriptor)
+
+
+def load_records(folder: Path, position: Position) -> tuple[np.ndarray, set[BlockId]]:
+    """The records of the blocks before `position`, and the ids of those that are known to be lost.
+
+    A record that is in neither of its places gets offset 0, and for its span all the time between its neighbours.
+
+    Raises:
+        StoreVersion: a newer vidmem wrote a segment.
+    """
+    records = np.zeros(position.num_blocks, RECORD)
+    sizes = []
+    for segment in range(position.segment + 1 if position.num_blocks else 0):
+        path = folder / segment_name(segment)
+        _check_format(path)
+        sizes.append(size_of(path))
+        table = _table(path)
+        for slot_index in written_slots(table):
+            record = parse_record(table[table_place(slot_index) - ALIGNMENT : table_place(slot_index)])
+            if record is not None and record["segment"] == segment and record["block_id"] < position.num_blocks:
+                records[record["block_id"]] = record
+    gone = [index for index in _where(records["offset"] == 0) if not _is_restored(folder, records, index)]
+    _bound_spans(records, gone)
+    ends = records["offset"] + ALIGNMENT + records["head_bytes"] + records["body_bytes"]
+    cut = _where(ends > np.array(sizes or [0], np.uint64)[records["segment"]])
+    return records, {BlockId(index) for index in (*gone, *cut)}
+
+
+def _where(flags: np.ndarray) -> list[int]:
+    return [int(index) for index in np.flatnonzero(flags)]
+
+
+def _table(path: Path) -> bytes:
+    """A segment's table, shorter where the file is."""
+    table = bytearray(FIRST_OFFSET - ALIGNMENT)
+    return bytes(table[: read_at(path, [table], ALIGNMENT)])
+
+
+def _check_format(path: Path) -> None:
+    header = bytearray(ALIGNMENT)
+    read_at(path, [header], 0)
+    found = format_of(bytes(header))
+    if found is not None and found > FORMAT:
+        raise StoreVersion(f"{path} has format {found}, this vidmem reads up to {FORMAT}: update vidmem.")
+
+
+def _is_restored(folder: Path, records: np.ndarray, block_id: int) -> bool:
+    """Find a record beside its block: right after the block before it, or as the first of the next segment."""
+    before = records[block_id - 1] if block_id else None
+    if before is None:
+        places = [(0, FIRST_OFFSET)]
+    elif before["offset"] == 0:
+        return False
+    else:
+        places = [(int(before["segment"]), end_of(before)), (int(before["segment"]) + 1, FIRST_OFFSET)]
+    for segment, offset in places:
+        data = bytearray(ALIGNMENT)
+        read_at(folder / segment_name(segment), [data], offset)
+        record = parse_record(bytes(data))
+        if record is not None and record["block_id"] == block_id and record["segment"] == segment:
+            records[block_id] = record
+            return True
+    return False
+
+
+def _bound_spans(records: np.ndarray, gone: list[int]) -> None:
+    """Give the blocks whose records are gone, ascending, the time from the nearest one before to the nearest after."""
+    is_gone = set(gone)
+    for index in gone:
+        records[index]["block_id"] = index
+        if index:
+            records[index]["start"] = records[index - 1]["start" if index - 1 in is_gone else "end"]
+    for index in reversed(gone):
+        end = math.inf
+        if index + 1 < len(records):
+            end = float(records[index + 1]["end" if index + 1 in is_gone else "start"])
+        records[index]["end"] = max(end, float(records[index]["start"]))

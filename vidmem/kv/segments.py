@@ -1,0 +1,316 @@
+"""Blocks on disk: append-only segment files, each block's layers, keys and values in one contiguous piece.
+
+A log belongs to one video and lies in a folder of its own. It is durable up to a `Position` that its owner commits
+elsewhere; what lies beyond is discarded on opening. What a file lost is found by checksums and told by time span.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vidmem.errors import BlocksLost, NotFound, StorageFull
+from vidmem.kv.files import Bytes, read_at, sync, translated, write_at
+from vidmem.kv.records import (
+    ALIGNMENT,
+    FIRST_OFFSET,
+    NUM_RECORDS,
+    RECORD,
+    BlockId,
+    Position,
+    end_of,
+    make_header,
+    make_record,
+    parse_record,
+    segment_name,
+    table_place,
+)
+from vidmem.kv.recovery import discard_beyond, load_records
+from vidmem.types import Span, format_time
+
+SEGMENT_BYTES = 256 * 1024**2
+RUN_BYTES = 16 * 1024**2
+"""Of neighbours read with one call: long enough for any disk's full speed, short enough to share among threads."""
+_BLOCKS_A_RUN = 256
+"""Twice as many buffers go into one call; the system takes 1024."""
+_SPANS_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LostBlocks:
+    """Neighbouring blocks that can't be read. `span` may be wider than theirs, even infinite, if a record is gone."""
+
+    first_block: BlockId
+    num_blocks: int
+    span: Span
+
+
+class SegmentLog:
+    """Appends blocks of one video and reads them back. One thread writes, any number read.
+
+    A failed `append` or `flush` leaves all that was flushed before readable; the log then takes no block until
+    `cut` has brought it back to the position that its owner committed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        position: Position | None = None,
+        *,
+        read_only: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        """Open the log as it was committed at `position`; None is an empty log.
+
+        What lies beyond `position` is removed, or with `read_only` not looked at. Damage does not hinder opening:
+        see `lost_blocks`. A segment is closed once a block would carry it over `segment_bytes`.
+
+        Raises:
+            StoreVersion: a newer vidmem wrote it.
+            StorageFull: what lies beyond can't be removed.
+        """
+        self.folder = folder
+        self._read_only = read_only
+        self._segment_bytes = segment_bytes
+        self._descriptor: int | None = None
+        self._records: np.ndarray
+        self._lost: set[BlockId]
+        self._position: Position
+        self._segment: int
+        self._offset: int
+        self._num_in_segment: int
+        self._has_new_names: bool
+        self._is_torn: bool
+        self._restore(position or Position())
+
+    # -- writing --
+
+    def append(self, head: bytes, body: Bytes, *, num_tokens: int, span: Span) -> BlockId:
+        """Add one block; it is durable once `flush` has returned and its position is committed.
+
+        `head` and `body` are multiples of 64 bytes long. Raises StorageFull.
+        """
+        self._check_writable()
+        head_bytes, body_bytes = len(head), memoryview(body).nbytes
+        assert head_bytes % ALIGNMENT == body_bytes % ALIGNMENT == 0, f"{head_bytes=} {body_bytes=}"
+        block_id = BlockId(self.num_blocks)
+        self._is_torn = True
+        with translated(self.folder):
+            descriptor = self._segment_for(ALIGNMENT + head_bytes + body_bytes)
+            record = make_record(
+                block_id,
+                segment=self._segment,
+                offset=self._offset,
+                head_bytes=head_bytes,
+                body_bytes=body_bytes,
+                payload_crc32=zlib.crc32(body, zlib.crc32(head)),
+                num_tokens=num_tokens,
+                span=span,
+            )
+            write_at(descriptor, [record, head, body], self._offset)
+            write_at(descriptor, [record], table_place(self._num_in_segment))
+        self._is_torn = False
+        self._remember(record)
+        return block_id
+
+    def flush(self) -> Position:
+        """Force all blocks to the disk and say up to where that is. Raises StorageFull."""
+        self._check_writable()
+        self._is_torn = True
+        with translated(self.folder):
+            if self._descriptor is not None:
+                os.fsync(self._descriptor)
+            if self._has_new_names:
+                sync(self.folder)
+                sync(self.folder.parent)
+        self._is_torn = False
+        self._has_new_names = False
+        return self._position
+
+    def cut(self, position: Position) -> None:
+        """Go back to a position that was flushed before, as opening anew would. Raises StorageFull."""
+        assert not self._read_only, "a log opened to read is not cut"
+        self._restore(position)
+
+    def close(self) -> None:
+        """Let go of the files. What was not flushed may be lost."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    # -- reading --
+
+    @property
+    def num_blocks(self) -> int:
+        return self._position.num_blocks
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all blocks that are not known to be lost, heads and records included."""
+        records = self._records[: self.num_blocks]
+        there = records[records["offset"] > 0]
+        return int((there["head_bytes"] + there["body_bytes"]).sum()) + ALIGNMENT * len(there)
+
+    def body_bytes(self, block_id: BlockId) -> int:
+        """Size of a block's body; 0 if it is not known any more. Raises NotFound."""
+        return int(self._record(block_id)["body_bytes"])
+
+    def span(self, block_id: BlockId) -> Span:
+        """The stretch of time that a block covers, or a wider one if its record is gone. Raises NotFound."""
+        record = self._record(block_id)
+        return Span(float(record["start"]), float(record["end"]))
+
+    def runs(self, block_ids: Iterable[BlockId], *, max_bytes: int = RUN_BYTES) -> list[list[BlockId]]:
+        """Group ascending ids into neighbours on disk, of `max_bytes` or one block each. Raises NotFound."""
+        runs: list[list[BlockId]] = []
+        end, run_bytes = (-1, -1), 0
+        for block_id in block_ids:
+            record = self._record(block_id)
+            segment, offset, num_bytes = int(record["segment"]), int(record["offset"]), end_of(record)
+            num_bytes -= offset
+            run_bytes += num_bytes
+            if (segment, offset) != end or run_bytes > max_bytes or len(runs[-1]) == _BLOCKS_A_RUN:
+                runs.append([])
+                run_bytes = num_bytes
+            runs[-1].append(block_id)
+            end = (segment, offset + num_bytes)
+        return runs
+
+    def read_run(self, run: Sequence[BlockId], bodies: Sequence[Bytes]) -> list[bytes | None]:
+        """Read one of the `runs` with one call: each block's body into its buffer, its head as returned.
+
+        None stands for a block whose checksum does not hold or that is gone: it counts as lost from now on, and what
+        is in its buffer is of no use. Raises OSError if the disk can't be reached at all.
+        """
+        records = [self._record(block_id) for block_id in run]
+        heads = [bytearray(ALIGNMENT + int(record["head_bytes"])) for record in records]
+        if records[0]["offset"] == 0:
+            return self._note_lost(run, [None] * len(run))
+        parts = [part for pair in zip(heads, bodies, strict=True) for part in pair]
+        read_at(self._path(int(records[0]["segment"])), parts, int(records[0]["offset"]))
+        payloads = [bytes(head[ALIGNMENT:]) for head in heads]
+        read: list[bytes | None] = [
+            head if zlib.crc32(body, zlib.crc32(head)) == record["payload_crc32"] else None
+            for head, body, record in zip(payloads, bodies, records, strict=True)
+        ]
+        if len(run) > 1:  # an unreadable sector ends the whole call: what came after it is read by itself
+            for index, block_id in enumerate(run):
+                if read[index] is None:
+                    read[index] = self.read_run([block_id], [bodies[index]])[0]
+        return self._note_lost(run, read)
+
+    # -- damage --
+
+    def lost_blocks(self) -> list[LostBlocks]:
+        """All that is known to be lost: what opening, reading or `verify` has found."""
+        groups: list[list[BlockId]] = []
+        for block_id in sorted(self._lost):
+            if not groups or groups[-1][-1] + 1 != block_id:
+                groups.append([])
+            groups[-1].append(block_id)
+        return [
+            LostBlocks(group[0], len(group), Span(self.span(group[0]).start, self.span(group[-1]).end))
+            for group in groups
+        ]
+
+    def lost(self, block_ids: Iterable[BlockId]) -> BlocksLost:
+        """The error that tells of these lost blocks."""
+        ids = sorted(block_ids)
+        spans = [(span.start, span.end) for span in map(self.span, ids)]
+        return BlocksLost(
+            f"{self.folder} is damaged at {_named(spans)}: put back a copy of the store, or ingest the video anew. "
+            "All else can still be asked.",
+            block_ids=ids,
+            spans=spans,
+        )
+
+    def verify(self) -> list[LostBlocks]:
+        """Read every block and say what is lost."""
+        for run in self.runs(map(BlockId, range(self.num_blocks))):
+            self.read_run(run, [bytearray(self.body_bytes(block_id)) for block_id in run])
+        return self.lost_blocks()
+
+    # -- inside --
+
+    def _record(self, block_id: BlockId) -> np.void:
+        if not 0 <= block_id < self.num_blocks:
+            raise NotFound(f"{self.folder} has no block {block_id}: it holds {self.num_blocks}.")
+        return self._records[block_id]
+
+    def _path(self, segment: int) -> Path:
+        return self.folder / segment_name(segment)
+
+    def _note_lost(self, run: Sequence[BlockId], read: list[bytes | None]) -> list[bytes | None]:
+        self._lost.update(block_id for block_id, head in zip(run, read, strict=True) if head is None)
+        return read
+
+    def _check_writable(self) -> None:
+        assert not self._read_only, "a log opened to read takes no blocks"
+        if self._is_torn:
+            raise StorageFull(f"Writing to {self.folder} failed before: free space and go on from the last commit.")
+
+    def _segment_for(self, num_bytes: int) -> int:
+        """The open file that takes the next block."""
+        is_full = self._num_in_segment == NUM_RECORDS or self._offset + num_bytes > self._segment_bytes
+        if is_full or self._num_in_segment == 0:
+            return self._begin_segment()
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path(self._segment), os.O_RDWR)
+        return self._descriptor
+
+    def _begin_segment(self) -> int:
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+        self.close()
+        if self._num_in_segment:
+            self._segment += 1
+        self._has_new_names = True
+        self.folder.mkdir(exist_ok=True)
+        self._descriptor = os.open(self._path(self._segment), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        write_at(self._descriptor, [make_header(self._segment)], 0)
+        self._num_in_segment, self._offset = 0, FIRST_OFFSET
+        return self._descriptor
+
+    def _remember(self, record: bytes) -> None:
+        num_blocks = self.num_blocks
+        if num_blocks == len(self._records):
+            grown = np.zeros(max(64, num_blocks * 2), RECORD)
+            grown[:num_blocks] = self._records
+            self._records = grown  # readers keep the old array, which stays as it is
+        self._records[num_blocks] = parse_record(record)
+        self._offset = end_of(self._records[num_blocks])
+        self._num_in_segment += 1
+        self._position = Position(self._segment, self._offset, num_blocks + 1)
+
+    def _restore(self, position: Position) -> None:
+        self.close()
+        if not self._read_only:
+            with translated(self.folder):
+                discard_beyond(self.folder, position)
+        self._records, self._lost = load_records(self.folder, position)
+        self._position = position
+        self._is_torn = False
+        self._has_new_names = False
+        self._segment, self._offset = position.segment, position.offset
+        self._num_in_segment = int((self._records["segment"] == position.segment).sum())
+        if self._lost:  # a damaged segment is not written to any more
+            self._num_in_segment = NUM_RECORDS
+
+
+def _named(spans: Sequence[tuple[float, float]]) -> str:
+    """Spans as people read them, neighbours joined, not more than a handful."""
+    joined: list[list[float]] = []
+    for start, end in spans:
+        if joined and start <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], end)
+        else:
+            joined.append([start, end])
+    names = [f"{format_time(start)}-{format_time(end) if math.isfinite(end) else 'its end'}" for start, end in joined]
+    more = len(names) - _SPANS_NAMED
+    return ", ".join(names[:_SPANS_NAMED]) + (f" and {more} more stretches" if more > 0 else "")
