@@ -11,20 +11,22 @@ from torch import Tensor
 
 
 class Fixture:
-    """Arrays of an `.npz` as tensors.
+    """Arrays of an `.npz` as tensors, and its strings.
 
     `seen` are the names read since it was last cleared, `errors` the largest difference found for each array compared.
     """
 
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as arrays:
-            self._arrays = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            loaded = {name: arrays[name] for name in arrays.files}
+        self._texts = {name: str(array) for name, array in loaded.items() if array.dtype.kind == "U"}
+        self._arrays = {name: torch.from_numpy(loaded[name]) for name in loaded if name not in self._texts}
         self.seen: set[str] = set()
         self.errors: dict[str, float] = {}
 
     @property
     def names(self) -> list[str]:
-        return list(self._arrays)
+        return [*self._arrays, *self._texts]
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -32,6 +34,10 @@ class Fixture:
     def __getitem__(self, name: str) -> Tensor:
         self.seen.add(name)
         return self._arrays[name]
+
+    def text(self, name: str) -> str:
+        self.seen.add(name)
+        return self._texts[name]
 
     def ints(self, name: str) -> list[int]:
         return [int(number) for number in self[name].flatten()]
