@@ -146,6 +146,18 @@ def test_times_that_do_not_rise_are_refused() -> None:
         list(source.frames(fps=None, views=[]))
 
 
+def test_a_generator_may_draw_every_picture_into_the_same_array() -> None:
+    canvas = np.empty((8, 8, 3), np.uint8)
+
+    def drawn() -> Iterator[tuple[float, np.ndarray]]:
+        for index in range(5):
+            canvas[:] = index * 40
+            yield float(index), canvas
+
+    frames = open_source(drawn()).frames(fps=1.0, views=[View(8, 8)])
+    assert [int(frame.views[0][0, 0, 0]) for frame in frames] == [0, 40, 80, 120, 160]
+
+
 def test_an_empty_iterable_and_a_spent_generator_are_refused() -> None:
     with pytest.raises(CorruptMedia):
         open_source([])
@@ -154,6 +166,13 @@ def test_an_empty_iterable_and_a_spent_generator_are_refused() -> None:
         assert len(list(source.frames(fps=None, views=[]))) == 3
         with pytest.raises(BadInput, match="only once"):
             source.frames(fps=None, views=[])
+
+
+def test_pictures_come_in_the_natural_order_of_whatever_names(tmp_path: Path) -> None:
+    for shade, name in enumerate(("1.png", "1²2.png", "2.png", "10.png")):
+        Image.new("RGB", (8, 8), (shade * 50,) * 3).save(tmp_path / name)
+    frames = open_source(tmp_path).frames(fps=None, views=[View(8, 8)])
+    assert [int(frame.views[0][0, 0, 0]) // 50 for frame in frames] == [0, 1, 2, 3]
 
 
 def test_damaged_pictures_of_a_folder_are_passed_over(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class _Worker:
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         # A plain subprocess: multiprocessing would run the user's main module again in the child.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "vidmem.ingest.decord_worker"],
+            [sys.executable, "-P", "-m", "vidmem.ingest.decord_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -78,7 +78,8 @@ class IterableSource(CountedSource):
             previous = pts
             self._tally.num_decoded += 1
             self._tally.until_seconds = pts - self._origin + lasts
-            yield Timed(pts - self._origin, self._tally.until_seconds, picture)
+            # A copy: whoever gives pictures may draw the next one into the same array.
+            yield Timed(pts - self._origin, self._tally.until_seconds, picture.copy())
 
     def close(self) -> None:
         close = getattr(self._iterator, "close", None)

@@ -43,7 +43,7 @@ def _draw_sign(word: str) -> Image.Image:
     return board
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)  # more than are ever on stage, so that hours take no more memory than seconds
 def _sprite(thing: str, width: int, height: int, flipped: bool) -> tuple[np.ndarray, np.ndarray]:
     """Colour times alpha (h, w, 3) and alpha (h, w, 1), float32 in [0, 255] and [0, 1]."""
     picture = _picture(thing)
