@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vidmem.models.prompt import render_prompt
+from vidmem.recipes.alignment import GONE, NEW, THERE, changes
 from vidmem.recipes.bank import ClipBank, Example, with_gist
 from vidmem.recipes.language import Curriculum, answer_logits, build, optimizers
 from vidmem.recipes.packing import PACKED_ATTENTION, TOKENS_PER_FRAME, Packer
@@ -64,6 +65,21 @@ def test_a_packed_answer_s_logits_are_those_of_transformers_own_forward_pass(tra
     plain = model(inputs_embeds=embeds, use_cache=False).logits[0, -len(answer) - 1 : -1]
     model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
     torch.testing.assert_close(packed, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_a_thing_is_new_gone_or_only_elsewhere() -> None:
+    def frame(**shown: int) -> torch.Tensor:
+        cells = torch.zeros(16, 3)
+        cells[:, 2] = 1.0
+        for thing, cell in shown.items():
+            cells[cell] = torch.eye(3)[("dog", "cup").index(thing)]
+        return cells
+
+    clip = [frame(dog=0), frame(dog=0, cup=5), frame(dog=9), frame(cup=1)]
+    states = changes(torch.stack(clip), torch.tensor([True, False, False, True]))
+    assert [(states[i] == THERE).nonzero().flatten().tolist() for i in range(4)] == [[0], [0], [9], [1]]
+    assert [(states[i] == NEW).nonzero().flatten().tolist() for i in range(4)] == [[], [5], [], []]
+    assert [(states[i] == GONE).nonzero().flatten().tolist() for i in range(4)] == [[], [], [5], []]
 
 
 def test_every_weight_that_is_learnt_has_one_optimizer_and_the_tower_has_none(trained) -> None:

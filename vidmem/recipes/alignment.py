@@ -45,12 +45,15 @@ class Alignment(nn.Module):
         self.background = nn.Parameter(torch.randn(width) * 0.02)
         self.place = nn.Linear(width, TOKENS_PER_FRAME)
 
-    def forward(self, tokens: Tensor, features: Tensor, embedding: Tensor) -> Tensor:
-        """Loss of tokens (F, 16, D) made of features (F, 64, 192), given the word embedding (vocabulary, D)."""
-        with torch.no_grad():
-            shares = self.tower.head(self.tower.norm(features.float()))[..., :-1].softmax(-1)
-            grid = int(shares.shape[1] ** 0.5)
-            cells = shares.unflatten(1, (grid // 2, 2, grid // 2, 2)).mean((2, 4)).flatten(1, 2)  # (F, 16, things + 1)
+    @torch.no_grad()
+    def cells(self, features: Tensor) -> Tensor:
+        """What each frame token shows, as shares (F, 16, things + 1) whose last is the background."""
+        shares = self.tower.head(self.tower.norm(features.float()))[..., :-1].softmax(-1)
+        grid = int(shares.shape[1] ** 0.5)
+        return shares.unflatten(1, (grid // 2, 2, grid // 2, 2)).mean((2, 4)).flatten(1, 2)
+
+    def forward(self, tokens: Tensor, cells: Tensor, embedding: Tensor) -> Tensor:
+        """Loss of tokens (F, 16, D) that show `cells`, given the word embedding (vocabulary, D)."""
         classes = torch.cat([embedding[self.words], self.background[None]])
         tokens = tokens.float()
         alike = nn.functional.normalize(tokens, dim=-1) @ nn.functional.normalize(classes, dim=-1).T
@@ -60,6 +63,42 @@ class Alignment(nn.Module):
         order = torch.arange(TOKENS_PER_FRAME).expand(len(tokens), -1)
         placed = nn.functional.cross_entropy(self.place(tokens * 5.0).flatten(0, 1), order.flatten())
         return (named * weight).sum() / weight.sum() + placed + 0.1 * size
+
+
+NOTHING, THERE, NEW, GONE = range(4)
+
+
+def changes(cells: Tensor, is_first: Tensor) -> Tensor:
+    """What became of each token's cell since the frame before: (F, 16) of NOTHING, THERE, NEW or GONE.
+
+    Args:
+        cells: (F, 16, things + 1), see `Alignment.cells`.
+        is_first: (F,), frames before which their context shows none: there nothing is new.
+    """
+    shows = torch.where(cells[..., -1] < 0.6, cells[..., :-1].argmax(-1), -1)
+    visible = cells[..., :-1].amax(1) > 0.2  # (F, things)
+    before, shown_before = visible.roll(1, 0), shows.roll(1, 0)
+    is_new = ~before.gather(1, shows.clamp(min=0)) & ~is_first[:, None]
+    is_gone = (shown_before >= 0) & ~visible.gather(1, shown_before.clamp(min=0)) & ~is_first[:, None]
+    thing = torch.where(is_new, NEW, THERE)
+    return torch.where(shows >= 0, thing, torch.where(is_gone, GONE, NOTHING))
+
+
+class Changes(nn.Module):
+    """Holds frame tokens half-way through the language model to what changed since the frame before.
+
+    When a thing came and what came next can be read off tokens that know what is new. Left to itself the model had not
+    come to that in 2,000 steps: it answered with a neighbouring frame's time.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.probe = nn.Linear(width, 4)
+
+    def forward(self, hidden: Tensor, states: Tensor) -> Tensor:
+        """Loss of hidden states (N, D) whose cells' states are (N,), every state with the same weight."""
+        loss = nn.functional.cross_entropy(self.probe(hidden.float()), states, reduction="none")
+        return torch.stack([loss[states == state].mean() for state in states.unique()]).mean()
 
 
 def align(
@@ -75,7 +114,7 @@ def align(
         features = torch.cat([rng.choice(bank.clips).features for _ in range(8)])
         with torch.autocast("cpu", torch.bfloat16):
             tokens = frame_tokens(model, features)
-        loss = alignment(tokens, features, word_embedding(model).detach())
+        loss = alignment(tokens, alignment.cells(features), word_embedding(model).detach())
         optimizer.zero_grad()
         loss.backward()
         set_rate(optimizer, 2e-3 * one_cycle(step, steps))

@@ -121,8 +121,8 @@ class ClipBank:
         return chapters, np.concatenate(times), torch.cat(features)
 
 
-KIND_DECK: tuple[Kind, ...] = (*KINDS, "when", "order", "how many", "which changed")
-"""Kinds as training asks them: the harder ones twice."""
+KIND_DECK: tuple[Kind, ...] = (*KINDS, "when", "when", "order", "order", "how many", "which changed")
+"""Kinds as training asks them: the harder ones more often."""
 
 
 def with_gist(times: np.ndarray, features: Tensor, rng: random.Random) -> tuple[np.ndarray, Tensor]:

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from vidmem.models.prompt import VIDEO_TOKEN
-from vidmem.recipes.alignment import Alignment, align, frame_tokens, word_embedding
+from vidmem.recipes.alignment import Alignment, Changes, align, changes, frame_tokens, word_embedding
 from vidmem.recipes.bank import ClipBank
 from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
 from vidmem.recipes.tokens import train_tokenizer
@@ -77,22 +77,33 @@ def attend_to_alike(model: LlavaOnevisionForConditionalGeneration, std: float = 
         attention.k_proj.weight[:half] = attention.q_proj.weight[:half]
 
 
-def answer_logits(
-    model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Logits (N, vocabulary) and labels (N,) of all answer tokens. `frames` are the batch's frame tokens if known."""
-    inner = model.model
-    if frames is None:
-        frames = frame_tokens(model, batch.features)
+HALF_WAY = 3
+"""Layers after which frame tokens are held to what changed."""
+
+
+def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden states of the last layer (B, L, D), and half-way those of the frame tokens (F * 16, D)."""
     embeds = nn.functional.embedding(batch.ids, word_embedding(model))
     visual = batch.ids == model.config.video_token_id
     embeds = embeds.masked_scatter(visual[..., None], frames.to(embeds.dtype))
     if torch.is_autocast_enabled("cpu"):
         embeds = embeds.bfloat16()  # and with it all that is added up along the layers: half the memory to move
-    mask = question_mask(batch, embeds.dtype)
-    hidden = inner.language_model(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=batch.positions, use_cache=False
-    ).last_hidden_state
+    run = model.model.language_model(
+        inputs_embeds=embeds,
+        attention_mask=question_mask(batch, embeds.dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    return run.last_hidden_state, run.hidden_states[HALF_WAY][visual]
+
+
+def answer_logits(
+    model: LlavaOnevisionForConditionalGeneration, batch: Packed, hidden: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, vocabulary) and labels (N,) of all answer tokens; `hidden` is `run_packed`'s if that ran."""
+    if hidden is None:
+        hidden, _ = run_packed(model, batch, frame_tokens(model, batch.features))
     wanted = batch.labels[:, 1:] != -100
     return model.lm_head(hidden[:, :-1][wanted]), batch.labels[:, 1:][wanted]
 
@@ -209,7 +220,8 @@ class Trainer:
         self.model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
         self.packer = Packer(tokenizer)
         self.alignment = Alignment(self.tower, tokenizer, WIDTH)
-        modules = (self.model, self.alignment)
+        self.changes = Changes(WIDTH)
+        modules = (self.model, self.alignment, self.changes)
         self.learnt = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.optimizers = optimizers(self.model, self.learnt)
 
@@ -223,6 +235,7 @@ class Trainer:
             saved = torch.load(self.state, weights_only=True)
             self.model.load_state_dict(saved["model"])
             self.alignment.load_state_dict(saved["alignment"])
+            self.changes.load_state_dict(saved["changes"])
             for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
             self.step = saved["step"]
@@ -238,6 +251,7 @@ class Trainer:
         states = {
             "model": self.model.state_dict(),
             "alignment": self.alignment.state_dict(),
+            "changes": self.changes.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         torch.save({**states, "step": self.step, "level": level}, self.state)
@@ -246,9 +260,12 @@ class Trainer:
         """One step. Returns the loss of the answers alone."""
         with torch.autocast("cpu", torch.bfloat16):
             frames = frame_tokens(self.model, batch.features)
-            logits, labels = answer_logits(self.model, batch, frames)
+            hidden, half_way = run_packed(self.model, batch, frames)
+            logits, labels = answer_logits(self.model, batch, hidden)
         told = nn.functional.cross_entropy(logits.float(), labels)
-        loss = told + 0.15 * self.alignment(frames, batch.features, word_embedding(self.model))
+        cells = self.alignment.cells(batch.features)
+        changed = self.changes(half_way, changes(cells, batch.is_first_frame).flatten())
+        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * changed
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()

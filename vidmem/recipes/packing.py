@@ -37,7 +37,13 @@ class Packed:
     labels: Tensor
     num_shared: int
     features: Tensor
+    num_frames: list[int]
     kinds: list[list[str]]
+
+    @property
+    def is_first_frame(self) -> Tensor:
+        """(all frames,): the first of each clip."""
+        return torch.cat([torch.arange(count) == 0 for count in self.num_frames])
 
 
 @dataclass(slots=True)
@@ -81,7 +87,8 @@ class Packer:
         )
         features = torch.cat([example.features for example in examples])
         kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
-        return Packed(ids, positions, segments, labels, num_shared, features, kinds)
+        num_frames = [len(example.labels) for example in examples]
+        return Packed(ids, positions, segments, labels, num_shared, features, num_frames, kinds)
 
     def _clip(self, example: Example) -> _Row:
         ids = list(self.opening)
