@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np

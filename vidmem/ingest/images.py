@@ -113,9 +113,11 @@ def _pictures(folder: Path) -> list[Path]:
     except PermissionError as error:
         raise BadInput(f"{folder.name} can't be read: you lack the permission; try chmod +rx.") from error
     pictures = [p for p in entries if p.suffix.lower() in _SUFFIXES and p.is_file() and _stays_inside(p, folder)]
-    return sorted(
-        pictures, key=lambda p: ([int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", p.name)], p.name)
-    )
+    return sorted(pictures, key=lambda picture: (_natural(picture.name), picture.name))
+
+
+def _natural(name: str) -> list[int | str]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _stays_inside(path: Path, folder: Path) -> bool:
