@@ -127,7 +127,7 @@ def random_model(family: str) -> Any:
     model = makers[family]().eval().requires_grad_(False)
     for name, weight in model.named_parameters():  # the usual start is so narrow that every prompt is answered alike
         if weight.dim() > 1 and "vis" not in name:
-            weight.mul_(4.0)
-        if name.endswith("k_norm.weight") or name.endswith("q_norm.weight"):
+            weight.mul_(6.0)
+        if name.endswith(("k_norm.weight", "q_norm.weight")):
             weight.uniform_(0.5, 1.5)
     return model

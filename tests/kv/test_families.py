@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from family_kit import QUESTION, UNEVEN, Case, case_of, copies
+from random_families import FAMILIES, random_model, tokenizer
+from torch import Tensor
+
+from vidmem.errors import BadInput
+from vidmem.kv.context import assemble
+from vidmem.kv.rope import place, rotate
+from vidmem.kv.tokens import join
+from vidmem.models.families.registry import family_of
+from vidmem.models.kv_dialogue import Dialogue
+from vidmem.types import Span, View
+
+
+@pytest.fixture(params=FAMILIES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return case_of(request.param)
+
+
+def test_streaming_with_every_block_is_one_plain_forward(case: Case) -> None:
+    images, spans = case.footage(sum(UNEVEN))
+    ids = case.chat.ids(QUESTION).closing
+    want = case.stock_logits(images, spans, ids)
+    assert float(want.std()) > 0.1  # a model that says the same of everything would prove nothing
+    for clip_sizes in (UNEVEN, [1] * len(spans), [len(spans)]):
+        writer = case.writer()
+        store = case.stream(writer, images, spans, clip_sizes)
+        got = case.question_logits(case.everything(writer, store), ids)
+        assert float((got - want).abs().max()) < 1e-4
+
+
+def test_answers_by_stock_generate_on_the_assembled_cache_are_the_stock_answers(case: Case) -> None:
+    images, spans = case.footage(sum(UNEVEN), seed=1)
+    ids = case.chat.ids(QUESTION).closing
+    writer = case.writer()
+    context = case.everything(writer, case.stream(writer, images, spans, UNEVEN))
+    dialogue = Dialogue(case.family, context)
+    streamed = list(dialogue.ask(ids, before=case.family.after_frames(), max_new_tokens=8))
+    assert streamed == case.stock_answer(images, spans, ids, 8)
+    assert len(set(streamed)) > 1
+
+
+def test_keys_are_kept_before_rope(case: Case) -> None:
+    images, spans = case.footage(3)
+    hooked: list[list[Tensor]] = []
+    hooks = []
+    for layer in case.family.decoder.layers:
+        kept: list[Tensor] = []
+        hooked.append(kept)
+        projection = getattr(layer.self_attn, "k_norm", None) or layer.self_attn.k_proj
+        hooks.append(projection.register_forward_hook(lambda _module, _inputs, out, kept=kept: kept.append(out)))
+    writer = case.writer()
+    store = case.stream(writer, images, spans, [1, 2])
+    for hook in hooks:
+        hook.remove()
+    layout = case.family.layout
+    keys = torch.cat([block.keys for block in (writer.opening, *store.fetch(range(3)))], dim=2)
+    for layer_index, parts in enumerate(hooked):
+        raw = torch.cat([part.reshape(-1, layout.num_kv_heads, layout.head_dim) for part in parts]).transpose(0, 1)
+        assert torch.equal(keys[layer_index], raw)
+
+
+def test_a_question_leaves_no_trace_in_the_memory(case: Case) -> None:
+    images, spans = case.footage(4, seed=2)
+    per = case.family.frames_per_block
+    ids = case.chat.ids(QUESTION).closing
+    quiet = case.writer()
+    undisturbed = case.stream(quiet, images, spans, [2, 2])
+    writer = case.writer()
+    store = case.stream(writer, images[: 2 * per], spans[:2], [2])
+    before = copies([writer.opening, *store.fetch(range(2))])
+    context = case.everything(writer, store)
+    case.question_logits(context, ids)
+    list(Dialogue(case.family, context).ask(ids, before=case.family.after_frames(), max_new_tokens=4))
+    for (keys, values), block in zip(before, [writer.opening, *store.fetch(range(2))], strict=True):
+        assert torch.equal(keys, block.keys) and torch.equal(values, block.values)
+    for block, other in zip(
+        writer.write(case.family.frames(images[2 * per :], spans[2:])), undisturbed.fetch([2, 3]), strict=True
+    ):
+        assert torch.equal(block.keys, other.keys) and torch.equal(block.values, other.values)
+
+
+def test_turns_of_a_dialogue_are_one_forward(case: Case) -> None:
+    images, spans = case.footage(3, seed=3)
+    first = case.chat.ids(QUESTION).closing
+    second = case.family.ids("<|im_start|>user\nAnd then?<|im_end|>\n<|im_start|>assistant\n")
+    writer = case.writer()
+    context = case.everything(writer, case.stream(writer, images, spans, [3]))
+    dialogue = Dialogue(case.family, context)
+    said = list(dialogue.ask(first, before=case.family.after_frames(), max_new_tokens=5))
+    said_then = list(dialogue.ask(second, max_new_tokens=5))
+    assert said == case.stock_answer(images, spans, first, 5)
+    assert said_then == case.stock_answer(images, spans, [*first, *said, *second], 5)
+
+
+def test_an_answer_cut_short_is_part_of_the_dialogue_as_far_as_it_went(case: Case) -> None:
+    images, spans = case.footage(2, seed=4)
+    first = case.chat.ids(QUESTION).closing
+    writer = case.writer()
+    context = case.everything(writer, case.stream(writer, images, spans, [2]))
+    dialogue = Dialogue(case.family, context)
+    answer = dialogue.ask(first, before=case.family.after_frames(), max_new_tokens=40)
+    next(answer)
+    answer.close()  # type: ignore[attr-defined]
+    grown = dialogue.num_tokens - context.num_tokens - len(case.tail(first))
+    said = case.stock_answer(images, spans, first, 40)[: grown + 1]
+    then = list(dialogue.ask(first, max_new_tokens=4))
+    assert then == case.stock_answer(images, spans, [*first, *said, *first], 4)
+
+
+def test_stock_use_of_the_model_goes_on_while_vidmem_streams(case: Case) -> None:
+    images, spans = case.footage(4, seed=5)
+    ids = case.chat.ids(QUESTION).closing
+    want, results = case.stock_logits(images, spans, ids), []
+    alone = case.writer()
+    context = case.everything(alone, case.stream(alone, images, spans, [1] * 4))
+
+    def stream() -> None:
+        writer = case.writer()
+        store = case.stream(writer, images, spans, [1] * 4)
+        results.append(case.everything(writer, store))
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    while thread.is_alive():
+        assert torch.equal(case.stock_logits(images, spans, ids), want)
+    thread.join()
+    for layer, other in zip(results[0].layers, context.layers, strict=True):
+        assert torch.equal(layer.key, other.key) and torch.equal(layer.value, other.value)
+
+
+def test_a_part_of_the_blocks_is_the_stock_model_with_the_others_hidden(case: Case) -> None:
+    images, spans = case.footage(5, seed=6)
+    ids = case.chat.ids(QUESTION).closing
+    writer = case.writer()
+    store = case.stream(writer, images, spans, [5])
+    chosen = [1, 3, 4]
+    got = case.question_logits(assemble(writer.opening, retrieved=store.fetch(chosen)), ids)
+    assert float((got - _hidden_logits(case, images, spans, ids, chosen)).abs().max()) < 1e-4
+
+
+def _hidden_logits(case: Case, images: Tensor, spans: list[Span], ids: list[int], chosen: list[int]) -> Tensor:
+    """Stock forwards alone: everything once, then the cache without the other blocks, its keys turned by how far
+    they move, then the question."""
+    family, decoder = case.family, case.family.decoder
+    frames = family.frames(images, spans)
+    opening, tail = family.text(case.chat.ids("").opening), case.tail(ids)
+    parts = [opening, *(frame.tokens for frame in frames)]
+    whole = join(parts)
+    index = whole.positions[:, None] if family.layout.num_axes == 3 else whole.positions
+    plain = decoder(inputs_embeds=whole.embeds[None], position_ids=index, use_cache=True, **family.visual(whole))
+    cache, bounds = plain.past_key_values, torch.tensor([0, *(len(part) for part in parts)]).cumsum(0).tolist()
+    keep = [0, *(index + 1 for index in chosen)]
+    tokens = torch.cat([torch.arange(bounds[part], bounds[part + 1]) for part in keep])
+    placed = place([parts[part].positions for part in keep])
+    # What a cached key lacks of its new place is a turn by the difference of the positions.
+    turn = family.rotary.tables(placed.positions - whole.positions[:, tokens])
+    for layer in cache.layers:
+        layer.keys, layer.values = rotate(layer.keys[:, :, tokens], *turn), layer.values[:, :, tokens]
+    where = place([tail.positions], start=placed.next).positions
+    where = where[:, None] if family.layout.num_axes == 3 else where
+    out = decoder(inputs_embeds=tail.embeds[None], position_ids=where, past_key_values=cache, use_cache=True)
+    return family.logits(out.last_hidden_state[0])[-len(ids) :]
+
+
+def test_a_grey_picture_is_seen(case: Case) -> None:
+    """SmolVLM takes pixels that are 0 throughout for padding."""
+    images, spans = case.footage(2)
+    images[: case.family.frames_per_block] = 0
+    want = case.family.tokens_per_picture
+    family = case.family
+    pixels = torch.zeros(2 * family.frames_per_block, 3, family.view.height, family.view.width)
+    assert [len(picture.embeds) for picture in family.see(pixels)] == [want, want]
+
+
+def test_pictures_of_another_size_are_refused(case: Case) -> None:
+    images, spans = case.footage(2)
+    with pytest.raises(BadInput, match="2 spans need frames of shape"):
+        case.family.frames(images[:-1], spans)
+    with pytest.raises(BadInput, match=r"55 x \d+|width=55"):
+        family_of(case.family.model, tokenizer(), _Half(), view=View(55, 60))
+
+
+def test_a_context_longer_than_the_model_takes_is_refused(case: Case) -> None:
+    writer = case.writer()
+    dialogue = Dialogue(case.family, assemble(writer.opening))
+    with pytest.raises(BadInput, match="lower the budget"):
+        dialogue.ask([1, 2], max_new_tokens=5000)
+
+
+def test_an_error_in_generate_leaves_the_dialogue_as_it_was(case: Case) -> None:
+    writer = case.writer()
+    dialogue, other = (Dialogue(case.family, assemble(writer.opening)) for _ in range(2))
+    before = dialogue.num_tokens
+    with pytest.raises(ValueError):
+        list(dialogue.ask([5, 6, 7], max_new_tokens=4, no_such_setting=1))
+    assert dialogue.num_tokens == before
+    assert list(dialogue.ask([5, 6], max_new_tokens=4)) == list(other.ask([5, 6], max_new_tokens=4))
+
+
+class _Half:
+    image_mean = image_std = [0.5] * 3
+
+
+def test_a_model_without_an_adapter_is_refused() -> None:
+    class Stranger:
+        class config:
+            model_type = "blip"
+
+    with pytest.raises(BadInput, match="no adapter for 'blip'"):
+        family_of(Stranger(), tokenizer(), _Half())
+
+
+def test_a_text_model_with_its_own_window_is_refused() -> None:
+    from transformers import Qwen2Config, Qwen2Model
+
+    from vidmem.models.kv_attention import install
+
+    model = random_model("llava_onevision")
+    config = Qwen2Config(**{**model.config.text_config.to_dict(), "layer_types": ["sliding_attention"] * 3})
+    with pytest.raises(BadInput, match="sliding_attention"):
+        install(Qwen2Model(config))

@@ -1,0 +1,161 @@
+"""Prefilling a stream clip by clip: frames become blocks of keys and values, each computed in what came before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidmem.kv.attention import Initial, Tables, Window, late_attend, window_attend
+from vidmem.kv.block import Block, Layout
+from vidmem.kv.rope import Rotary, place
+from vidmem.kv.slab import Slab
+from vidmem.kv.tokens import FrameTokens, TextModel, Tokens, join
+from vidmem.types import Span
+
+
+class StreamWriter:
+    """Runs a text model over a stream and hands out a block for every frame.
+
+    Without a window a frame attends to the whole stream before it, exactly as in one forward over all: memory and the
+    cost of a clip grow with the stream. With a window both are bounded, and the stream is approximated as ReKV does.
+
+    Args:
+        model: runs the text model's layers.
+        opening: what comes before the first frame (system turn, opening of the user's turn); at least one token.
+        window: None attends to everything.
+
+    Raises:
+        ValueError: there is no opening, or the window keeps more initial tokens than it has.
+    """
+
+    def __init__(
+        self,
+        model: TextModel,
+        layout: Layout,
+        rotary: Rotary,
+        opening: Tokens,
+        *,
+        window: Window | None = None,
+    ) -> None:
+        if not len(opening):
+            raise ValueError("a stream needs an opening of at least one token")
+        if window is not None and window.num_initial > len(opening):
+            raise ValueError(f"{window} keeps more initial tokens than the {len(opening)} of the opening")
+        self._model, self._rotary, self._window = model, rotary, window
+        embeds = opening.embeds
+        size = window.size if window else None
+        self._slab = Slab(layout, window_size=size, device=embeds.device, dtype=embeds.dtype)
+        self._next = 0
+        self._initial: tuple[Tensor, Tensor] | None = None
+        (self.opening,) = self._run(opening, [(len(opening), opening.positions, Span(0.0, 0.0))])
+        """The opening's keys and values, to begin every context with."""
+        if window and window.num_initial:
+            count = window.num_initial
+            self._initial = self.opening.keys[:, :, :count], self.opening.values[:, :, :count]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the stream so far, opening included."""
+        return self._slab.end
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of keys and values that the writer itself holds."""
+        return self._slab.num_bytes
+
+    def write(self, frames: Sequence[FrameTokens]) -> list[Block]:
+        """Append a clip; its blocks in order, on the model's device, sharing memory with nothing.
+
+        Whatever is raised on the way leaves the stream as it was before the clip.
+        """
+        if not frames:
+            return []
+        tokens = join([frame.tokens for frame in frames])
+        return self._run(tokens, [(len(frame.tokens), frame.tokens.positions, frame.span) for frame in frames])
+
+    def _run(self, tokens: Tokens, parts: Sequence[tuple[int, Tensor, Span]]) -> list[Block]:
+        placed = place([tokens.positions], start=self._next)
+        slab, begin = self._slab, self._slab.end
+        slab.reserve(placed.positions)
+        ends = torch.tensor([num for num, _, _ in parts]).cumsum(0).add(begin).tolist()
+        self._model.run(tokens, self._attention(begin, ends))
+        slab.commit()
+        self._next = placed.next
+        blocks = []
+        for (_, pattern, span), start, end in zip(parts, [begin, *ends], ends, strict=False):
+            keys, values = slab.copy(start, end)
+            blocks.append(Block(keys, values, pattern, span))
+        return blocks
+
+    def _attention(self, begin: int, ends: Sequence[int]) -> _WholeStream | _WindowedStream:
+        positions = self._slab.positions(self._slab.start, ends[-1])
+        if self._window is None:
+            return _WholeStream(self._slab, begin, ends[-1], self._rotary.tables(positions))
+        # Only differences count, so positions stay small however long the stream is.
+        local = self._rotary.tables(positions - positions.min())
+        outside = torch.full((self._rotary.num_axes, 1), self._window.size - 1)
+        return _WindowedStream(
+            self._slab, begin, ends, local, self._window, self._initial, self._rotary.tables(outside)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _WholeStream:
+    """New tokens [begin, end) attend to all before them and are put into the slab."""
+
+    slab: Slab
+    begin: int
+    end: int
+    tables: Tables
+
+    def attend(self, layer_index: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+        self.slab.put(layer_index, key, value)
+        keys, values = self.slab.read(layer_index, 0, self.end)
+        return late_attend(query, keys, values, self.tables, scale=scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _WindowedStream:
+    """New frames, from `begin` and each to one of `ends`, attend through a window, frame by frame.
+
+    A frame that reaches past the window from its stream's start sees as many initial tokens again as it reaches past,
+    all of them from then on (spec/rekv.md, write rule 3, with its double count).
+    """
+
+    slab: Slab
+    begin: int
+    ends: Sequence[int]
+    tables: Tables
+    window: Window
+    initial: tuple[Tensor, Tensor] | None
+    initial_tables: Tables
+
+    def attend(self, layer_index: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+        self.slab.put(layer_index, key, value)
+        outs = []
+        for start, end in zip([self.begin, *self.ends], self.ends, strict=False):
+            first = max(start - self.window.size, 0)
+            keys, values = self.slab.read(layer_index, first, end)
+            here = slice(first - self.slab.start, end - self.slab.start)
+            outs.append(
+                window_attend(
+                    query[:, start - self.begin : end - self.begin],
+                    keys,
+                    values,
+                    (self.tables[0][here], self.tables[1][here]),
+                    window_size=self.window.size,
+                    scale=scale,
+                    initial=self._initial(layer_index, end),
+                )
+            )
+        return torch.cat(outs, dim=1)
+
+    def _initial(self, layer_index: int, end: int) -> Initial | None:
+        if self.initial is None:
+            return None
+        seen = min(max(end - self.window.size, 0), self.window.num_initial)
+        key, value = (held[layer_index, :, :seen] for held in self.initial)
+        return Initial(key, value, self.initial_tables)

@@ -1,0 +1,163 @@
+"""What KV memory needs to know of a model family, and what all families share. One small file a family does the rest.
+
+A new family is a subclass of `Family` that says how it `see`s pictures and what text `around` a picture marks its
+time, and an entry in `vidmem.models.families.registry`. `tests/kv/family_kit.py` runs the same checks on every one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vidmem.errors import BadInput
+from vidmem.kv.attention import LayerAttention
+from vidmem.kv.block import Layout
+from vidmem.kv.rope import text_positions
+from vidmem.kv.tokens import FrameTokens, Tokens, join
+from vidmem.models.kv_attention import install, rotary_of, run_text_model
+from vidmem.types import Span, View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One frame, or the frames that the model merges into one, as the text model is fed it.
+
+    `embeds` (P, C); `positions` (axes, P), the picture's own pattern from 0 on every axis; `deepstack`
+    (layers, P, C) or None.
+    """
+
+    embeds: Tensor
+    positions: Tensor
+    deepstack: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surround:
+    """Text before and after a picture, special tokens by their names."""
+
+    before: str
+    after: str = ""
+
+
+class Family(ABC):
+    """A `...ForConditionalGeneration` of transformers with its tokenizer, as KV memory runs it.
+
+    The model's text attention is switched to one that vidmem can take over for single calls; stock use of the same
+    object goes on as before. Calls may come from several threads.
+
+    Args:
+        model: in evaluation mode, without gradients.
+        tokenizer: with the model's special tokens.
+        video_processor: of it only the normalisation of pixels is used.
+        view: picture size; None is the model's own where it has one.
+
+    Raises:
+        BadInput: the model can't be streamed exactly, or not at this picture size.
+    """
+
+    model_type: ClassVar[str]
+    """`config.model_type` of the checkpoints that the family takes."""
+    frames_per_block: ClassVar[int] = 1
+    """Consecutive frames that the model merges into one picture."""
+    interleaved: ClassVar[bool] = False
+    """Whether the three axes of M-RoPE take turns over the frequencies."""
+
+    def __init__(self, model: Any, tokenizer: Any, video_processor: Any, *, view: View | None = None) -> None:
+        install(model)
+        self.model, self.tokenizer = model, tokenizer
+        self.decoder = model.get_decoder()
+        self.rotary = rotary_of(self.decoder, interleaved=self.interleaved)
+        config = self.decoder.config
+        self.layout = Layout(
+            num_layers=config.num_hidden_layers,
+            num_kv_heads=config.num_key_value_heads,
+            head_dim=self.rotary.head_dim,
+            num_axes=self.rotary.num_axes,
+        )
+        weight = model.get_input_embeddings().weight
+        self.device, self.dtype = weight.device, weight.dtype
+        self.view = self._check_view(view)
+        self._mean = torch.tensor(video_processor.image_mean, device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(video_processor.image_std, device=self.device).view(1, 3, 1, 1)
+
+    @property
+    @abstractmethod
+    def tokens_per_picture(self) -> int:
+        """Visual tokens of one picture, without the text around it."""
+
+    @abstractmethod
+    def _check_view(self, view: View | None) -> View:
+        """The picture size to use. Raises BadInput if the model can't see pictures of this one."""
+
+    @abstractmethod
+    def see(self, pixels: Tensor) -> list[Picture]:
+        """Encode normalised pixels (F, 3, H, W), F a multiple of `frames_per_block`: one picture for each block.
+
+        A picture must not depend on those beside it in the call, or streaming could not be exact.
+        """
+
+    @abstractmethod
+    def around(self, span: Span) -> Surround:
+        """The text that goes with a picture, its time mark in it."""
+
+    def after_frames(self) -> Tokens | None:
+        """What the model expects between the last picture and the question, if anything."""
+        return None
+
+    def frames(self, images: Tensor, spans: Sequence[Span]) -> list[FrameTokens]:
+        """Encode uint8 RGB images (F, H, W, 3) of `view`'s size: one `FrameTokens` for each of `spans`.
+
+        Raises:
+            BadInput: F is not `frames_per_block` times the number of spans, or the pictures are of another size.
+        """
+        wanted = (len(spans) * self.frames_per_block, self.view.height, self.view.width, 3)
+        if tuple(images.shape) != wanted:
+            raise BadInput(
+                f"{len(spans)} spans need frames of shape {wanted}, got {tuple(images.shape)}: "
+                f"{self.model_type} makes one block of {self.frames_per_block} frame(s)."
+            )
+        if not spans:
+            return []
+        pictures = self._see_images(images)
+        return [self._frame(picture, span) for picture, span in zip(pictures, spans, strict=True)]
+
+    @torch.no_grad()
+    def _see_images(self, images: Tensor) -> list[Picture]:
+        pixels = images.to(self.device).permute(0, 3, 1, 2).float() / 255
+        return self.see(((pixels - self._mean) / self._std).to(self.dtype))
+
+    def _frame(self, picture: Picture, span: Span) -> FrameTokens:
+        text = self.around(span)
+        seen = torch.ones(len(picture.embeds), dtype=torch.bool)
+        visual = Tokens(picture.embeds, picture.positions, seen, picture.deepstack)
+        return FrameTokens(join([self.text(self.ids(text.before)), visual, self.text(self.ids(text.after))]), span)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of text in which special tokens stand by their names."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @torch.no_grad()
+    def text(self, ids: Sequence[int]) -> Tokens:
+        embed = self.model.get_input_embeddings()
+        embeds = embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+        seen = torch.zeros(len(ids), dtype=torch.bool)
+        return Tokens(embeds, text_positions(len(ids), self.rotary.num_axes), seen)
+
+    def run(self, tokens: Tokens, attention: LayerAttention) -> Tensor:
+        """Last hidden states (T, C) of a forward whose attention is `attention` (`vidmem.kv.tokens.TextModel`)."""
+        return run_text_model(self.decoder, tokens.embeds, attention, **self.visual(tokens))
+
+    def visual(self, tokens: Tokens) -> dict[str, Any]:
+        """Further arguments of the text model's forward that the pictures in `tokens` need."""
+        return {}
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores (..., vocabulary) of the next token from last hidden states (..., C)."""
+        scores: Tensor = self.model.lm_head(hidden)
+        return scores

@@ -1,0 +1,46 @@
+"""LLaVA-OneVision: a Qwen2 text model with plain RoPE; every frame is 1 time mark and a square of tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vidmem.errors import BadInput
+from vidmem.kv.rope import text_positions
+from vidmem.kv.tokens import Tokens
+from vidmem.models.families.family import Family, Picture, Surround
+from vidmem.models.prompt import time_mark
+from vidmem.types import Span, View, format_time
+
+
+class LlavaOneVision(Family):
+    """Frames squashed to the tower's square, each preceded by `[MM:SS]` as the embedded model was taught."""
+
+    model_type: ClassVar[str] = "llava_onevision"
+
+    @property
+    def tokens_per_picture(self) -> int:
+        vision = self.model.config.vision_config
+        side = -(-(vision.image_size // vision.patch_size) // 2)
+        return side * side
+
+    def _check_view(self, view: View | None) -> View:
+        side = self.model.config.vision_config.image_size
+        if view not in (None, View(side, side)):
+            raise BadInput(f"this {self.model_type} model sees pictures of {side} x {side}, not of {view}.")
+        return View(side, side)
+
+    def see(self, pixels: Tensor) -> list[Picture]:
+        features = self.model.get_video_features(pixels[None]).pooler_output[0]
+        # The last row is the newline that a call puts behind its last frame: a stream has no last frame.
+        positions = text_positions(self.tokens_per_picture, 1)
+        return [Picture(embeds, positions) for embeds in features[:-1].split(self.tokens_per_picture)]
+
+    def around(self, span: Span) -> Surround:
+        return Surround(time_mark(format_time(span.start)))
+
+    def after_frames(self) -> Tokens:
+        newline = self.model.model.image_newline[None].to(self.dtype)
+        return Tokens(newline, text_positions(1, 1), torch.ones(1, dtype=torch.bool))

@@ -1,0 +1,106 @@
+"""Qwen2.5-VL and Qwen3-VL: M-RoPE on three axes; two frames make a picture of any size, between vision marks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vidmem.errors import BadInput
+from vidmem.kv.rope import grid_positions
+from vidmem.kv.tokens import Tokens
+from vidmem.models.families.family import Family, Picture, Surround
+from vidmem.models.prompt import time_mark
+from vidmem.types import Span, View, format_time
+
+_DEFAULT_SIDE = 448
+
+
+class Qwen25Vl(Family):
+    """Every temporal patch is a segment of its own behind a time mark, as Qwen3-VL has it.
+
+    Stock Qwen2.5-VL makes one segment of a whole video, whose time axis counts on while rows and columns start again.
+    Blocks that can stand anywhere need a place each; within one the model sees what it sees for a video of two frames.
+    """
+
+    model_type: ClassVar[str] = "qwen2_5_vl"
+    frames_per_block: ClassVar[int] = 2
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        """Patches in height and width."""
+        side = self.model.config.vision_config.patch_size
+        return self.view.height // side, self.view.width // side
+
+    @property
+    def tokens_per_picture(self) -> int:
+        height, width = self._grid
+        return int(height * width // self.model.config.vision_config.spatial_merge_size**2)
+
+    def _check_view(self, view: View | None) -> View:
+        vision = self.model.config.vision_config
+        unit = vision.patch_size * vision.spatial_merge_size
+        view = view or View(_DEFAULT_SIDE, _DEFAULT_SIDE)
+        if view.width % unit or view.height % unit or not view.width * view.height:
+            raise BadInput(
+                f"{self.model_type} sees pictures whose sides are multiples of {unit}, not {view.width} x "
+                f"{view.height}."
+            )
+        return view
+
+    def see(self, pixels: Tensor) -> list[Picture]:
+        patches, grid = self._patches(pixels)
+        features = self.model.get_video_features(patches, grid)
+        # A row of the grid is one temporal patch, given as a video of its own.
+        deepstack = self._deepstack(features)
+        merge = self.model.config.vision_config.spatial_merge_size
+        height, width = self._grid
+        positions = grid_positions(height // merge, width // merge)
+        pictures = torch.cat(list(features.pooler_output)).split(self.tokens_per_picture)
+        return [Picture(embeds, positions, rows) for embeds, rows in zip(pictures, deepstack, strict=True)]
+
+    def _deepstack(self, features: Any) -> list[Tensor | None]:
+        return [None] * len(features.pooler_output)
+
+    def _patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut frames (F, 3, H, W) into the tower's patches (N, 3 * 2 * side * side), merge group by merge group.
+
+        The order is that of transformers' `Qwen2VLVideoProcessor`, which would choose a picture size of its own.
+        """
+        vision = self.model.config.vision_config
+        side, merge = vision.patch_size, vision.spatial_merge_size
+        height, width = self._grid
+        times = len(pixels) // self.frames_per_block
+        cut = pixels.view(
+            times, self.frames_per_block, 3, height // merge, merge, side, width // merge, merge, side
+        )  # fmt: skip
+        patches = cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(times * height * width, -1)
+        return patches, torch.tensor([[1, height, width]] * times, device=pixels.device)
+
+    def around(self, span: Span) -> Surround:
+        return Surround(f"{time_mark(format_time(span.start))}<|vision_start|>", "<|vision_end|>")
+
+
+class Qwen3Vl(Qwen25Vl):
+    """Qwen2.5-VL's pictures with interleaved axes, the model's own time marks, and DeepStack rows."""
+
+    model_type: ClassVar[str] = "qwen3_vl"
+    interleaved: ClassVar[bool] = True
+
+    def _deepstack(self, features: Any) -> list[Tensor | None]:
+        # One tensor a level, or one for each video of it, as transformers' versions have it.
+        levels = [level if isinstance(level, Tensor) else torch.cat(level) for level in features.deepstack_features]
+        layers = torch.stack(levels)
+        return list(layers.split(self.tokens_per_picture, dim=1))
+
+    def around(self, span: Span) -> Surround:
+        # The processor writes the mean time of the two frames; the span of a block ends where the next one begins.
+        middle = span.start + span.seconds / 4
+        return Surround(f"<{middle:.1f} seconds><|vision_start|>", "<|vision_end|>")
+
+    def visual(self, tokens: Tokens) -> dict[str, Any]:
+        if tokens.deepstack is None:
+            return {}
+        mask = tokens.is_visual[None].to(tokens.embeds.device)
+        return {"visual_pos_masks": mask, "deepstack_visual_embeds": list(tokens.deepstack)}

@@ -1,0 +1,47 @@
+"""SmolVLM and SmolVLM2: a Llama text model with plain RoPE; a video is a list of pictures with times in the text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from vidmem.errors import BadInput
+from vidmem.kv.rope import text_positions
+from vidmem.kv.tokens import Tokens
+from vidmem.models.families.family import Family, Picture, Surround
+from vidmem.types import Span, View
+
+
+class SmolVlm(Family):
+    """Frames in the processor's own form, without its intro, which states a length that no stream knows."""
+
+    model_type: ClassVar[str] = "smolvlm"
+
+    @property
+    def tokens_per_picture(self) -> int:
+        config = self.model.config
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        return int(side**2 // config.scale_factor**2)
+
+    def _check_view(self, view: View | None) -> View:
+        side = self.model.config.vision_config.image_size
+        if view not in (None, View(side, side)):
+            raise BadInput(f"this {self.model_type} model sees pictures of {side} x {side}, not of {view}.")
+        return View(side, side)
+
+    def see(self, pixels: Tensor) -> list[Picture]:
+        # Pixels that are 0 throughout (mid-grey) count as padding and the picture would be left out without a word.
+        blank = (pixels == 0).flatten(1).all(dim=1)
+        pixels = pixels.masked_fill(blank[:, None, None, None], 1e-6)
+        features = self.model.get_image_features(pixels[None]).pooler_output[0]
+        positions = text_positions(self.tokens_per_picture, 1)
+        return [Picture(embeds, positions) for embeds in features.split(self.tokens_per_picture)]
+
+    def around(self, span: Span) -> Surround:
+        minutes, seconds = divmod(int(span.start), 60)
+        fake = "<fake_token_around_image>"
+        return Surround(f"\nFrame from {minutes:02d}:{seconds:02d}:{fake}<global-img>", fake)
+
+    def after_frames(self) -> Tokens:
+        return self.text(self.ids("\n\n"))
