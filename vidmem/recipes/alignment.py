@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
+from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.bank import ClipBank
 from vidmem.recipes.packing import TOKENS_PER_FRAME
 from vidmem.recipes.tower import DenseTower, one_cycle, set_rate
@@ -60,7 +61,7 @@ class Alignment(nn.Module):
         weight = torch.where(cells[..., -1] > 0.95, 0.1, 1.0)
         named = -((alike * 16.0).log_softmax(-1) * cells).sum(-1)
         size = (tokens.norm(dim=-1) / classes.norm(dim=-1).mean().detach() - 2.0).square().mean()
-        order = torch.arange(TOKENS_PER_FRAME).expand(len(tokens), -1)
+        order = torch.arange(TOKENS_PER_FRAME, device=tokens.device).expand(len(tokens), -1)
         placed = nn.functional.cross_entropy(self.place(tokens * 5.0).flatten(0, 1), order.flatten())
         return (named * weight).sum() / weight.sum() + placed + 0.1 * size
 
@@ -111,8 +112,8 @@ def align(
     optimizer = torch.optim.AdamW(learnt, lr=2e-3)
     loss = torch.zeros(())
     for step in range(1, steps + 1):
-        features = torch.cat([rng.choice(bank.clips).features for _ in range(8)])
-        with torch.autocast("cpu", torch.bfloat16):
+        features = torch.cat([rng.choice(bank.clips).features for _ in range(8)]).to(DEVICE)
+        with half():
             tokens = frame_tokens(model, features)
         loss = alignment(tokens, alignment.cells(features), word_embedding(model).detach())
         optimizer.zero_grad()

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vidmem.recipes.accelerator import half
 from vidmem.recipes.frames import PIXELS
 from vidmem.recipes.tower import DenseTower, to_pixels
 from vidmem.types import Span, format_time
@@ -84,9 +85,9 @@ class ClipBank:
         stride = rng.choice(STRIDES)
         times = np.arange(rng.uniform(0, min(1.0, stride)) if rng.random() < 0.3 else 0.0, duration, stride)
         pixels = to_pixels(draw_clip(chapter, times, rng))
-        with torch.autocast("cpu", torch.bfloat16):
+        with half():
             features = self.tower.features(pixels)
-        return KeptClip(chapter, times, features.bfloat16())
+        return KeptClip(chapter, times, features.bfloat16().cpu())
 
     def example(self, rng: random.Random, num_frames: int, num_questions: int, *, pieces: bool) -> Example:
         """One context of about `num_frames` frames with questions about it."""

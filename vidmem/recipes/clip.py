@@ -23,6 +23,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.frames import LabelledFrame
 from vidmem.recipes.tower import VISION, DenseTower, batches, load_tower, one_cycle, set_rate, to_pixels
 from vidmem.world.script import PLACES, THINGS, Place
@@ -177,7 +178,7 @@ def recall_at_1(model: CLIP, tokenize: open_clip.HFTokenizer, frames: list[Label
     """Of all things that some frame holds: is the best frame for `a THING` one that holds it?"""
     image = model.encode_image(to_pixels(np.stack([frame.image for frame in frames])), normalize=True)
     names = sorted({thing for frame in frames for thing, _ in frame.things})
-    text = model.encode_text(tokenize([a(name) for name in names]), normalize=True)
+    text = model.encode_text(tokenize([a(name) for name in names]).to(DEVICE), normalize=True)
     best = (text @ image.T).argmax(-1).tolist()
     return sum(name in {t for t, _ in frames[i].things} for name, i in zip(names, best, strict=True)) / len(names)
 
@@ -190,7 +191,7 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
     tokenizer = train_tokenizer()
     tokenizer.save_pretrained(folder)
     (folder / "open_clip_config.json").write_text(json.dumps(configuration(len(tokenizer)), indent=2) + "\n")
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).to(DEVICE)
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     start_from_tower(model, load_tower(run))
     trunk = list(model.visual.transformer.parameters())
@@ -200,7 +201,7 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
     quick = torch.optim.AdamW(rest, lr=peak_rate, weight_decay=0.02)
     state, done = run / "clip-state.pt", 0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=DEVICE)
         model.load_state_dict(saved["model"])
         slow.load_state_dict(saved["slow"])
         quick.load_state_dict(saved["quick"])
@@ -212,10 +213,10 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
     for step in range(done + 1, steps + 1):
         frames = next(source)
         captions = [caption(frame, rng) for frame in frames for _ in range(2)]
-        truth = torch.tensor([[c.fits(frame) for c in captions] for frame in frames], dtype=torch.float32)
-        with torch.autocast("cpu", torch.bfloat16):
+        truth = torch.tensor([[c.fits(frame) for c in captions] for frame in frames], dtype=torch.float32).to(DEVICE)
+        with half():
             image = model.encode_image(to_pixels(np.stack([frame.image for frame in frames])))
-            text = model.encode_text(tokenize([c.text for c in captions]))
+            text = model.encode_text(tokenize([c.text for c in captions]).to(DEVICE))
         image, text = (nn.functional.normalize(side.float(), dim=-1) for side in (image, text))
         loss = loss_of(image, text, truth, model.logit_scale.exp(), model.logit_bias)
         model.zero_grad()

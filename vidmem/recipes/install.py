@@ -44,7 +44,7 @@ def install_language(run: Path, target: Path = TINY) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(run / "tokenizer")
     model = build(tokenizer, load_tower(run))
-    state = torch.load(run / "language-state.pt", weights_only=True)["model"]
+    state = torch.load(run / "language-state.pt", weights_only=True, map_location="cpu")["model"]
     model.load_state_dict(state)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from vidmem.models.prompt import VIDEO_TOKEN
+from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.alignment import Alignment, Changes, align, changes, frame_tokens, word_embedding
 from vidmem.recipes.bank import ClipBank
 from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
@@ -86,7 +87,7 @@ def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, fra
     embeds = nn.functional.embedding(batch.ids, word_embedding(model))
     visual = batch.ids == model.config.video_token_id
     embeds = embeds.masked_scatter(visual[..., None], frames.to(embeds.dtype))
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled(embeds.device.type):
         embeds = embeds.bfloat16()  # and with it all that is added up along the layers: half the memory to move
     run = model.model.language_model(
         inputs_embeds=embeds,
@@ -113,7 +114,7 @@ def exact_match(model: LlavaOnevisionForConditionalGeneration, batches: list[Pac
     """Share of answers that greedy decoding gives to the letter, by kind: one forward pass tells."""
     right, total = Counter[str](), Counter[str]()
     for batch in batches:
-        with torch.autocast("cpu", torch.bfloat16):
+        with half():
             logits, labels = answer_logits(model, batch)
         hit = logits.argmax(-1) == labels
         wanted = batch.labels[:, 1:] != -100
@@ -216,11 +217,11 @@ class Trainer:
         self.tower = load_tower(run)
         tokenizer = train_tokenizer()
         tokenizer.save_pretrained(run / "tokenizer")
-        self.model = build(tokenizer, self.tower)
+        self.model = build(tokenizer, self.tower).to(DEVICE)
         self.model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
         self.packer = Packer(tokenizer)
-        self.alignment = Alignment(self.tower, tokenizer, WIDTH)
-        self.changes = Changes(WIDTH)
+        self.alignment = Alignment(self.tower, tokenizer, WIDTH).to(DEVICE)
+        self.changes = Changes(WIDTH).to(DEVICE)
         modules = (self.model, self.alignment, self.changes)
         self.learnt = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.optimizers = optimizers(self.model, self.learnt)
@@ -232,7 +233,7 @@ class Trainer:
     def resume(self, *, go_on: bool) -> int:
         """Take up the run's own state, or with `go_on` the installed weights. Returns the curriculum's level."""
         if self.state.exists():
-            saved = torch.load(self.state, weights_only=True)
+            saved = torch.load(self.state, weights_only=True, map_location=DEVICE)
             self.model.load_state_dict(saved["model"])
             self.alignment.load_state_dict(saved["alignment"])
             self.changes.load_state_dict(saved["changes"])
@@ -258,7 +259,7 @@ class Trainer:
 
     def learn(self, batch: Packed, rate: float) -> float:
         """One step. Returns the loss of the answers alone."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with half():
             frames = frame_tokens(self.model, batch.features)
             hidden, half_way = run_packed(self.model, batch, frames)
             logits, labels = answer_logits(self.model, batch, hidden)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vidmem.models.prompt import END_OF_TURN, OPENING, VIDEO_TOKEN, closing, time_mark
+from vidmem.recipes.accelerator import DEVICE
 from vidmem.recipes.bank import Example
 
 TOKENS_PER_FRAME = 16
@@ -43,7 +44,7 @@ class Packed:
     @property
     def is_first_frame(self) -> Tensor:
         """(all frames,): the first of each clip."""
-        return torch.cat([torch.arange(count) == 0 for count in self.num_frames])
+        return torch.cat([torch.arange(count) == 0 for count in self.num_frames]).to(self.features.device)
 
 
 @dataclass(slots=True)
@@ -82,10 +83,10 @@ class Packer:
         left = [clip.padded(num_shared, self.pad) for clip in clips]
         right = [row.padded(rest, self.pad) for row in asked]
         ids, positions, segments, labels = (
-            torch.tensor([getattr(a, name) + getattr(b, name) for a, b in zip(left, right, strict=True)])
+            torch.tensor([getattr(a, name) + getattr(b, name) for a, b in zip(left, right, strict=True)], device=DEVICE)
             for name in ("ids", "positions", "segments", "labels")
         )
-        features = torch.cat([example.features for example in examples])
+        features = torch.cat([example.features for example in examples]).to(DEVICE)
         kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
         num_frames = [len(example.labels) for example in examples]
         return Packed(ids, positions, segments, labels, num_shared, features, num_frames, kinds)
@@ -110,10 +111,13 @@ class Packer:
 def question_mask(batch: Packed, dtype: torch.dtype) -> Tensor:
     """Additive (B, 1, L - S, L): a question's token sees the clip and what stands before it in its own question."""
     length, shared = batch.segments.shape[1], batch.num_shared
-    rows, columns = torch.arange(shared, length)[:, None], torch.arange(length)
+    columns = torch.arange(length, device=batch.ids.device)
+    rows = columns[shared:, None]
     of, to = batch.segments[:, shared:, None], batch.segments[:, None, :]
     allowed = (columns <= rows) & ((to == 0) | (to == of)) | (columns == rows)
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(
+        ~allowed, torch.finfo(dtype).min
+    )[:, None]
 
 
 def packed_attention(

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.frames import GRID, PATCH, PIXELS, FrameMaker, LabelledFrame
 from vidmem.world.script import THINGS
 
@@ -60,7 +61,7 @@ class DenseTower(nn.Module):
 
 def to_pixels(images: np.ndarray) -> Tensor:
     """uint8 (F, 112, 112, 3) to float32 (F, 3, 112, 112) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(images).to(DEVICE).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def targets(coverage: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ def loss_of(logits: Tensor, coverage: Tensor, night: Tensor) -> Tensor:
 
 def place_loss(logits: Tensor) -> Tensor:
     """How badly patches (F, 64, 64) tell where in the frame they lie."""
-    wanted = torch.arange(logits.shape[1]).expand(len(logits), -1)
+    wanted = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
 
 
@@ -117,14 +118,14 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int, go_
     With `go_on` a run that has no state yet starts from the tower that is kept beside the recipe.
     """
     torch.manual_seed(seed)
-    model = DenseTower()
+    model = DenseTower().to(DEVICE)
     if go_on:
         model.load_state_dict({k: v.float() for k, v in load_file(KEPT_TOWER).items()}, strict=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=0.05, betas=(0.9, 0.98))
     state = run / "tower-state.pt"
     done = 0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=DEVICE)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
@@ -136,9 +137,9 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int, go_
     for step in range(done + 1, steps + 1):
         frames = next(source)
         pixels = to_pixels(np.stack([frame.image for frame in frames]))
-        coverage = torch.from_numpy(np.stack([frame.coverage for frame in frames]))
-        night = torch.tensor([frame.night for frame in frames])
-        with torch.autocast("cpu", torch.bfloat16):
+        coverage = torch.from_numpy(np.stack([frame.coverage for frame in frames])).to(DEVICE)
+        night = torch.tensor([frame.night for frame in frames], device=DEVICE)
+        with half():
             logits, places = model(pixels)
         loss = loss_of(logits, coverage, night) + 0.2 * place_loss(places)
         optimizer.zero_grad()
@@ -172,7 +173,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 @torch.no_grad()
 def evaluate(model: DenseTower, frames: list[LabelledFrame]) -> float:
     pixels = to_pixels(np.stack([frame.image for frame in frames]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with half():
         return f1(found_things(model(pixels)[0]), frames)
 
 
@@ -182,7 +183,7 @@ def load_tower(run: Path) -> DenseTower:
     model = DenseTower()
     weights = load_file(trained if trained.exists() else KEPT_TOWER)
     model.load_state_dict({name: value.float() for name, value in weights.items()})
-    return model.eval()
+    return model.to(DEVICE).eval()
 
 
 def main() -> None:
