@@ -7,8 +7,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from vidmem.models.prompt import render_prompt
+from vidmem.recipes.accelerator import DEVICE
 from vidmem.recipes.alignment import GONE, NEW, THERE, changes
 from vidmem.recipes.bank import ClipBank, Example, with_gist
 from vidmem.recipes.language import Curriculum, answer_logits, build, optimizers
@@ -20,10 +22,10 @@ from vidmem.recipes.tower import DenseTower
 @pytest.fixture(scope="module")
 def trained():
     torch.manual_seed(0)
-    tower, tokenizer = DenseTower().eval(), train_tokenizer()
+    tower, tokenizer = DenseTower().to(DEVICE).eval(), train_tokenizer()
     bank = ClipBank(tower, seed=5, size=8)
     bank.refresh(4)
-    model = build(tokenizer, tower).eval()
+    model = nn.Module.to(build(tokenizer, tower), DEVICE).eval()
     model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
     return model, Packer(tokenizer), bank, tokenizer
 
@@ -57,8 +59,8 @@ def test_a_packed_answer_s_logits_are_those_of_transformers_own_forward_pass(tra
     packed, _ = answer_logits(model, packer.pack([example]))
     text = render_prompt(example.labels, example.questions[0].text, TOKENS_PER_FRAME)
     answer = tokenizer(example.questions[0].answer + "<|im_end|>", add_special_tokens=False)["input_ids"]
-    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"] + answer])
-    frames = model.model.apply_pooling(model.model.multi_modal_projector(example.features.float()))
+    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"] + answer], device=DEVICE)
+    frames = model.model.apply_pooling(model.model.multi_modal_projector(example.features.float().to(DEVICE)))
     embeds = model.get_input_embeddings()(ids)
     embeds[ids == model.config.video_token_id] = frames.flatten(0, 1)
     model.model.language_model.set_attn_implementation("eager")
