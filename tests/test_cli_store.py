@@ -146,6 +146,21 @@ def test_a_store_of_other_models_ends_with_4(store: Path) -> None:
     sentence(result)
 
 
+def test_a_store_of_models_that_are_not_here_is_still_looked_at(store: Path, tmp_path: Path) -> None:
+    older = Path(shutil.copytree(store, tmp_path / "older.vidmem"))
+    manifest = older / "manifest.toml"
+    changed = re.sub(r"^(encoder_revision|language_revision) = .*", r'\1 = "of-old"', manifest.read_text(), flags=re.M)
+    manifest.write_text(changed)
+    result = run("ask", older, "What?")
+    assert result.exit_code == 4
+    assert "in revision of-old" in sentence(result) and "into a new store" in sentence(result)
+    assert run("info", older, "--verify").exit_code == 0
+    assert (
+        json.loads(run("info", older, "--json").stdout)["videos"]
+        == json.loads(run("info", store, "--json").stdout)["videos"]
+    )
+
+
 def test_a_store_of_a_newer_format_ends_with_4(store: Path, tmp_path: Path) -> None:
     newer = Path(shutil.copytree(store, tmp_path / "newer.vidmem"))
     manifest = newer / "manifest.toml"

@@ -20,7 +20,7 @@ from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemErr
 from vidmem.types import parse_time
 
 if TYPE_CHECKING:
-    from vidmem.pipelines import IngestReport, VideoMemory
+    from vidmem.pipelines import IngestReport, StoredMemory, VideoMemory
 
 BATCH_FAILED = 6
 """Exit code of a batch that finished, though some of its inputs failed."""
@@ -91,7 +91,7 @@ def _reading(store: Path, preset: str | None) -> Iterator[VideoMemory]:
         yield memory
 
 
-def _tell(memory: VideoMemory) -> None:
+def _tell(memory: StoredMemory) -> None:
     """Say on stderr what was found and mended when the store was opened."""
     for notice in memory.notices:
         console.note(f"vidmem: {notice}")
@@ -212,14 +212,16 @@ def search(
 @app.command(epilog="Example: vidmem info kitchen.vidmem --json")
 def info(
     store: StorePath,
-    preset: Preset = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file instead; exit code 1 if one is gone or damaged.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what STORE holds: its videos, the three memory stores, bytes."""
-    with _reading(store, preset) as memory:
+    """Say what STORE holds: its videos, the three memory stores, bytes. Needs none of its models."""
+    from vidmem.pipelines import open_store
+
+    with open_store(store) as memory:
+        _tell(memory)
         if verify:
             _print_problems(memory.verify(), as_json)
             return

@@ -81,8 +81,19 @@ def check_identity(folder: Path, made: StoreIdentity, asked: StoreIdentity) -> N
     name = differing[0]
     difference = f"{name.replace('_', ' ')} {getattr(made, name)!r}, not {getattr(asked, name)!r}"
     raise ModelMismatch(
-        f"{folder} was made with {difference}: open it with preset {made.preset!r} as it was then,"
-        " or name another store and ingest the videos again."
+        f"{folder} was made with {difference}: {_cure(name, made, asked)}, or ingest its videos into a new store."
+    )
+
+
+def _cure(name: str, made: StoreIdentity, asked: StoreIdentity) -> str:
+    """How a store can be opened, as far as one can tell from the part that differs."""
+    if asked.preset != made.preset:
+        return f"open it without --preset, for its own, {made.preset!r}"
+    if name == "policy":
+        return f"open it with a preset file (--preset FILE) that says policy = {made.policy!r} under [memory]"
+    return (
+        f"open it with a preset file (--preset FILE) that names the models of that time, {made.encoder} in revision"
+        f" {made.encoder_revision} and {made.language_model} in revision {made.language_revision}"
     )
 
 

@@ -1,7 +1,9 @@
-"""The compositions: ingest a video into a store, ask the store, search it."""
+"""The compositions: ingest a video into a store, ask the store, search it, look after it."""
 
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.ingest import IngestReport, Progress
-from vidmem.pipelines.video_memory import State, VideoMemory
+from vidmem.pipelines.state import State
+from vidmem.pipelines.stored_memory import StoredMemory, open_store
+from vidmem.pipelines.video_memory import VideoMemory
 
-__all__ = ["AnswerStream", "IngestReport", "Progress", "State", "VideoMemory"]
+__all__ = ["AnswerStream", "IngestReport", "Progress", "State", "StoredMemory", "VideoMemory", "open_store"]

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidmem.errors import BadInput
 from vidmem.index import StoreIdentity
 from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, find_model
-from vidmem.models.preset import Preset
+from vidmem.models.preset import Preset, load_preset, presets
 
 if TYPE_CHECKING:
     from vidmem.models.encoder import FrameEncoder
     from vidmem.models.language import VideoLanguageModel
+
+
+def choose_preset(store: Path, preset: str | os.PathLike[str] | None, made: StoreIdentity | None) -> Preset:
+    """The preset asked for; where none is, the one that the store was made with, and `tiny` for a new store.
+
+    Raises:
+        BadInput: there is no such preset, or its file says what a preset can't.
+    """
+    if preset is not None or made is None:
+        return load_preset("tiny" if preset is None else os.fspath(preset))
+    if made.preset not in presets() and not Path(made.preset).is_file():
+        raise BadInput(
+            f"{store} was made with the preset file {made.preset}, which is gone: put it back, or name a copy of it"
+            " with --preset."
+        )
+    return load_preset(made.preset)
 
 
 class Models:

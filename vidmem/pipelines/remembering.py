@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,8 +27,9 @@ class Memories:
     committed since is written to it again from the stored tokens, which gives the same memory (`Memory`'s promise).
     """
 
-    def __init__(self, store: Store, config: MemoryConfig, timelines: Timelines) -> None:
-        self._store, self._config, self._timelines = store, config, timelines
+    def __init__(self, store: Store, config: MemoryConfig, timelines: Timelines, *, widen: bool = False) -> None:
+        """With `widen`, a saved memory that is larger than `config` allows is taken as it is: only to look at it."""
+        self._store, self._config, self._timelines, self._widen = store, config, timelines, widen
         self._held: OrderedDict[tuple[VideoId, str], Memory] = OrderedDict()
 
     def of(self, video: StoredVideo) -> Memory:
@@ -53,8 +56,10 @@ class Memories:
 
     def _loaded(self, video: StoredVideo) -> Memory:
         saved = self._store.load_memory(video.video_id)
+        if not saved:
+            return self.new()
         try:
-            return Memory.from_state_dict(self._config, saved) if saved else self.new()
+            return Memory.from_state_dict(_widened(self._config, saved) if self._widen else self._config, saved)
         except ValueError as error:
             raise ModelMismatch(f"{video.name} can't be remembered with this preset: {error}.") from error
 
@@ -70,6 +75,15 @@ class Memories:
             tokens = self._store.load_tokens(timeline.frame_ids[places])
             spans = np.stack([timeline.pts_seconds[places], timeline.end_seconds[places]], axis=1)
             memory.write(elements_of(torch.tensor(embeddings[places]), tokens, spans))
+
+
+def _widened(config: MemoryConfig, saved: Mapping[str, Tensor]) -> MemoryConfig:
+    working, long_term = (len(saved.get(f"{name}.usage", ())) for name in ("working", "long-term"))
+    return replace(
+        config,
+        working_max_frames=max(config.working_max_frames, working),
+        max_elements=max(config.max_elements, long_term),
+    )
 
 
 def _key(video: StoredVideo) -> tuple[VideoId, str]:

@@ -8,14 +8,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, open_source
 from vidmem.memory import Memory, MemoryConfig
-from vidmem.models.preset import Preset, load_preset
+from vidmem.models.preset import Preset
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.finding import RecallConfig
 from vidmem.pipelines.ingest import (
@@ -27,24 +25,24 @@ from vidmem.pipelines.ingest import (
     find_video,
     progress_bar,
 )
-from vidmem.pipelines.loading import Models
+from vidmem.pipelines.loading import Models, choose_preset
 from vidmem.pipelines.recall import Recall
 from vidmem.pipelines.remembering import Memories
-from vidmem.pipelines.state import State, VideoState, level_of
+from vidmem.pipelines.stored_memory import StoredMemory
 from vidmem.pipelines.timeline import Timelines
 from vidmem.types import Answer, Hit, VideoId
 
 
-class VideoMemory:
-    """An open store: ingest videos, ask about them, search them. Made by `vidmem.open`; a context manager.
+class VideoMemory(StoredMemory):
+    """An open store with its models: ingest videos, ask about them, search them. Made by `vidmem.open`.
 
     For use from one thread at a time. Readers in other processes may be open beside it (`read_only`).
     """
 
     def __init__(self, store: Store, models: Models, memory_config: MemoryConfig) -> None:
-        self._store, self._models, self._memory_config = store, models, memory_config
-        self._timelines = Timelines(store)
-        self._memories = Memories(store, memory_config, self._timelines)
+        timelines = Timelines(store)
+        super().__init__(store, Memories(store, memory_config, timelines), timelines)
+        self._models, self._memory_config = models, memory_config
 
     @classmethod
     def open(
@@ -75,7 +73,7 @@ class VideoMemory:
             if read_only or not create:
                 raise
             made = None
-        chosen = load_preset(os.fspath(preset) if preset is not None else made.preset if made else "tiny")
+        chosen = choose_preset(folder, preset, made)
         models = Models(chosen)
         try:
             config = MemoryConfig(**chosen.memory)
@@ -86,21 +84,8 @@ class VideoMemory:
         return cls(store, models, config)
 
     @property
-    def path(self) -> Path:
-        return self._store.path
-
-    @property
     def preset(self) -> Preset:
         return self._models.preset
-
-    @property
-    def notices(self) -> Sequence[str]:
-        """Sentences for the user on what was found and mended when the store was opened."""
-        return self._store.notices
-
-    def videos(self) -> list[StoredVideo]:
-        """The videos of the store, in the order they came."""
-        return self._store.videos()
 
     def ingest(
         self,
@@ -186,52 +171,6 @@ class VideoMemory:
             raise BadInput(f"{k} hits can't be found: ask for at least 1.")
         return self._recall.search(_words(words, "search"), k, self._chosen(video_ids), merge=merge)
 
-    def state(self) -> State:
-        """What each store holds, in elements and bytes, and what the folder holds on disk."""
-        videos = []
-        for video in self._store.videos():
-            memory = self._memories.of(video).state()
-            duration = video.duration_seconds if video.duration_seconds is not None else video.committed_until
-            videos.append(
-                VideoState(
-                    video.video_id,
-                    video.name,
-                    video.source,
-                    duration,
-                    video.is_finished,
-                    video.num_frames,
-                    video.num_clips,
-                    memory,
-                )
-            )
-        memories = [video.memory for video in videos]
-        return State(
-            path=str(self.path),
-            preset=self.preset.name,
-            sensory=level_of([memory.sensory for memory in memories]),
-            working=level_of([memory.working for memory in memories]),
-            long_term=level_of([memory.long_term for memory in memories]),
-            videos=tuple(videos),
-            disk=self._store.state(),
-            notices=tuple(self._store.notices),
-        )
-
-    def verify(self) -> list[str]:
-        """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""
-        return self._store.verify()
-
-    def close(self) -> None:
-        """Save the index and let the store go. Closing again does nothing."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @cached_property
     def _recall(self) -> Recall:
         budget = self.preset.budget
@@ -242,6 +181,9 @@ class VideoMemory:
             relevance_floor=self.preset.encoder.relevance_floor,
         )
         return Recall(self._store, self._models.encoder, self._timelines, self._memories, config)
+
+    def _preset_name(self) -> str:
+        return self.preset.name
 
     def _chosen(self, video_ids: Sequence[str] | None) -> list[StoredVideo]:
         videos = self._store.videos()

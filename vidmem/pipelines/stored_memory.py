@@ -1,0 +1,123 @@
+"""`StoredMemory`: an open store without its models, to look at what it holds, check it and put it in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vidmem.errors import BadInput
+from vidmem.index import Store, StoredVideo, StoreIdentity
+from vidmem.memory import Memory, MemoryConfig
+from vidmem.models.preset import load_preset
+from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.state import State, VideoState, level_of
+from vidmem.pipelines.timeline import Timelines
+
+
+class StoredMemory:
+    """What can be done with an open store without its models. Made by `open_store`; a context manager.
+
+    For use from one thread at a time.
+    """
+
+    def __init__(self, store: Store, memories: Memories, timelines: Timelines) -> None:
+        self._store, self._memories, self._timelines = store, memories, timelines
+
+    @property
+    def path(self) -> Path:
+        return self._store.path
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """Sentences for the user on what was found and mended when the store was opened."""
+        return self._store.notices
+
+    def videos(self) -> list[StoredVideo]:
+        """The videos of the store, in the order they came."""
+        return self._store.videos()
+
+    def state(self) -> State:
+        """What each store holds, in elements and bytes, and what the folder holds on disk."""
+        videos = []
+        for video in self._store.videos():
+            memory = self._memories.of(video).state()
+            duration = video.duration_seconds if video.duration_seconds is not None else video.committed_until
+            videos.append(
+                VideoState(
+                    video.video_id,
+                    video.name,
+                    video.source,
+                    duration,
+                    video.is_finished,
+                    video.num_frames,
+                    video.num_clips,
+                    memory,
+                )
+            )
+        memories = [video.memory for video in videos]
+        return State(
+            path=str(self.path),
+            preset=self._preset_name(),
+            sensory=level_of([memory.sensory for memory in memories]),
+            working=level_of([memory.working for memory in memories]),
+            long_term=level_of([memory.long_term for memory in memories]),
+            videos=tuple(videos),
+            disk=self._store.state(),
+            notices=tuple(self._store.notices),
+        )
+
+    def verify(self) -> list[str]:
+        """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""
+        return self._store.verify()
+
+    def close(self) -> None:
+        """Save the index and let the store go. Closing again does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _preset_name(self) -> str:
+        return self._store.identity.preset
+
+
+def open_store(path: str | os.PathLike[str], *, read_only: bool = True) -> StoredMemory:
+    """Open a store that is there by its manifest alone: neither its preset nor its models need to be at hand.
+
+    Where the preset can't be read any more, an unfinished video's memory is told with the default settings, for what
+    was committed since it was last saved.
+
+    Raises:
+        NotFound: nothing is there.
+        BadInput, StoreLocked, StoreVersion, StoreCorrupt: see `Store.open`.
+    """
+    made = Store.peek(path).identity
+    store = Store.open(path, made, create=False, read_only=read_only)
+    timelines = Timelines(store)
+    return StoredMemory(store, Memories(store, _memory_settings(made), timelines, widen=True), timelines)
+
+
+def _memory_settings(made: StoreIdentity) -> MemoryConfig:
+    """The memory settings of the preset that a store names, as far as they can still be read."""
+    known: list[dict[str, object]] = [{"policy": made.policy}, {}]
+    try:
+        preset = load_preset(made.preset)
+        known.insert(0, {"policy": made.policy, **preset.memory})
+    except BadInput:
+        pass  # a file of the user's that is gone or was changed: nothing here needs it
+    for settings in known:
+        try:
+            config = MemoryConfig(**settings)  # type: ignore[arg-type]
+            Memory(config)
+        except (TypeError, ValueError):
+            continue
+        return config
+    raise AssertionError("the default settings are settings")
