@@ -1,0 +1,165 @@
+"""Where blocks lie: on the accelerator, in page-locked RAM and on disk, each within its bytes.
+
+Every block is written through to disk and stays in RAM until others push it out; what is fetched moves up to the
+accelerator, over RAM. Leaving a tier is dropping, for the disk has everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from vidmem.errors import BadInput, NotFound
+from vidmem.kv.arena import Arena
+from vidmem.kv.copies import Copies
+from vidmem.kv.payload import Payload, body_bytes, fields_of, fill, make_head, views
+from vidmem.kv.records import BlockId, Position
+from vidmem.kv.segments import SegmentLog
+from vidmem.kv.staging import Loan, Staging
+from vidmem.kv.tier import Guard, Held, Tier, TierState
+
+
+@dataclass(frozen=True, slots=True)
+class TierConfig:
+    """How much of what the tiers of one video may use."""
+
+    accelerator_bytes: int = 2 * 1024**3
+    """Room for fetched blocks on the accelerator, and so the most that one fetch can ask for."""
+    ram_bytes: int = 4 * 1024**3
+    """Room in RAM, page-locked where the accelerator is a CUDA device."""
+    num_readers: int = 4
+    """Threads that read from disk: one does not fill a fast disk, as it also checks what it reads (1 to 3 GB/s)."""
+
+
+class Tiers:
+    """The blocks of one video. One thread writes (`put`, `flush`, `cut`), any number fetches.
+
+    A fetch never makes the writer wait for longer than a copy between tiers takes.
+    """
+
+    def __init__(self, log: SegmentLog, device: torch.device | str = "cpu", config: TierConfig | None = None) -> None:
+        """Take over an open log, which `close` closes."""
+        config = config or TierConfig()
+        device = torch.device(device)
+        on_device = Arena(config.accelerator_bytes, device=device)
+        in_ram = Arena(config.ram_bytes, is_pinned=device.type == "cuda")
+        self._accelerator = Tier("accelerator", on_device, config.accelerator_bytes)
+        self._ram = Tier("ram", in_ram, config.ram_bytes)
+        self._log = log
+        self._guard = Guard()
+        self._copies = Copies(device)
+        self._staging = Staging(log, self._ram, self._accelerator, self._guard, self._copies, config.num_readers)
+        self._writer = ThreadPoolExecutor(1, "vidmem-kv-write")
+        self._next = log.num_blocks
+        self._failure: BaseException | None = None
+
+    # -- writing --
+
+    def put(self, payload: Payload) -> BlockId:
+        """Add a block; its tensors, on any device, are copied before anything that is computed later changes them.
+
+        It can be fetched at once and is written to disk in the background.
+
+        Raises:
+            BadInput: the block is larger than a tier.
+            StorageFull: an earlier block could not be written. What was put since the last commit is to be `cut`.
+        """
+        self._raise_failure()
+        fields = fields_of(payload.tensors)
+        num_bytes = body_bytes(fields)
+        for tier in (self._ram, self._accelerator):
+            self._check_fits(tier, num_bytes)
+        head = make_head(fields, payload.positions)
+        block_id = BlockId(self._next)
+        held = self._guard.wait_for(lambda: self._ram.reserve(block_id, num_bytes))
+        try:
+            self._copies.follow_compute(payload.tensors.values())
+            with self._copies.beside():
+                fill(held.body, fields, payload.tensors)
+            held.payload = Payload(views(fields, held.body), payload.positions.clone(), payload.span)
+            self._writer.submit(self._write, held, head, self._copies.mark())
+        except BaseException:
+            self._guard.release(self._ram, [held], drop=True)
+            raise
+        self._next += 1
+        return block_id
+
+    def flush(self) -> Position:
+        """Force all blocks to disk and say up to where that is. Raises StorageFull, as `put`."""
+        self._drain()
+        self._raise_failure()
+        return self._log.flush()
+
+    def cut(self, position: Position) -> None:
+        """Forget all blocks after a position that was flushed before. Raises StorageFull."""
+        self._drain()
+        self._log.cut(position)
+        self._failure = None
+        self._next = position.num_blocks
+        with self._guard:
+            for tier in (self._ram, self._accelerator):
+                tier.drop_from(BlockId(position.num_blocks))
+
+    def close(self) -> None:
+        """Wait for what is under way and let go of the files. Loans must be closed before."""
+        self._staging.close()
+        self._writer.shutdown()
+        self._log.close()
+
+    # -- reading --
+
+    def fetch(self, block_ids: Sequence[BlockId]) -> Loan:
+        """Bring blocks to the accelerator, in the background: `result` of the loan waits for them.
+
+        Raises:
+            NotFound: there is no such block.
+            BadInput: they are more than the accelerator's tier holds.
+        """
+        return Loan(self._staging, block_ids, {block_id: self._num_bytes(block_id) for block_id in block_ids})
+
+    def state(self) -> tuple[TierState, TierState, TierState]:
+        """Bytes by tier: accelerator, RAM, disk."""
+        with self._guard:
+            num_bytes = self._log.num_bytes
+            disk = TierState("disk", self._log.num_blocks, num_bytes, num_bytes, None)
+            return self._accelerator.state(), self._ram.state(), disk
+
+    # -- inside --
+
+    def _write(self, held: Held, head: bytes, wait_for_copies: Callable[[], None]) -> None:
+        """In the writer's thread: append a block that lies in RAM."""
+        try:
+            if self._failure is None:
+                assert held.payload is not None
+                wait_for_copies()
+                body, payload = held.body.numpy().data, held.payload
+                block_id = self._log.append(head, body, num_tokens=len(payload), span=payload.span)
+                assert block_id == held.block_id, f"{block_id=} is not {held.block_id}"
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._guard.release(self._ram, [held])
+
+    def _drain(self) -> None:
+        self._writer.submit(lambda: None).result()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _num_bytes(self, block_id: BlockId) -> int:
+        if not 0 <= block_id < self._next:
+            raise NotFound(f"{self._log.folder} has no block {block_id}: it holds {self._next}.")
+        with self._guard:
+            waiting = self._ram.size_of(block_id)
+        return self._log.body_bytes(block_id) if waiting is None else waiting
+
+    def _check_fits(self, tier: Tier, num_bytes: int) -> None:
+        if num_bytes > tier.largest_block_bytes:
+            raise BadInput(
+                f"A block of {num_bytes} bytes does not fit into the {tier.name} tier, which takes blocks up to "
+                f"{tier.largest_block_bytes}: raise its budget, quantise, or keep fewer tokens a frame."
+            )
