@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from random_families import FAMILIES, random_model, tokenizer
 from torch import Tensor
 
 from vidmem.errors import BadInput
-from vidmem.kv.context import assemble
+from vidmem.kv.asking import LayerRecall
+from vidmem.kv.context import ContextAttention, align, assemble, assemble_layer
+from vidmem.kv.recall import ranking, top_groups
+from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import place, rotate
 from vidmem.kv.tokens import join
 from vidmem.models.families.registry import family_of
@@ -166,6 +170,48 @@ def _hidden_logits(case: Case, images: Tensor, spans: list[Span], ids: list[int]
     where = where[:, None] if family.layout.num_axes == 3 else where
     out = decoder(inputs_embeds=tail.embeds[None], position_ids=where, past_key_values=cache, use_cache=True)
     return family.logits(out.last_hidden_state[0])[-len(ids) :]
+
+
+def test_layers_may_bring_back_different_blocks(case: Case) -> None:
+    """Generating on layers of unequal lengths is the same as running all tokens again for each new one."""
+    images, spans = case.footage(5, seed=7)
+    ids = case.chat.ids(QUESTION).closing
+    writer = case.writer()
+    store = case.stream(writer, images, spans, [5])
+    chosen = [[0, 2, 3], [4], [1, 2]]
+    context = align([assemble_layer(writer.opening, store.fetch(part), i) for i, part in enumerate(chosen)])
+    assert len({len(layer) for layer in context.layers}) == 3
+    want: list[int] = []
+    for _ in range(6):
+        want.append(int(case.question_logits(context, [*ids, *want])[-1].argmax()))
+    dialogue = Dialogue(case.family, context)
+    assert list(dialogue.ask(ids, before=case.family.after_frames(), max_new_tokens=6)) == want
+
+
+def test_a_question_recalls_for_itself_in_every_layer(case: Case) -> None:
+    images, spans = case.footage(6, seed=8)
+    family, question = case.family, case.family.text(case.family.ids(QUESTION))
+    writer, representatives = case.writer(), Representatives(case.family.layout)
+    store = case.stream(writer, images, spans, [6])
+    for block in store.fetch(range(6)):
+        representatives.append(block)
+
+    def recall(top_k: int) -> tuple[LayerRecall, Tensor]:
+        asking = LayerRecall(
+            writer.opening, store, representatives, family.rotary, question.positions, partial(top_groups, top_k=top_k)
+        )
+        return asking, family.run(question, asking)
+
+    everything, hidden = recall(6)
+    plain = family.run(question, ContextAttention(case.everything(writer, store), family.rotary, question.positions))
+    torch.testing.assert_close(hidden, plain, atol=2e-5, rtol=0)
+    assert everything.chosen == [list(range(6))] * family.layout.num_layers
+    some, _ = recall(2)
+    best = [ranking(scores, 2) for scores in some.scores]
+    assert some.chosen == [sorted(part) for part in best]
+    assert some.context().num_tokens == len(writer.opening) + max(
+        sum(len(store.fetch([index])[0]) for index in part) for part in best
+    )
 
 
 def test_a_grey_picture_is_seen(case: Case) -> None:

@@ -6,14 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_families import FAMILIES, random_model
 from torch import Tensor
+from transformers import Qwen2Config, Qwen2Model
 
+from vidmem.errors import BadInput
+from vidmem.kv.attention import LayerAttention
+from vidmem.kv.block import Layout
 from vidmem.kv.rope import Rotary, grid_positions, place, rotate, text_positions
+from vidmem.kv.tokens import Tokens
+from vidmem.kv.writer import StreamWriter
+from vidmem.models.kv_attention import install, rotary_of, run_text_model
 
 
-def rotary_of(family: str) -> Rotary:
-    rope = random_model(family).get_decoder().rotary_emb
-    sections = tuple(getattr(rope, "mrope_section", ()))
-    return Rotary(rope.inv_freq, sections, family == "qwen3_vl", float(rope.attention_scaling))
+def rotary_of_family(family: str) -> Rotary:
+    return rotary_of(random_model(family).get_decoder(), interleaved=family == "qwen3_vl")
 
 
 def patterns_of(num_axes: int) -> list[Tensor]:
@@ -39,7 +44,7 @@ def forward(family: str, embeds: Tensor, positions: Tensor) -> tuple[list[Tensor
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_keys_before_rope_turned_by_our_tables_are_the_models_keys(family: str) -> None:
-    rotary = rotary_of(family)
+    rotary = rotary_of_family(family)
     where = place(patterns_of(rotary.num_axes)).positions
     raw, cached = forward(family, torch.randn(1, where.shape[1], 64, generator=torch.manual_seed(1)), where)
     tables = rotary.tables(where)
@@ -49,7 +54,7 @@ def test_keys_before_rope_turned_by_our_tables_are_the_models_keys(family: str) 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_keys_of_one_forward_serve_at_other_positions(family: str) -> None:
-    rotary = rotary_of(family)
+    rotary = rotary_of_family(family)
     patterns = patterns_of(rotary.num_axes)
     embeds = torch.randn(1, sum(pattern.shape[1] for pattern in patterns), 64, generator=torch.manual_seed(2))
     moved = place(patterns, start=40).positions
@@ -62,13 +67,48 @@ def test_keys_of_one_forward_serve_at_other_positions(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tables_are_the_models_own(family: str) -> None:
-    rotary = rotary_of(family)
+    rotary = rotary_of_family(family)
     where = torch.randint(0, 3000, (rotary.num_axes, 50), generator=torch.manual_seed(3))
     rope = random_model(family).get_decoder().rotary_emb
     index = where[:, None] if rotary.num_axes == 3 else where
     cos, sin = rope(torch.zeros(1, dtype=torch.float32), index)
     ours = rotary.tables(where)
     assert torch.equal(ours[0], cos[0]) and torch.equal(ours[1], sin[0])
+
+
+def test_a_scaling_on_cosine_and_sine_stays_out_of_the_keys() -> None:
+    """YaRN lengthens what it turns; position 0 would leave that in."""
+    config = random_model("llava_onevision").config.text_config.to_dict()
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+    torch.manual_seed(0)
+    decoder = Qwen2Model(Qwen2Config(**{**config, "rope_parameters": yarn})).eval()
+    install(decoder)
+    rotary = rotary_of(decoder)
+    assert rotary.scaling > 1.1
+    embeds = torch.randn(20, 64, generator=torch.manual_seed(5))
+    seen: list[Tensor] = []
+    hook = decoder.layers[0].self_attn.k_proj.register_forward_hook(lambda _m, _i, out: seen.append(out[0]))
+    opening = Tokens(embeds, text_positions(20, 1), torch.zeros(20, dtype=torch.bool))
+    layout = Layout(3, 2, 16)
+    hidden: list[Tensor] = []
+
+    class Model:
+        def run(self, tokens: Tokens, attention: LayerAttention) -> Tensor:
+            hidden.append(run_text_model(decoder, tokens.embeds, attention))
+            return hidden[-1]
+
+    writer = StreamWriter(Model(), layout, rotary, opening)
+    hook.remove()
+    torch.testing.assert_close(writer.opening.keys[0].transpose(0, 1).flatten(1), seen[0], atol=1e-6, rtol=0)
+    stock = decoder(inputs_embeds=embeds[None], position_ids=torch.arange(20)[None]).last_hidden_state[0]
+    torch.testing.assert_close(hidden[0], stock, atol=1e-5, rtol=0)
+
+
+def test_frequencies_that_change_with_length_are_refused() -> None:
+    config = random_model("llava_onevision").config.text_config.to_dict()
+    dynamic = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    with pytest.raises(BadInput, match="'dynamic'"):
+        rotary_of(Qwen2Model(Qwen2Config(**{**config, "rope_parameters": dynamic})))
 
 
 def test_float32_tables_turn_half_precision_keys_with_one_rounding() -> None:

@@ -12,8 +12,8 @@ class Slab:
     """Grows at its end; its front is given up once it lies outside the window. Tokens have stream indices from 0.
 
     A forward writes layer by layer: `reserve` room, `put` each layer, `commit`. What was put and not committed is
-    written over by the next forward, so a failed one leaves nothing behind. With a window the memory is bounded by
-    four times the window and the largest clip, and a token is moved about once; without, it doubles when it is full.
+    written over by the next forward, so a failed one leaves nothing behind. With a window there is room for twice the
+    window and the largest clip, and a token is moved about once; without, the room doubles when it is full.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class StreamWriter:
         window: None attends to everything.
 
     Raises:
-        ValueError: there is no opening, or the window keeps more initial tokens than it has.
+        ValueError: there is no opening, the window keeps more initial tokens than it has, or does not cover it.
     """
 
     def __init__(
@@ -44,6 +44,8 @@ class StreamWriter:
             raise ValueError("a stream needs an opening of at least one token")
         if window is not None and window.num_initial > len(opening):
             raise ValueError(f"{window} keeps more initial tokens than the {len(opening)} of the opening")
+        if window is not None and window.size < len(opening):
+            raise ValueError(f"{window} is smaller than the opening of {len(opening)} tokens")
         self._model, self._rotary, self._window = model, rotary, window
         embeds = opening.embeds
         size = window.size if window else None
