@@ -84,6 +84,16 @@ def test_a_thing_is_new_gone_or_only_elsewhere() -> None:
     assert [(states[i] == GONE).nonzero().flatten().tolist() for i in range(4)] == [[], [], [5], []]
 
 
+def test_a_batch_knows_the_time_of_each_of_its_frames(trained) -> None:
+    _, packer, _, _ = trained
+    frames = torch.zeros(3, 64, 192)
+    clips = [Example(["00:09", "00:10", "59:58"], frames, []), Example(["11:02:03"], frames[:1], [])]
+    batch = packer.pack(clips)
+    assert batch.minutes.tolist() == [0, 0, 59, 2]
+    assert batch.seconds.tolist() == [9, 10, 58, 3]
+    assert batch.is_first_frame.tolist() == [True, False, False, True]
+
+
 def test_every_weight_that_is_learnt_has_one_optimizer_and_the_tower_has_none(trained) -> None:
     model = trained[0]
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]

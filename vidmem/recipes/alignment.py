@@ -85,21 +85,34 @@ def changes(cells: Tensor, is_first: Tensor) -> Tensor:
     return torch.where(shows >= 0, thing, torch.where(is_gone, GONE, NOTHING))
 
 
-class Changes(nn.Module):
-    """Holds frame tokens half-way through the language model to what changed since the frame before.
+class Moments(nn.Module):
+    """Holds frame tokens half-way through the language model to what changed since the frame before, and to their time.
 
-    When a thing came and what came next can be read off tokens that know what is new. Left to itself the model had not
-    come to that in 2,000 steps: it answered with a neighbouring frame's time.
+    When a thing came and what came next can then be read off tokens that know what is new and when they are. Left to
+    itself the model had come to neither in 2,000 steps: it answered with another frame's time.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.probe = nn.Linear(width, 4)
+        self.change = nn.Linear(width, 4)
+        self.clock = nn.Linear(width, 120)
 
-    def forward(self, hidden: Tensor, states: Tensor) -> Tensor:
-        """Loss of hidden states (N, D) whose cells' states are (N,), every state with the same weight."""
-        loss = nn.functional.cross_entropy(self.probe(hidden.float()), states, reduction="none")
-        return torch.stack([loss[states == state].mean() for state in states.unique()]).mean()
+    def forward(self, hidden: Tensor, states: Tensor, minutes: Tensor, seconds: Tensor) -> Tensor:
+        """Loss of hidden states (F * 16, D), given their cells' states (F, 16) and their frames' time marks (F,).
+
+        All states weigh the same. Only tokens that show something are asked for their time.
+        """
+        states = states.flatten()
+        hidden = hidden.float()
+        missed = nn.functional.cross_entropy(self.change(hidden), states, reduction="none")
+        changed = torch.stack([missed[states == state].mean() for state in states.unique()]).mean()
+        shows = states != NOTHING
+        minute, second = self.clock(hidden[shows]).split(60, dim=-1)
+        timed = [
+            nn.functional.cross_entropy(logits, marks.repeat_interleave(TOKENS_PER_FRAME)[shows])
+            for logits, marks in ((minute, minutes), (second, seconds))
+        ]
+        return changed + 0.5 * (timed[0] + timed[1])
 
 
 def align(

@@ -26,7 +26,7 @@ from transformers import (
 
 from vidmem.models.prompt import VIDEO_TOKEN
 from vidmem.recipes.accelerator import DEVICE, half
-from vidmem.recipes.alignment import Alignment, Changes, align, changes, frame_tokens, word_embedding
+from vidmem.recipes.alignment import Alignment, Moments, align, changes, frame_tokens, word_embedding
 from vidmem.recipes.bank import ClipBank
 from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
 from vidmem.recipes.tokens import train_tokenizer
@@ -79,7 +79,7 @@ def attend_to_alike(model: LlavaOnevisionForConditionalGeneration, std: float = 
 
 
 HALF_WAY = 3
-"""Layers after which frame tokens are held to what changed."""
+"""Layers after which frame tokens are held to what changed, and when."""
 
 
 def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,8 +222,8 @@ class Trainer:
         self.model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
         self.packer = Packer(tokenizer)
         self.alignment = Alignment(self.tower, tokenizer, WIDTH).to(DEVICE)
-        self.changes = Changes(WIDTH).to(DEVICE)
-        modules = (self.model, self.alignment, self.changes)
+        self.moments = Moments(WIDTH).to(DEVICE)
+        modules = (self.model, self.alignment, self.moments)
         self.learnt = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.optimizers = optimizers(self.model, self.learnt)
 
@@ -237,7 +237,7 @@ class Trainer:
             saved = torch.load(self.state, weights_only=True, map_location=DEVICE)
             self.model.load_state_dict(saved["model"])
             self.alignment.load_state_dict(saved["alignment"])
-            self.changes.load_state_dict(saved["changes"])
+            self.moments.load_state_dict(saved["moments"])
             for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
             self.step = saved["step"]
@@ -253,7 +253,7 @@ class Trainer:
         states = {
             "model": self.model.state_dict(),
             "alignment": self.alignment.state_dict(),
-            "changes": self.changes.state_dict(),
+            "moments": self.moments.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         torch.save({**states, "step": self.step, "level": level}, self.state)
@@ -266,8 +266,8 @@ class Trainer:
             logits, labels = answer_logits(self.model, batch, hidden)
         told = nn.functional.cross_entropy(logits.float(), labels)
         cells = self.alignment.cells(batch.features)
-        changed = self.changes(half_way, changes(cells, batch.is_first_frame).flatten())
-        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * changed
+        moments = self.moments(half_way, changes(cells, batch.is_first_frame), batch.minutes, batch.seconds)
+        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -330,10 +330,10 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=5400)
+    parser.add_argument("--steps", type=int, default=5700)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--bank", type=int, default=2400)
+    parser.add_argument("--bank", type=int, default=2800)
     parser.add_argument("--go-on", action="store_true", help="start from the installed weights")
     parser.add_argument("--tokens", type=int, default=6500)
     options = parser.parse_args()

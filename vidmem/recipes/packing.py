@@ -38,13 +38,29 @@ class Packed:
     labels: Tensor
     num_shared: int
     features: Tensor
-    num_frames: list[int]
+    marks: list[list[str]]
+    """The time of every frame of each clip, `MM:SS` or `HH:MM:SS`."""
     kinds: list[list[str]]
 
     @property
     def is_first_frame(self) -> Tensor:
         """(all frames,): the first of each clip."""
-        return torch.cat([torch.arange(count) == 0 for count in self.num_frames]).to(self.features.device)
+        first = [index == 0 for marks in self.marks for index in range(len(marks))]
+        return torch.tensor(first, device=self.features.device)
+
+    @property
+    def minutes(self) -> Tensor:
+        """(all frames,): of each frame's time mark, 0 to 59."""
+        return self._clock(-5, -3)
+
+    @property
+    def seconds(self) -> Tensor:
+        """(all frames,): of each frame's time mark, 0 to 59."""
+        return self._clock(-2, None)
+
+    def _clock(self, start: int, stop: int | None) -> Tensor:
+        read = [int(mark[start:stop]) for marks in self.marks for mark in marks]
+        return torch.tensor(read, device=self.features.device)
 
 
 @dataclass(slots=True)
@@ -88,8 +104,8 @@ class Packer:
         )
         features = torch.cat([example.features for example in examples]).to(DEVICE)
         kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
-        num_frames = [len(example.labels) for example in examples]
-        return Packed(ids, positions, segments, labels, num_shared, features, num_frames, kinds)
+        marks = [example.labels for example in examples]
+        return Packed(ids, positions, segments, labels, num_shared, features, marks, kinds)
 
     def _clip(self, example: Example) -> _Row:
         ids = list(self.opening)
