@@ -22,6 +22,7 @@ VERBS = (
     ["ask"],
     ["search"],
     ["info"],
+    ["remove"],
     ["models"],
     ["doctor"],
     ["ui"],

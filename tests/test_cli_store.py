@@ -132,6 +132,37 @@ def test_bad_input_ends_with_2_and_makes_no_store(store: Path, tmp_path: Path) -
     assert not (tmp_path / "new.vidmem").exists()
 
 
+def test_a_video_is_removed_by_its_name_or_id_and_is_gone(video: Path, store: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(store, tmp_path / "mine.vidmem"))
+    denser = json.loads(run("ingest", video, "--store", mine, "--fps", "2", "--json").stdout)["reports"][0]["video_id"]
+    twice = run("remove", mine, "street.mp4")
+    assert twice.exit_code == 2
+    assert "2 videos" in sentence(twice) and denser in sentence(twice)
+    unknown = run("remove", mine, "feedfeedfeedfeed")
+    assert unknown.exit_code == 5 and "vidmem info" in sentence(unknown)
+    first = run("remove", mine, denser, "--json")
+    assert first.exit_code == 0 and json.loads(first.stdout)["removed"]["video_id"] == denser
+    last = run("remove", mine, "street.mp4")
+    assert last.exit_code == 0 and "street.mp4: removed" in last.stdout
+    state = json.loads(run("info", mine, "--json").stdout)
+    assert state["videos"] == [] and state["working"]["elements"] == state["disk"]["num_frames"] == 0
+    assert run("info", mine, "--verify").exit_code == 0
+    assert not [path for folder in ("kv", "memory", "thumbs") for path in (mine / folder).rglob("*")]
+    assert video.is_file() and run("ask", mine, "Was there a dog?").exit_code == 5
+
+
+def test_what_a_damaged_store_says_to_do_can_be_done(video: Path, store: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(store, tmp_path / "mine.vidmem"))
+    for segment in (mine / "kv").iterdir():
+        segment.write_bytes(segment.read_bytes()[:-9] + bytes(9))
+    said = sentence(run("ask", mine, "Was there a dog?"))
+    command = re.search(r"`vidmem (remove .*?)`", said)
+    assert command is not None, said
+    assert run(*command[1].split()).exit_code == 0
+    assert run("ingest", video, "--store", mine).exit_code == 0
+    assert run("ask", mine, "Was there a dog?").exit_code == 0
+
+
 def test_one_bad_video_among_several_is_passed_over_and_ends_with_6(video: Path, tmp_path: Path) -> None:
     result = run("ingest", tmp_path / "none.mp4", video, "--store", tmp_path / "s.vidmem", "--json")
     assert result.exit_code == 6

@@ -232,6 +232,27 @@ def info(
         console.print_state(state)
 
 
+@app.command(epilog="Example: vidmem remove kitchen.vidmem kitchen.mp4")
+def remove(
+    store: StorePath,
+    video: Annotated[str, typer.Argument(help="Its id, or its name, as `vidmem info STORE` shows them.")],
+    as_json: Json = False,
+) -> None:
+    """Take VIDEO out of STORE for good, with every answer on it. In Python: `vidmem.open(store).remove(video)`.
+
+    Needs none of the store's models. The file that was watched stays where it is.
+    """
+    from vidmem.pipelines import open_store
+
+    with open_store(store, read_only=False) as memory:
+        _tell(memory)
+        removed = memory.remove(video)
+    if as_json:
+        console.print_json({"store": store, "removed": removed})
+    else:
+        console.say(f"{removed.name}: removed from {store} ({removed.video_id}, {removed.num_frames} frames)")
+
+
 def _print_problems(problems: list[str], as_json: bool) -> None:
     if as_json:
         console.print_json({"problems": problems})

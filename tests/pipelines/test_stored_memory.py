@@ -9,7 +9,7 @@ import pytest
 from conftest import write_preset
 
 import vidmem
-from vidmem.errors import BadInput, ModelMismatch
+from vidmem.errors import BadInput, ModelMismatch, NotFound
 from vidmem.pipelines import State, open_store
 
 MEMORY = "\n[memory]\nworking_max_frames = 40\nworking_min_frames = 20\nsensory_seconds = 3\n"
@@ -75,3 +75,25 @@ def test_a_store_of_a_policy_that_is_no_more_is_looked_at(tmp_path: Path, left: 
     manifest.write_text(manifest.read_text().replace("moviechat", "of-old"))
     with open_store(older) as store:
         assert levels(store.state()) == levels(before)
+
+
+def test_what_is_removed_is_held_no_more_by_its_writer_or_a_reader(
+    tmp_path: Path, preset: Path, short_video: Path
+) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", preset) as writer:
+        writer.ingest(short_video, progress=False)
+        with vidmem.open(tmp_path / "a.vidmem", preset, read_only=True) as reader:
+            for memory in (writer, reader):
+                assert memory.ask("Was there a dog?").evidence
+                assert memory._memories._held and memory._timelines._known
+            with pytest.raises(BadInput, match="read-only"):
+                reader.remove("short.mp4")
+            removed = writer.remove("short.mp4")
+            assert (removed.name, removed.num_frames) == ("short.mp4", 12)
+            for memory in (writer, reader):
+                with pytest.raises(NotFound):
+                    memory.ask("Was there a dog?")
+                assert not memory._memories._held and not memory._timelines._known
+                assert memory.state().working.elements == 0
+        again = writer.ingest(short_video, progress=False)
+        assert not again.already_there and again.frames == 12

@@ -223,7 +223,8 @@ def _gone_meanwhile(attempt: int) -> Iterator[None]:
     except FileNotFoundError as error:
         if attempt == _READ_ATTEMPTS - 1:
             raise StoreCorrupt(
-                f"A file of the store is gone ({error}): put back a copy of it, or ingest the video anew."
+                f"A file of the store is gone ({error}): put back a copy of the store, or remove the video that it"
+                " belongs to (`vidmem remove`) and ingest that again."
             ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ def read_tensors(store: Path, file: StoredFile) -> dict[str, Tensor]:
 
     data = inside(store, file.name).read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise StoreCorrupt(f"{store / file.name} is damaged: put back a copy of the store, or ingest the video anew.")
+        raise StoreCorrupt(_damaged(store, file.name))
     return load(data)
 
 
@@ -80,16 +81,19 @@ def read_rows(store: Path, placements: Sequence[Placement]) -> Tensor:
                     if gathered is None:
                         gathered = torch.empty((len(placements), *row.shape), dtype=row.dtype)
                     if _crc32(row) != placements[position].crc32:
-                        raise StoreCorrupt(_damaged(store / name))
+                        raise StoreCorrupt(_damaged(store, name))
                     gathered[position].copy_(row)
         except (SafetensorError, IndexError, RuntimeError) as error:
-            raise StoreCorrupt(_damaged(store / name)) from error
+            raise StoreCorrupt(_damaged(store, name)) from error
     assert gathered is not None, "no rows were asked for"
     return gathered
 
 
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged: put back a copy of the store, or remove its video and ingest it anew."
+def _damaged(store: Path, name: str) -> str:
+    video_id = Path(name).stem.rpartition("-")[0]  # a file's name begins with its video's id
+    command = f"vidmem remove {shlex.quote(str(store))} {video_id}"
+    cure = f"put back a copy of the store, or remove its video (`{command}`) and ingest it again"
+    return f"{store / name} is damaged: {cure}."
 
 
 def _crc32(row: Tensor) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -132,9 +133,10 @@ class Store(StoreReader):
         if same is None or same.video_id != video.video_id:
             there = same or taken
             assert there is not None
+            command = f"vidmem remove {shlex.quote(str(self.path))} {there.video_id}"
             raise BadInput(
                 f"{video.name} is in {self.path} as {there.video_id}, with other settings or under another name:"
-                " remove that video first, or use another store."
+                f" remove that one first (`{command}`), or use another store."
             )
         return same
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +53,12 @@ class Memories:
     def forget(self, video: StoredVideo) -> None:
         """Drop what is held of a video, so that the next use starts from what is committed."""
         self._held.pop(_key(video), None)
+
+    def keep_only(self, videos: Iterable[StoredVideo]) -> None:
+        """Drop what is held of all other videos: they were removed, here or by another process."""
+        present = {_key(video) for video in videos}
+        for key in self._held.keys() - present:
+            del self._held[key]
 
     def _loaded(self, video: StoredVideo) -> Memory:
         saved = self._store.load_memory(video.video_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vidmem.errors import BadInput
+from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo, StoreIdentity
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
@@ -42,7 +42,7 @@ class StoredMemory:
     def state(self) -> State:
         """What each store holds, in elements and bytes, and what the folder holds on disk."""
         videos = []
-        for video in self._store.videos():
+        for video in self._present():
             memory = self._memories.of(video).state()
             duration = video.duration_seconds if video.duration_seconds is not None else video.committed_until
             videos.append(
@@ -73,6 +73,26 @@ class StoredMemory:
         """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""
         return self._store.verify()
 
+    def remove(self, video: str) -> StoredVideo:
+        """Take a video out of the store for good: its frames, vectors, memories and files, and all answers on it.
+
+        Args:
+            video: its id, or its name where no other video has that.
+
+        Returns:
+            The video, as it was.
+
+        Raises:
+            NotFound: there is no such video.
+            BadInput: several videos have this name, or the store was opened read-only.
+        """
+        if self._store.is_read_only:
+            raise BadInput(f"{self.path} was opened read-only: open it without read_only to remove a video.")
+        removed = self._found(video)
+        self._store.remove_video(removed.video_id)
+        self._present()
+        return removed
+
     def close(self) -> None:
         """Save the index and let the store go. Closing again does nothing."""
         self._store.close()
@@ -84,6 +104,24 @@ class StoredMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _found(self, name: str) -> StoredVideo:
+        videos = self._store.videos()
+        found = [video for video in videos if video.video_id == name]
+        found = found or [video for video in videos if video.name == name]
+        if not found:
+            raise NotFound(f"No video {name!r} in {self.path}: `vidmem info {self.path}` lists those that are there.")
+        if len(found) > 1:
+            ids = ", ".join(video.video_id for video in found)
+            raise BadInput(f"{len(found)} videos in {self.path} are called {name!r}: give the id of one, {ids}.")
+        return found[0]
+
+    def _present(self) -> list[StoredVideo]:
+        """The videos of the store; what is held of any other is let go."""
+        videos = self._store.videos()
+        self._memories.keep_only(videos)
+        self._timelines.keep_only(videos)
+        return videos
 
     def _preset_name(self) -> str:
         return self._store.identity.preset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,11 @@ class Timelines:
         since = float(known.pts_seconds[-1]) if len(known) else -1.0
         rows = self._store.frames_between(video.video_id, max(0.0, since), sys.float_info.max)
         return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since]))
+
+    def keep_only(self, videos: Iterable[StoredVideo]) -> None:
+        """Drop the timelines of all other videos: they were removed, here or by another process."""
+        for video_id in self._known.keys() - {video.video_id for video in videos}:
+            del self._known[video_id]
 
     def _keep(self, timeline: Timeline) -> Timeline:
         self._known[timeline.video.video_id] = timeline

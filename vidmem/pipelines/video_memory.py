@@ -186,7 +186,7 @@ class VideoMemory(StoredMemory):
         return self.preset.name
 
     def _chosen(self, video_ids: Sequence[str] | None) -> list[StoredVideo]:
-        videos = self._store.videos()
+        videos = self._present()
         if video_ids is not None:
             videos = [self._store.video(VideoId(video_id)) for video_id in dict.fromkeys(video_ids)]
         videos = [video for video in videos if video.num_frames]
