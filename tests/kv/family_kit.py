@@ -69,9 +69,11 @@ class Case:
         return out.logits[0, -len(tail_ids) :]
 
     @torch.no_grad()
-    def stock_answer(self, images: Tensor, spans: Sequence[Span], tail_ids: Sequence[int], num: int) -> list[int]:
+    def stock_answer(
+        self, images: Tensor, spans: Sequence[Span], tail_ids: Sequence[int], num: int, **settings: Any
+    ) -> list[int]:
         inputs = self.stock_inputs(images, spans, tail_ids)
-        out = self.family.model.generate(**inputs, max_new_tokens=num, do_sample=False)
+        out = self.family.model.generate(**inputs, max_new_tokens=num, do_sample=False, **settings)
         return out[0, inputs["input_ids"].shape[1] :].tolist()
 
     def writer(self, **options: Any) -> StreamWriter:

@@ -6,18 +6,20 @@ from functools import partial
 import pytest
 import torch
 from family_kit import QUESTION, UNEVEN, Case, case_of, copies
-from random_families import FAMILIES, random_model, tokenizer
+from random_families import FAMILIES, random_model, token_id, tokenizer
 from torch import Tensor
 
 from vidmem.errors import BadInput
 from vidmem.kv.asking import LayerRecall
-from vidmem.kv.context import ContextAttention, align, assemble, assemble_layer
+from vidmem.kv.attention import Window
+from vidmem.kv.context import ContextAttention, RamBlocks, align, assemble, assemble_layer
 from vidmem.kv.recall import ranking, top_groups
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import place, rotate
 from vidmem.kv.tokens import join
 from vidmem.models.families.registry import family_of
 from vidmem.models.kv_dialogue import Dialogue
+from vidmem.models.turns import follow_up_ids
 from vidmem.types import Span, View
 
 
@@ -110,7 +112,7 @@ def test_an_answer_cut_short_is_part_of_the_dialogue_as_far_as_it_went(case: Cas
     dialogue = Dialogue(case.family, context)
     answer = dialogue.ask(first, before=case.family.after_frames(), max_new_tokens=40)
     next(answer)
-    answer.close()  # type: ignore[attr-defined]
+    answer.close()
     grown = dialogue.num_tokens - context.num_tokens - len(case.tail(first))
     said = case.stock_answer(images, spans, first, 40)[: grown + 1]
     then = list(dialogue.ask(first, max_new_tokens=4))
@@ -247,6 +249,86 @@ def test_an_error_in_generate_leaves_the_dialogue_as_it_was(case: Case) -> None:
         list(dialogue.ask([5, 6, 7], max_new_tokens=4, no_such_setting=1))
     assert dialogue.num_tokens == before
     assert list(dialogue.ask([5, 6], max_new_tokens=4)) == list(other.ask([5, 6], max_new_tokens=4))
+
+
+def test_a_layer_that_fails_leaves_the_dialogue_as_it_was(case: Case) -> None:
+    writer = case.writer()
+    dialogue, other = (Dialogue(case.family, assemble(writer.opening)) for _ in range(2))
+    first = list(dialogue.ask([5, 6, 7], max_new_tokens=3))
+    assert first == list(other.ask([5, 6, 7], max_new_tokens=3))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    hook = case.family.decoder.layers[1].register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(dialogue.ask([8, 9], max_new_tokens=3))
+    hook.remove()
+    assert list(dialogue.ask([10, 11], max_new_tokens=3)) == list(other.ask([10, 11], max_new_tokens=3))
+
+
+def test_text_is_streamed_turn_by_turn_in_the_chats_own_form(case: Case) -> None:
+    images, spans = case.footage(3, seed=9)
+    words, first = case.family.tokenizer, case.chat.ids(QUESTION).closing
+    writer = case.writer()
+    context = case.everything(writer, case.stream(writer, images, spans, [3]))
+    for ends_by_itself in (False, True):
+        said = case.stock_answer(images, spans, first, 6)
+        # An answer that ends by itself ends with an id that the template would put there.
+        settings = {"eos_token_id": said[2], "min_new_tokens": 3} if ends_by_itself else {}
+        said = case.stock_answer(images, spans, first, 6, **settings)
+        follow_up = follow_up_ids(words, "And then?")
+        assert words.decode(follow_up) == "<|im_end|>\n<|im_start|>user\nAnd then?<|im_end|>\n<|im_start|>assistant\n"
+        dialogue = Dialogue(case.family, context)
+        pieces = list(dialogue.say(QUESTION, max_new_tokens=6, **settings))
+        assert "".join(pieces) == words.decode(said, skip_special_tokens=True)
+        then = case.stock_answer(images, spans, [*first, *said, *follow_up], 6)
+        pieces = list(dialogue.say("And then?<|im_end|>", max_new_tokens=6))
+        assert "".join(pieces) == words.decode(then, skip_special_tokens=True)
+
+
+def test_the_end_of_a_turn_is_not_said_twice(case: Case) -> None:
+    writer = case.writer()
+    family, end = case.family, token_id("<|im_end|>")
+    dialogue, other = (Dialogue(family, assemble(writer.opening)) for _ in range(2))
+
+    class Ends:
+        def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+            forced = torch.full_like(scores, -torch.inf)
+            forced[:, end] = 0
+            return forced
+
+    assert "".join(dialogue.say(QUESTION, max_new_tokens=5, logits_processor=[Ends()])) == ""
+    ids, follow_up = case.chat.ids(QUESTION).closing, follow_up_ids(family.tokenizer, "And then?")
+    want = list(other.ask([*ids, *follow_up], before=family.after_frames(), max_new_tokens=4))
+    said = "".join(dialogue.say("And then?", max_new_tokens=4))
+    assert said == family.tokenizer.decode(want, skip_special_tokens=True)
+    assert dialogue.num_tokens == other.num_tokens
+
+
+def test_a_window_over_the_whole_stream_changes_nothing_and_a_narrow_one_does(case: Case) -> None:
+    images, spans = case.footage(4, seed=10)
+    plain, wide, narrow = (
+        case.writer(window=window) for window in (None, Window(4000, 3), Window(len(case.writer().opening) + 20, 3))
+    )
+    stores = [case.stream(writer, images, spans, [2, 2]) for writer in (plain, wide, narrow)]
+    for mine, same, other in zip(*(store.fetch(range(4)) for store in stores), strict=True):
+        torch.testing.assert_close(mine.keys, same.keys, atol=2e-5, rtol=0)
+        torch.testing.assert_close(mine.values, same.values, atol=2e-5, rtol=0)
+        assert torch.equal(mine.positions, other.positions)
+    assert float((mine.keys - other.keys).abs().max()) > 1e-2
+
+
+def test_a_question_before_the_first_frame_is_answered_from_text(case: Case) -> None:
+    family, question = case.family, case.family.text(case.family.ids(QUESTION))
+    writer, representatives = case.writer(), Representatives(case.family.layout)
+    every = partial(top_groups, top_k=2)
+    recall = LayerRecall(writer.opening, RamBlocks(), representatives, family.rotary, question.positions, every)
+    family.run(question, recall)
+    assert recall.chosen == [[]] * family.layout.num_layers
+    dialogue = Dialogue(family, recall.context())
+    assert dialogue.num_tokens == len(writer.opening)
+    assert len(list(dialogue.ask([5, 6], max_new_tokens=2))) == 2
 
 
 class _Half:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from queue import Queue
 from typing import Any
@@ -16,7 +17,9 @@ from vidmem.kv.attention import Tables, attend
 from vidmem.kv.context import Context
 from vidmem.kv.rope import place, rotate
 from vidmem.kv.tokens import Tokens, join
+from vidmem.models.chat import Chat, StreamDecoder
 from vidmem.models.families.family import Family
+from vidmem.models.turns import follow_up_ids
 
 
 class Dialogue:
@@ -31,15 +34,42 @@ class Dialogue:
         self._cache = rotated_cache(family, context)
         self._next = context.next
         self._pending: list[int] = []
+        self._has_begun = False
 
     @property
     def num_tokens(self) -> int:
         """Tokens in the cache's first layer: the context's and those of all turns, but for the newest one said."""
         return int(self._cache.get_seq_length())
 
+    def say(self, question: str, *, max_new_tokens: int, **settings: Any) -> Generator[str, None, None]:
+        """Put a question in the checkpoint's own chat form and stream the answer's text, piece by piece, as `ask`.
+
+        The context must begin with the chat's opening (`Chat.ids(...).opening`).
+        """
+        tokenizer = self._family.tokenizer
+        if self._has_begun:
+            ids = follow_up_ids(tokenizer, question)
+            if self._pending and ids[0] == self._pending[-1]:
+                ids = ids[1:]  # the answer ended by itself, with the token that ends its turn
+            answer = self.ask(ids, max_new_tokens=max_new_tokens, **settings)
+        else:
+            ids = Chat(tokenizer).ids(question).closing
+            before = self._family.after_frames()
+            answer = self.ask(ids, before=before, max_new_tokens=max_new_tokens, **settings)
+        return self._texts(answer)
+
+    def _texts(self, answer: Generator[int, None, None]) -> Generator[str, None, None]:
+        decoder = StreamDecoder(self._family.tokenizer)
+        with closing(answer):
+            for token_id in answer:
+                if piece := decoder.add(token_id):
+                    yield piece
+        if piece := decoder.end():
+            yield piece
+
     def ask(
         self, prompt_ids: Sequence[int], *, before: Tokens | None = None, max_new_tokens: int, **settings: Any
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Put a turn of the user and stream the answer's token ids, the one that ends it among them.
 
         Work begins with the first id asked for; closing the iterator ends it. What was said until then is part of the
@@ -61,8 +91,10 @@ class Dialogue:
         self._check_length(len(prompt) + max_new_tokens)
         return self._turn(prompt, int(prompt_ids[-1]), max_new_tokens, settings)
 
-    def _turn(self, prompt: Tokens, last_id: int, max_new_tokens: int, settings: dict[str, Any]) -> Iterator[int]:
-        begin, said = self.num_tokens, list[int]()
+    def _turn(
+        self, prompt: Tokens, last_id: int, max_new_tokens: int, settings: dict[str, Any]
+    ) -> Generator[int, None, None]:
+        before, said = [_length(layer) for layer in self._cache.layers], list[int]()
         try:
             positions = place([prompt.positions], start=self._next)
             self._prefill(prompt, positions.positions)
@@ -75,14 +107,18 @@ class Dialogue:
             finally:
                 generation.stop()
                 said.extend(generation.ids_left())
-        except Exception:
-            if (grown := self.num_tokens - begin) > 0:
-                self._cache.crop(-grown)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            # Layer by layer: the one that failed, and those after it, did not grow.
+            for layer, length in zip(self._cache.layers, before, strict=True):
+                layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+            said.clear()
             raise
         finally:
-            if said and self.num_tokens > begin:
-                in_cache = self.num_tokens - begin - len(prompt)
-                self._pending = said[in_cache:]
+            if said:
+                in_cache = self.num_tokens - before[0] - len(prompt)
+                self._has_begun, self._pending = True, said[in_cache:]
                 self._next = positions.next + in_cache
 
     def _prefill(self, prompt: Tokens, positions: Tensor) -> None:
@@ -109,11 +145,16 @@ class Dialogue:
 
     def _check_length(self, num_new: int) -> None:
         limit = int(self._family.decoder.config.max_position_embeddings)
-        if self.num_tokens + num_new > limit:
+        longest = max(_length(layer) for layer in self._cache.layers)
+        if longest + num_new > limit:
             raise BadInput(
-                f"the context's {self.num_tokens} tokens, the question and the answer make "
-                f"{self.num_tokens + num_new} tokens and the model takes {limit}: lower the budget of the context."
+                f"the context's {longest} tokens, the question and the answer make {longest + num_new} tokens and the "
+                f"model takes {limit}: lower the budget of the context."
             )
+
+
+def _length(layer: Any) -> int:
+    return int(layer.keys.shape[2])
 
 
 def rotated_cache(family: Family, context: Context) -> Any:
