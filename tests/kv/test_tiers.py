@@ -168,6 +168,14 @@ def test_what_is_lent_stays_where_it_is(tiers):
         assert before == [payload.tensors["codes"].data_ptr() for payload in tiers.fetch([0, 1]).result()]
 
 
+def test_loans_do_not_hinder_the_writer(tiers):
+    fill(tiers, 10)
+    with tiers.fetch([0, 1, 2, 3]) as lent:  # all that the accelerator holds
+        fill(tiers, 20, first=10)
+        assert all(world.equal(payload, world.payload(number)) for number, payload in enumerate(lent))
+    fetch(tiers, 29, 12)
+
+
 def test_a_fetch_waits_until_another_makes_room(tiers):
     fill(tiers, 8)
     first = tiers.fetch([0, 1, 2])
