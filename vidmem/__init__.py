@@ -23,12 +23,15 @@ __all__ = ["Answer", "Hit", "Span", "VideoId", "VidmemError", "open"]
 
 def open(
     path: str | os.PathLike[str],
-    preset: str | os.PathLike[str] | None = "tiny",
+    preset: str | os.PathLike[str] | None = None,
     *,
     create: bool = True,
     read_only: bool = False,
 ) -> VideoMemory:
-    """Open the store at `path`, or make one there. See `VideoMemory.open`."""
+    """Open the store at `path`, or make one there, by default with the preset that it was made with (`tiny` if new).
+
+    See `VideoMemory.open`.
+    """
     from vidmem.pipelines import VideoMemory  # brings torch: only who opens a store waits for it
 
     return VideoMemory.open(path, preset, create=create, read_only=read_only)

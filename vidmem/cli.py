@@ -389,7 +389,7 @@ def ui(
     store: Annotated[
         Path | None, typer.Option("--store", "-s", help="Where to keep what is watched; else temporary.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="A preset's name or TOML file.")] = "tiny",
+    preset: Preset = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
 ) -> None:
     """Open the web page on this machine (loopback only): pick a video, ask, click the evidence."""

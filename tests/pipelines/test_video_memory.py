@@ -13,7 +13,7 @@ from PIL import Image
 import vidmem
 from vidmem.errors import BadInput, CorruptMedia, MissingModel, ModelMismatch, NotFound, StoreLocked
 from vidmem.models.language import VideoLanguageModel
-from vidmem.pipelines import VideoMemory
+from vidmem.pipelines import VideoMemory, preset_for
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,20 @@ def test_a_memory_is_the_same_after_reopening(tmp_path: Path, preset: Path, vide
         after = memory.state()
         assert (after.sensory, after.working, after.long_term) == (before.sensory, before.working, before.long_term)
         assert after.videos[0].memory == before.videos[0].memory
+
+
+def test_a_store_is_opened_with_its_own_preset_unless_another_is_named(tmp_path: Path, preset: Path) -> None:
+    vidmem.open(tmp_path / "a.vidmem", preset).close()
+    with vidmem.open(tmp_path / "a.vidmem") as memory:
+        assert memory.preset.origin == str(preset) == preset_for(tmp_path / "a.vidmem").origin
+    assert preset_for(tmp_path / "new.vidmem").name == "tiny"
+    with pytest.raises(ModelMismatch, match="without --preset"):
+        vidmem.open(tmp_path / "a.vidmem", "tiny")
+
+
+def test_an_empty_folder_becomes_a_store(tmp_path: Path, preset: Path) -> None:
+    with vidmem.open(tmp_path, preset) as memory:
+        assert memory.videos() == []
 
 
 def test_iterables_are_ingested_and_each_is_another_video(tmp_path: Path, preset: Path) -> None:

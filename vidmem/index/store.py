@@ -83,6 +83,13 @@ class Store(StoreReader):
         return store
 
     @staticmethod
+    def is_at(path: str | Path, *, create: bool) -> bool:
+        """Whether a store is at `path`; False only with `create`, where one can be made. Else raises as `open` does."""
+        folder = Path(path)
+        with translated(folder):
+            return is_store(folder, create=create)
+
+    @staticmethod
     def peek(path: str | Path) -> Manifest:
         """Read what made the store, without opening it. Raises as `open` does."""
         folder = Path(path)

@@ -2,8 +2,18 @@
 
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.ingest import IngestReport, Progress
+from vidmem.pipelines.loading import preset_for
 from vidmem.pipelines.state import State
 from vidmem.pipelines.stored_memory import StoredMemory, open_store
 from vidmem.pipelines.video_memory import VideoMemory
 
-__all__ = ["AnswerStream", "IngestReport", "Progress", "State", "StoredMemory", "VideoMemory", "open_store"]
+__all__ = [
+    "AnswerStream",
+    "IngestReport",
+    "Progress",
+    "State",
+    "StoredMemory",
+    "VideoMemory",
+    "open_store",
+    "preset_for",
+]

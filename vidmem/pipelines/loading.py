@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidmem.errors import BadInput
-from vidmem.index import StoreIdentity
+from vidmem.index import Store, StoreIdentity
 from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, find_model
 from vidmem.models.preset import Preset, load_preset, presets
 
@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from vidmem.models.language import VideoLanguageModel
 
 
-def choose_preset(store: Path, preset: str | os.PathLike[str] | None, made: StoreIdentity | None) -> Preset:
-    """The preset asked for; where none is, the one that the store was made with, and `tiny` for a new store.
+def made_with(path: Path, *, create: bool) -> StoreIdentity | None:
+    """What the store at `path` was made with; None if none is there but one can be made. Raises as `Store.open`."""
+    return Store.peek(path).identity if Store.is_at(path, create=create) else None
+
+
+def preset_for(path: str | os.PathLike[str], preset: str | os.PathLike[str] | None = None) -> Preset:
+    """The preset that the store at `path`, be it there or new, is opened with when `preset` is asked for.
 
     Raises:
-        BadInput: there is no such preset, or its file says what a preset can't.
+        BadInput: there is no such preset, or its file says what a preset can't; or what is at `path` is no store.
+        StoreVersion, StoreCorrupt: see `Store.open`.
     """
+    store = Path(path)
+    return choose_preset(store, preset, made_with(store, create=True))
+
+
+def choose_preset(store: Path, preset: str | os.PathLike[str] | None, made: StoreIdentity | None) -> Preset:
+    """The preset asked for; where none is, the one that the store was made with, and `tiny` for a new store."""
     if preset is not None or made is None:
         return load_preset("tiny" if preset is None else os.fspath(preset))
     if made.preset not in presets() and not Path(made.preset).is_file():

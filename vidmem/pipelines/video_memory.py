@@ -25,7 +25,7 @@ from vidmem.pipelines.ingest import (
     find_video,
     progress_bar,
 )
-from vidmem.pipelines.loading import Models, choose_preset
+from vidmem.pipelines.loading import Models, choose_preset, made_with
 from vidmem.pipelines.recall import Recall
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.stored_memory import StoredMemory
@@ -48,7 +48,7 @@ class VideoMemory(StoredMemory):
     def open(
         cls,
         path: str | os.PathLike[str],
-        preset: str | os.PathLike[str] | None = "tiny",
+        preset: str | os.PathLike[str] | None = None,
         *,
         create: bool = True,
         read_only: bool = False,
@@ -67,12 +67,7 @@ class VideoMemory(StoredMemory):
             BadInput, StoreLocked, StoreVersion, StoreCorrupt: see `Store.open`.
         """
         folder = Path(path)
-        try:
-            made = Store.peek(folder).identity
-        except NotFound:
-            if read_only or not create:
-                raise
-            made = None
+        made = made_with(folder, create=create and not read_only)
         chosen = choose_preset(folder, preset, made)
         models = Models(chosen)
         try:

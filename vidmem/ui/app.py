@@ -35,11 +35,12 @@ def build(session: Session, samples: list[Sample]) -> gr.Blocks:
     return blocks
 
 
-def launch(*, store: Path | None, preset: str, port: int = 7860) -> None:
+def launch(*, store: Path | None, preset: str | None, port: int = 7860) -> None:
     """Serve the page on this machine's loopback address until interrupted.
 
     Args:
         store: folder of the store to use; a temporary one that goes with the process if None.
+        preset: name or TOML file; None for the one that the store was made with.
 
     Raises:
         BadInput: the port is taken.
@@ -50,7 +51,7 @@ def launch(*, store: Path | None, preset: str, port: int = 7860) -> None:
 
 
 @contextmanager
-def serving(*, store: Path | None, preset: str, port: int, samples: list[Sample]) -> Iterator[str]:
+def serving(*, store: Path | None, preset: str | None, port: int, samples: list[Sample]) -> Iterator[str]:
     """Serve the page in a thread while the context lasts; gives its address."""
     with ExitStack() as cleanup:
         folder = store or Path(cleanup.enter_context(TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"

@@ -12,7 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 from vidmem.errors import BadInput, SourceLost, VidmemError
-from vidmem.models.preset import load_preset
+from vidmem.pipelines import preset_for
 from vidmem.types import Answer, VideoId, format_time
 
 if TYPE_CHECKING:
@@ -40,11 +40,10 @@ class Session:
     nothing. Everything that touches the store runs on it, one thing after another.
     """
 
-    def __init__(self, store: Path, preset: str) -> None:
-        """Raises BadInput if there is no such preset."""
+    def __init__(self, store: Path, preset: str | None) -> None:
+        """Without a `preset`, the store's own. Raises as `preset_for`."""
         self._store = store
-        self.preset = load_preset(preset)
-        self._preset_name = preset
+        self.preset = preset_for(store, preset)
         self._memory: VideoMemory | None = None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-ui")
         self._job: Future[None] | None = None
@@ -88,7 +87,7 @@ class Session:
         if self._memory is None:
             import vidmem
 
-            self._memory = vidmem.open(self._store, preset=self._preset_name)
+            self._memory = vidmem.open(self._store, preset=self.preset.origin)
         return self._memory
 
     def _close_store(self) -> None:
