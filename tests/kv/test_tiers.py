@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from vidmem.errors import BadInput, BlocksLost, NotFound, StorageFull
+from vidmem.kv.payload import Payload
 from vidmem.kv.records import BlockId, Position
 
 
@@ -231,6 +232,30 @@ def test_changes_after_put_do_not_reach_the_block(tiers):
     for tensor in (*payload.tensors.values(), payload.positions):
         tensor.zero_()
     fetch(tiers, 0)
+
+
+@pytest.mark.skipif(world.DEVICE == "cpu", reason="no CUDA device: copies are made in order")
+def test_copies_keep_their_order_beside_computing(tmp_path):
+    """Much computing is under way when blocks are put, lent, given back and pushed out by others."""
+    tiers = world.opened(tmp_path, accelerator=4)
+    busy = torch.randn(4096, 4096, device=world.DEVICE)
+    taken = []
+    for number in range(0, 16, 2):
+        for _ in range(10):
+            busy = busy @ busy * 1e-3
+        made = world.payload(number)
+        late = {name: tensor ^ (busy[0, 0] > 1e9) for name, tensor in made.tensors.items() if name == "codes"}
+        tiers.put(Payload({**made.tensors, **late}, made.positions, made.span))
+        tiers.put(world.payload(number + 1))
+        with tiers.fetch([BlockId(number), BlockId(number + 1)]) as lent:
+            for _ in range(10):
+                busy = busy @ busy * 1e-3
+            taken += [block.tensors["codes"] ^ (busy[0, 0] > 1e9) for block in lent]
+    tiers.flush()
+    for number, codes in enumerate(taken):
+        assert torch.equal(codes, world.payload(number).tensors["codes"])
+    fetch(tiers, 0, 15, 7)
+    tiers.close()
 
 
 def test_many_read_while_one_writes(tmp_path):
