@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import pytest
 from interruptible import interruptible
 from typer.testing import CliRunner, Result
@@ -130,6 +131,25 @@ def test_bad_input_ends_with_2_and_makes_no_store(store: Path, tmp_path: Path) -
         assert result.exit_code == 2, words
         sentence(result)
     assert not (tmp_path / "new.vidmem").exists()
+
+
+def test_a_cut_video_leaves_no_new_store_and_an_old_one_as_it_was(video: Path, store: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(video)) as whole, av.open(str(cut), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    (tmp_path / "empty.vidmem").mkdir()
+    mine = Path(shutil.copytree(store, tmp_path / "mine.vidmem"))
+    for name in ("new.vidmem", "empty.vidmem", "mine.vidmem"):
+        result = run("ingest", cut, "--store", tmp_path / name)
+        assert result.exit_code == 2 and "cut off" in result.stderr, result.stderr
+    assert not (tmp_path / "new.vidmem").exists() and not list((tmp_path / "empty.vidmem").iterdir())
+    assert run("info", mine, "--verify").exit_code == 0
+    assert len(json.loads(run("info", mine, "--json").stdout)["videos"]) == 1
 
 
 def test_a_video_is_removed_by_its_name_or_id_and_is_gone(video: Path, store: Path, tmp_path: Path) -> None:

@@ -91,6 +91,19 @@ def _reading(store: Path, preset: str | None) -> Iterator[VideoMemory]:
         yield memory
 
 
+@contextmanager
+def _writing(store: Path, preset: str | None) -> Iterator[VideoMemory]:
+    """Open a store, or make one. A new one that no video came into goes again: bad input leaves nothing behind."""
+    import vidmem
+
+    with vidmem.open(store, preset=preset) as memory:
+        _tell(memory)
+        try:
+            yield memory
+        finally:
+            memory.discard_if_unused()
+
+
 def _tell(memory: StoredMemory) -> None:
     """Say on stderr what was found and mended when the store was opened."""
     for notice in memory.notices:
@@ -142,7 +155,6 @@ def ingest(
     What is already in the store is recognised and left alone. Where one of several videos can't be read the others are
     still ingested, and the exit code is 6.
     """
-    import vidmem
     from vidmem.ingest import open_source
 
     reports: list[IngestReport] = []
@@ -171,8 +183,7 @@ def ingest(
     # All are opened once before models are loaded and a store is made, which may be for nothing.
     readable = [video for video in videos if attempt(check, video)]
     if readable:
-        with vidmem.open(store, preset=preset) as memory:
-            _tell(memory)
+        with _writing(store, preset) as memory:
             console.note(f"models: {memory.preset.name}  {memory.preset.description}".rstrip())
             for video in readable:
                 attempt(watch, video)

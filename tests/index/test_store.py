@@ -257,6 +257,23 @@ def test_removing_a_video_frees_all_of_it(store, path):
     assert world.content(store)[A] == world.expected(A, 1)
 
 
+def test_only_a_new_store_without_videos_is_discarded(path):
+    path.mkdir()
+    for is_new_folder in (False, True):
+        Store.open(path, world.IDENTITY).discard()
+        assert list(path.iterdir()) == [] if not is_new_folder else not path.exists()
+        path.rmdir() if path.exists() else None
+    with Store.open(path, world.IDENTITY) as store:
+        fill(store, 1)
+        with pytest.raises(ValueError, match="not new and empty"):
+            store.discard()
+        store.remove_video(A)
+    with Store.open(path, world.IDENTITY) as store:
+        with pytest.raises(ValueError, match="not new and empty"):
+            store.discard()
+        assert store.verify() == []
+
+
 def answer(video_id: str) -> Answer:
     hit = Hit(VideoId(video_id), "a.mp4", 1.0, 2.0, 0.5, 1)
     return Answer("When?", "At one second.", [hit], {"recall": 0.01})

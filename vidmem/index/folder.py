@@ -66,6 +66,16 @@ def discard_unfinished(path: Path) -> None:
         remove_file(path / name)
 
 
+def discard_store(path: Path, *, with_folder: bool) -> None:
+    """Remove a store without videos whose lock the caller holds. The manifest, removed first, ends its being one."""
+    remove_file(path / MANIFEST_NAME)
+    with suppress(OSError):  # what stays is the leftover of a creation, over which a store can be made
+        discard_unfinished(path)
+        remove_file(path / LOCK_NAME)
+        if with_folder:
+            path.rmdir()
+
+
 def inside(store: Path, name: str) -> Path:
     """The path of a file that the catalogue names. A store may come from anywhere: names stay within its folders."""
     parts = PurePosixPath(name).parts

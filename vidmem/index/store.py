@@ -15,7 +15,15 @@ from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.clipfiles import ClipFiles
 from vidmem.index.files import remove_file, translated
-from vidmem.index.folder import THUMBS, create_store, discard_leftovers, discard_unfinished, inside, is_store
+from vidmem.index.folder import (
+    THUMBS,
+    create_store,
+    discard_leftovers,
+    discard_store,
+    discard_unfinished,
+    inside,
+    is_store,
+)
 from vidmem.index.following import load_index
 from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
@@ -43,6 +51,10 @@ class Store(StoreReader):
     `StoreCorrupt`.
     """
 
+    is_new = False
+    """Whether this opening made it."""
+    _is_new_folder = False
+
     # -- opening and closing --
 
     @classmethod
@@ -67,7 +79,7 @@ class Store(StoreReader):
             if exists:
                 # Before the lock: who can't use the store at all should hear that, not that it is busy.
                 check_identity(folder, read_manifest(folder).identity, identity)
-            lock = None
+            is_new_folder, lock = not folder.exists(), None
             if not read_only:
                 lock = _lock_or_create(folder, identity, exists)
                 undo.callback(lock.release)
@@ -78,6 +90,7 @@ class Store(StoreReader):
             with catalogue.transaction():
                 index, notice = load_index(folder, catalogue, identity.embedding_dim)
             store = cls(folder, manifest, catalogue, lock, index)
+            store.is_new, store._is_new_folder = not exists, is_new_folder
             store._start(notice)
             undo.pop_all()
         return store
@@ -110,6 +123,20 @@ class Store(StoreReader):
                 self._catalogue = None
                 if self._writer_lock is not None:
                     self._writer_lock.release()
+
+    def discard(self) -> None:
+        """Remove a store that this opening made and that has no video yet, and end all use of it.
+
+        Raises ValueError if it was there before, or has a video.
+        """
+        with self._write_lock, self._lock:
+            if not self.is_new or self.videos():
+                raise ValueError(f"{self.path} is not new and empty")
+            assert self._catalogue is not None and self._writer_lock is not None
+            self._catalogue.close()
+            self._catalogue = None
+            discard_store(self.path, with_folder=self._is_new_folder)
+            self._writer_lock.release()
 
     def __enter__(self) -> Self:
         return self

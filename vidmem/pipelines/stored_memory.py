@@ -93,6 +93,11 @@ class StoredMemory:
         self._present()
         return removed
 
+    def discard_if_unused(self) -> None:
+        """Remove the store from the disk, and close it, if this opening made it and no video came into it."""
+        if self._store.is_new and not self._store.videos():
+            self._store.discard()
+
     def close(self) -> None:
         """Save the index and let the store go. Closing again does nothing."""
         self._store.close()
