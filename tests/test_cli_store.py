@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -16,8 +17,12 @@ import pytest
 from interruptible import interruptible
 from typer.testing import CliRunner, Result
 
+from vidmem import cli
 from vidmem.cli import app
-from vidmem.types import Span, parse_time
+from vidmem.errors import StorageFull
+from vidmem.models.preset import load_preset
+from vidmem.pipelines import IngestReport
+from vidmem.types import Span, VideoId, parse_time
 from vidmem.world.video import render_file
 
 BURGER = Span(12.8, 15.2)
@@ -189,6 +194,30 @@ def test_one_bad_video_among_several_is_passed_over_and_ends_with_6(video: Path,
     said = json.loads(result.stdout)
     assert [Path(report["source"]).name for report in said["reports"]] == ["street.mp4"]
     assert list(said["failures"]) == [str(tmp_path / "none.mp4")]
+
+
+@pytest.mark.parametrize(("error", "code"), [(StorageFull("No space is left."), 1), (KeyboardInterrupt(), 130)])
+def test_what_ends_a_batch_does_not_hide_what_was_done(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    class Full:
+        preset = load_preset("tiny")
+
+        def ingest(self, path: str, **_: object) -> IngestReport:
+            if path == str(tmp_path / "b.mp4"):
+                raise error
+            return IngestReport(VideoId("feed"), path, False, 0.0, frames=8, clips=1, video_seconds=8.0)
+
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(video, tmp_path / name)
+    monkeypatch.setattr(cli, "_writing", lambda *_: nullcontext(Full()))
+    names = [tmp_path / name for name in ("none.mp4", "a.mp4", "b.mp4")]
+    result = run("ingest", *names, "--store", tmp_path / "s.vidmem", "--json")
+    assert result.exit_code == code
+    said = json.loads(result.stdout)
+    assert [report["source"] for report in said["reports"]] == [str(tmp_path / "a.mp4")]
+    assert list(said["failures"]) == [str(tmp_path / "none.mp4")]
+    assert said["error"] == (str(error) or "interrupted")
 
 
 def test_a_store_of_other_models_ends_with_4(store: Path) -> None:

@@ -153,7 +153,8 @@ def ingest(
     """Watch videos and keep them in a store. In Python: `vidmem.open(store).ingest(video)`.
 
     What is already in the store is recognised and left alone. Where one of several videos can't be read the others are
-    still ingested, and the exit code is 6.
+    still ingested, and the exit code is 6. What is wrong with the store itself, such as a full disk, ends it; with
+    --json what was done until then is printed, and why it ended as "error".
     """
     from vidmem.ingest import open_source
 
@@ -180,15 +181,21 @@ def ingest(
         if not as_json:
             console.print_report(report)
 
-    # All are opened once before models are loaded and a store is made, which may be for nothing.
-    readable = [video for video in videos if attempt(check, video)]
-    if readable:
-        with _writing(store, preset) as memory:
-            console.note(f"models: {memory.preset.name}  {memory.preset.description}".rstrip())
-            for video in readable:
-                attempt(watch, video)
+    said = {"store": store, "reports": reports, "failures": failures}
+    try:
+        # All are opened once before models are loaded and a store is made, which may be for nothing.
+        readable = [video for video in videos if attempt(check, video)]
+        if readable:
+            with _writing(store, preset) as memory:
+                console.note(f"models: {memory.preset.name}  {memory.preset.description}".rstrip())
+                for video in readable:
+                    attempt(watch, video)
+    except (VidmemError, KeyboardInterrupt) as error:
+        if as_json and (reports or failures):  # what was done until then stays done
+            console.print_json({**said, "error": str(error) or "interrupted"})
+        raise
     if as_json:
-        console.print_json({"store": store, "reports": reports, "failures": failures})
+        console.print_json(said)
     if failures:
         raise typer.Exit(BATCH_FAILED)
 
