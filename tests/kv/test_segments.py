@@ -120,12 +120,15 @@ def test_an_unknown_block_is_not_found(folder):
 
 
 def test_a_newer_format_is_said(folder, monkeypatch):
-    position = filled(folder)
+    filled(folder)
     monkeypatch.setattr("vidmem.kv.records.FORMAT", FORMAT + 1)
     with open(segment_files(folder)[1], "r+b") as file:
         file.write(make_header(1))
-    with pytest.raises(StoreVersion, match="update vidmem"):
-        opened(folder, position)
+    monkeypatch.undo()
+    world_before = {path: path.read_bytes() for path in segment_files(folder)}
+    with pytest.raises(StoreVersion, match=f"format {FORMAT + 1}, .* update vidmem"):
+        opened(folder, Position(1, 65536, 11))  # with much to discard
+    assert {path: path.read_bytes() for path in segment_files(folder)} == world_before
 
 
 # -- what is not committed --

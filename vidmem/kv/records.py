@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NewType
 
@@ -115,11 +116,14 @@ def parse_record(data: bytes | memoryview) -> np.void | None:
     return np.frombuffer(data, RECORD)[0]
 
 
-def written_slots(table: bytes) -> list[int]:
-    """The slots of a table that hold something: a segment of large blocks fills only the front of it."""
+def read_table(table: bytes) -> Iterator[tuple[int, np.void | None]]:
+    """Slot index and record of each slot that holds something; None for one whose checksum does not hold."""
     num_slots = len(table) // RECORD.itemsize
     slots = np.frombuffer(table[: num_slots * RECORD.itemsize], np.uint64).reshape(num_slots, RECORD.itemsize // 8)
-    return [int(slot_index) for slot_index in np.flatnonzero(slots.any(axis=1))]
+    # A segment of large blocks fills only the front of its table; the rest is not worth 1023 checksums.
+    for slot_index in np.flatnonzero(slots.any(axis=1)):
+        place = int(slot_index) * RECORD.itemsize
+        yield int(slot_index), parse_record(table[place : place + RECORD.itemsize])
 
 
 def end_of(record: np.void) -> int:

@@ -20,9 +20,9 @@ from vidmem.kv.records import (
     end_of,
     format_of,
     parse_record,
+    read_table,
     segment_name,
     table_place,
-    written_slots,
 )
 
 
@@ -43,9 +43,7 @@ def discard_beyond(folder: Path, position: Position) -> None:
         if os.fstat(descriptor).st_size > position.offset:
             os.ftruncate(descriptor, position.offset)
         # A later block may go to another segment, and the old record of its id would contradict it.
-        table = _table(path)
-        for slot_index in written_slots(table):
-            record = parse_record(table[table_place(slot_index) - ALIGNMENT : table_place(slot_index)])
+        for slot_index, record in read_table(_table(path)):
             if record is None or record["block_id"] >= position.num_blocks:
                 write_at(descriptor, [bytes(ALIGNMENT)], table_place(slot_index))
     finally:
@@ -66,9 +64,7 @@ def load_records(folder: Path, position: Position) -> tuple[np.ndarray, set[Bloc
         path = folder / segment_name(segment)
         _check_format(path)
         sizes.append(size_of(path))
-        table = _table(path)
-        for slot_index in written_slots(table):
-            record = parse_record(table[table_place(slot_index) - ALIGNMENT : table_place(slot_index)])
+        for _, record in read_table(_table(path)):
             if record is not None and record["segment"] == segment and record["block_id"] < position.num_blocks:
                 records[record["block_id"]] = record
     gone = [index for index in _where(records["offset"] == 0) if not _is_restored(folder, records, index)]

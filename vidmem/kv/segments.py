@@ -290,11 +290,11 @@ class SegmentLog:
 
     def _restore(self, position: Position) -> None:
         self.close()
+        self._records, self._lost = load_records(self.folder, position)  # which refuses what a newer vidmem wrote
+        self._position = position
         if not self._read_only:
             with translated(self.folder):
                 discard_beyond(self.folder, position)
-        self._records, self._lost = load_records(self.folder, position)
-        self._position = position
         self._is_torn = False
         self._has_new_names = False
         self._segment, self._offset = position.segment, position.offset
