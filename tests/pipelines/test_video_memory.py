@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -155,6 +156,25 @@ def test_a_time_beyond_the_end_is_answered_by_memory_itself(filled: VideoMemory)
     for question in ("What was there at 12:34?", "Was there a dog between 12:34 and 13:00?"):
         answer = filled.ask(question)
         assert answer.text == "Nothing is in memory at 12:34: it ends at 01:00." and not answer.evidence
+
+
+def test_loading_the_models_is_no_part_of_an_answers_time(
+    tmp_path: Path, preset: Path, short_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory:
+        memory.ingest(short_video, progress=False)
+    load = VideoLanguageModel.load
+    monkeypatch.setattr(VideoLanguageModel, "load", lambda *given, **named: (time.sleep(30), load(*given, **named))[1])
+    slept: list[float] = []
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + sum(slept))
+    with vidmem.open(tmp_path / "a.vidmem", preset, read_only=True) as memory:
+        assert memory.ask("What was there at 12:34?").text.startswith("Nothing is in memory")
+        assert {"encoder", "language"}.isdisjoint(vars(memory._models))
+        first, second = (memory.ask("Was there a dog?").timings for _ in range(2))
+    assert first["load"] > 30 > first["total"] >= first["first_token"]
+    assert "load" not in second
 
 
 def test_what_is_asked_about_counts_as_read(filled: VideoMemory) -> None:

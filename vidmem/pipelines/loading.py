@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,14 @@ class Models:
         return VideoLanguageModel.load(
             preset.language, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
         )
+
+    def load(self) -> float:
+        """Load what was not used yet. Returns the seconds that it took, 0.0 if all was there."""
+        if {"encoder", "language"} <= vars(self).keys():
+            return 0.0
+        begun = time.perf_counter()
+        _ = self.encoder, self.language
+        return time.perf_counter() - begun
 
     def identity(self, made: StoreIdentity | None, policy: str) -> StoreIdentity:
         """What a store of these models is made with.

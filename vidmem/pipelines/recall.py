@@ -25,8 +25,8 @@ from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.types import Hit, Span, format_time
 
 if TYPE_CHECKING:
-    from vidmem.models.encoder import FrameEncoder
     from vidmem.models.language import VideoLanguageModel
+    from vidmem.pipelines.loading import Models
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +36,6 @@ class Recalled:
     context: Context
     evidence: tuple[Hit, ...]
     timings: dict[str, float]
-    answer: str | None = None
-    """Set where memory knows the answer by itself: that it holds nothing of the times asked about."""
 
 
 class Recall:
@@ -46,42 +44,43 @@ class Recall:
     def __init__(
         self,
         store: Store,
-        encoder: FrameEncoder,
+        models: Models,
         timelines: Timelines,
         memories: Memories,
         config: RecallConfig,
     ) -> None:
-        self._store, self._encoder, self._config = store, encoder, config
+        self._store, self._models, self._config = store, models, config
         self._timelines, self._memories = timelines, memories
         self._finder = Finder(store, config)
 
     def search(self, words: str, k: int, videos: Sequence[StoredVideo], *, merge: bool = True) -> list[Hit]:
         """The k stretches most like some words, best first; single frames without `merge`."""
-        query = self._encoder.encode_text([words])[0].cpu().numpy()
+        query = self._models.encoder.encode_text([words])[0].cpu().numpy()
         found = self._store.search(query, max(64, 16 * k), video_ids=[video.video_id for video in videos])
         lines = [self._timelines.of(video) for video in videos]
         kept = [hit for hit in found if hit.score >= self._config.relevance_floor]
         runs = runs_of(picks_of(kept, lines), [hit.score for hit in kept], max_gap=2 if merge else 0)
         return self._hits([Cited(run, "") for run in runs[:k]], lines)
 
-    def recall(
-        self, question: str, videos: Sequence[StoredVideo], language: VideoLanguageModel, *, reserved_tokens: int = 0
-    ) -> Recalled:
+    def beyond(self, question: str, videos: Sequence[StoredVideo]) -> str | None:
+        """What memory answers by itself, without a model: that it holds nothing of the times asked about. Else None."""
+        lines = [self._timelines.of(video) for video in videos]
+        return _beyond([read_question(question, line.duration_seconds) for line in lines], lines)
+
+    def recall(self, question: str, videos: Sequence[StoredVideo], *, reserved_tokens: int = 0) -> Recalled:
         """Bring back what answers a question about some videos.
 
         Args:
             reserved_tokens: what the model's limit must leave beside the frames.
         """
+        encoder, language = self._models.encoder, self._models.language
         begun = time.perf_counter()
         lines = [self._timelines.of(video) for video in videos]
         asked = [read_question(question, line.duration_seconds) for line in lines]
-        if (beyond := _beyond(asked, lines)) is not None:
-            spent = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
-            return Recalled(Context([]), (), spent, answer=beyond)
         phrases = asked[0].phrases
         if not phrases and not any(one.moments or one.ranges for one in asked):
             phrases = (question,)
-        queries = self._encoder.encode_text(phrases).cpu() if phrases else torch.empty(0, self._encoder.dim)
+        queries = encoder.encode_text(phrases).cpu() if phrases else torch.empty(0, encoder.dim)
         embedded = time.perf_counter()
         found = self._finder.find(queries, phrases, asked, lines)
         relevant = found.relevant_videos() or set(range(len(lines)))

@@ -133,6 +133,8 @@ class VideoMemory(StoredMemory):
     def ask_stream(self, question: str, *, video_ids: Sequence[str] | None = None) -> AnswerStream:
         """Answer a question, piece by piece. Evidence is there at once, `result` holds all at the end.
 
+        The first question loads the models. Its timings have that as `load`, which is in none of the others.
+
         Args:
             video_ids: ask only about these.
 
@@ -143,13 +145,17 @@ class VideoMemory(StoredMemory):
         begun = time.perf_counter()
         question = _words(question, "question")
         videos = self._chosen(video_ids)
+        if (known := self._recall.beyond(question, videos)) is not None:
+            timings = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
+            return AnswerStream(question, iter([known]), (), timings, begun=begun, on_end=self._log_question)
+        loading = self._models.load()
         language = self._models.language
         reserved = language.prompt_cost(question) + language.config.max_new_tokens
-        recalled = self._recall.recall(question, videos, language, reserved_tokens=reserved)
-        known = recalled.answer
-        pieces = iter([known]) if known is not None else language.stream(recalled.context, question)
+        recalled = self._recall.recall(question, videos, reserved_tokens=reserved)
+        timings = ({"load": loading} if loading else {}) | recalled.timings
+        pieces = language.stream(recalled.context, question)
         return AnswerStream(
-            question, pieces, recalled.evidence, recalled.timings, begun=begun, on_end=self._log_question
+            question, pieces, recalled.evidence, timings, begun=begun + loading, on_end=self._log_question
         )
 
     def search(
@@ -175,7 +181,7 @@ class VideoMemory(StoredMemory):
             gist_elements=budget.gist_elements,
             relevance_floor=self.preset.encoder.relevance_floor,
         )
-        return Recall(self._store, self._models.encoder, self._timelines, self._memories, config)
+        return Recall(self._store, self._models, self._timelines, self._memories, config)
 
     def _preset_name(self) -> str:
         return self.preset.name
