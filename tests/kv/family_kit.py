@@ -53,8 +53,8 @@ class Case:
         picture = [token_id(self.placeholder)] * family.tokens_per_picture
         ids = list(self.chat.ids("").opening)
         for span in spans:
-            text = family.around(span)
-            ids += [*family.ids(text.before), *picture, *family.ids(text.after)]
+            before, after = family.ids_around(span)
+            ids += [*before, *picture, *after]
         ids += family.ids(self.newline) + list(tail_ids)
         input_ids = torch.tensor([ids])
         inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), **self.stock_pixels(images)}

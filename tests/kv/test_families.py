@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from family_kit import QUESTION, UNEVEN, Case, case_of, copies
 from random_families import FAMILIES, random_model, token_id, tokenizer
 from torch import Tensor
+from transformers import AutoTokenizer, AutoVideoProcessor, LlavaOnevisionForConditionalGeneration
 
 from vidmem.errors import BadInput
 from vidmem.kv.asking import LayerRecall
@@ -17,10 +19,15 @@ from vidmem.kv.recall import ranking, top_groups
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import place, rotate
 from vidmem.kv.tokens import join
+from vidmem.kv.writer import StreamWriter
+from vidmem.models.chat import Chat
 from vidmem.models.families.registry import family_of
 from vidmem.models.kv_dialogue import Dialogue
+from vidmem.models.language import Context as ContextFrames
+from vidmem.models.language import ContextFrame, VideoLanguageModel
+from vidmem.models.preset import load_preset
 from vidmem.models.turns import follow_up_ids
-from vidmem.types import Span, View
+from vidmem.types import Span, View, format_time
 
 
 @pytest.fixture(params=FAMILIES)
@@ -329,6 +336,37 @@ def test_a_question_before_the_first_frame_is_answered_from_text(case: Case) -> 
     dialogue = Dialogue(family, recall.context())
     assert dialogue.num_tokens == len(writer.opening)
     assert len(list(dialogue.ask([5, 6], max_new_tokens=2))) == 2
+
+
+@pytest.mark.parametrize("newline", [False, True])
+def test_the_embedded_model_is_asked_as_ever_and_says_the_same(newline: bool) -> None:
+    """`VideoLanguageModel` puts kept frame tokens through one forward; its prompts and answers are what we equal."""
+    preset = load_preset("tiny")
+    config = replace(preset.language, image_newline=newline)
+    language = VideoLanguageModel.load(config, base=preset.base)
+    folder = preset.base / config.model
+    words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = LlavaOnevisionForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
+    family = family_of(model.eval().requires_grad_(False), words, processor, closing=newline)
+    shape, question = (6, family.view.height, family.view.width, 3), "What happened first?"
+    images = torch.randint(0, 256, shape, generator=torch.manual_seed(0), dtype=torch.uint8)
+    spans = [Span(11.0 * index, 11.0 * index + 11) for index in range(6)]
+    rows = language.encode_frames(images)
+    labels = [format_time(span.start) for span in spans]
+    kept = ContextFrames([ContextFrame(label, row) for label, row in zip(labels, rows, strict=True)])
+
+    ids = Chat(words).ids(question)
+    writer = StreamWriter(family, family.layout, family.rotary, family.text(ids.opening))
+    streamed = family.frames(images, spans)
+    after = [tail] if (tail := family.after_frames()) else []
+    parts = [family.text(ids.opening), *(frame.tokens for frame in streamed), *after, family.text(ids.closing)]
+    want = language.assemble(kept, question)[0]
+    torch.testing.assert_close(join(parts).embeds, want, atol=1e-5, rtol=0)
+    blocks = [*writer.write(streamed[:1]), *writer.write(streamed[1:])]
+    dialogue = Dialogue(family, assemble(writer.opening, retrieved=blocks))
+    answer = "".join(dialogue.say(question, max_new_tokens=config.max_new_tokens))
+    assert answer == "".join(language.stream(kept, question))
 
 
 class _Half:

@@ -1,7 +1,8 @@
 """What KV memory needs to know of a model family, and what all families share. One small file a family does the rest.
 
-A new family is a subclass of `Family` that says how it `see`s pictures and what text `around` a picture marks its
-time, and an entry in `vidmem.models.families.registry`. `tests/kv/family_kit.py` runs the same checks on every one.
+A new family is a subclass of `Family` that says how it `see`s pictures, how it `mark`s their time and what stands
+`around` them, and an entry in `vidmem.models.families.registry`. `tests/kv/family_kit.py` runs the same checks on every
+one.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Surround:
-    """Text before and after a picture, special tokens by their names."""
+    """Text right before and after a picture, special tokens by their names."""
 
-    before: str
+    before: str = ""
     after: str = ""
 
 
@@ -55,6 +56,9 @@ class Family(ABC):
         tokenizer: with the model's special tokens.
         video_processor: of it only the normalisation of pixels is used.
         view: picture size; None is the model's own where it has one.
+        time_marks: put a text that marks its time before every picture, so that "when" can be answered.
+        closing: put what the checkpoint was trained to find between the last picture and the question there, if its
+            family has such a thing (`closing`).
 
     Raises:
         BadInput: the model can't be streamed exactly, or not at this picture size.
@@ -66,8 +70,19 @@ class Family(ABC):
     """Consecutive frames that the model merges into one picture."""
     interleaved: ClassVar[bool] = False
     """Whether the three axes of M-RoPE take turns over the frequencies."""
+    around: ClassVar[Surround] = Surround()
+    """What stands around a picture, behind its time mark."""
 
-    def __init__(self, model: Any, tokenizer: Any, video_processor: Any, *, view: View | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        video_processor: Any,
+        *,
+        view: View | None = None,
+        time_marks: bool = True,
+        closing: bool = True,
+    ) -> None:
         install(model)
         self.model, self.tokenizer = model, tokenizer
         self.decoder = model.get_decoder()
@@ -81,6 +96,7 @@ class Family(ABC):
         )
         weight = model.get_input_embeddings().weight
         self.device, self.dtype = weight.device, weight.dtype
+        self._time_marks, self._closing = time_marks, closing
         self.view = self._check_view(view)
         self._mean = torch.tensor(video_processor.image_mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(video_processor.image_std, device=self.device).view(1, 3, 1, 1)
@@ -102,12 +118,16 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def around(self, span: Span) -> Surround:
-        """The text that goes with a picture, its time mark in it."""
+    def mark(self, span: Span) -> str:
+        """The text that marks a picture's time."""
+
+    def closing(self) -> Tokens | None:
+        """What the family's checkpoints were trained to find behind the last picture, if anything."""
+        return None
 
     def after_frames(self) -> Tokens | None:
-        """What the model expects between the last picture and the question, if anything."""
-        return None
+        """What goes between the last picture and the question, if anything."""
+        return self.closing() if self._closing else None
 
     def frames(self, images: Tensor, spans: Sequence[Span]) -> list[FrameTokens]:
         """Encode uint8 RGB images (F, H, W, 3) of `view`'s size: one `FrameTokens` for each of `spans`.
@@ -132,10 +152,15 @@ class Family(ABC):
         return self.see(((pixels - self._mean) / self._std).to(self.dtype))
 
     def _frame(self, picture: Picture, span: Span) -> FrameTokens:
-        text = self.around(span)
         seen = torch.ones(len(picture.embeds), dtype=torch.bool)
         visual = Tokens(picture.embeds, picture.positions, seen, picture.deepstack)
-        return FrameTokens(join([self.text(self.ids(text.before)), visual, self.text(self.ids(text.after))]), span)
+        before, after = self.ids_around(span)
+        return FrameTokens(join([self.text(before), visual, self.text(after)]), span)
+
+    def ids_around(self, span: Span) -> tuple[list[int], list[int]]:
+        """Token ids before and after a picture, its time mark among them."""
+        mark = self.mark(span) if self._time_marks else ""
+        return self.ids(mark + self.around.before), self.ids(self.around.after)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of text in which special tokens stand by their names."""

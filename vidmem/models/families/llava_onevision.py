@@ -10,7 +10,7 @@ from torch import Tensor
 from vidmem.errors import BadInput
 from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import Tokens
-from vidmem.models.families.family import Family, Picture, Surround
+from vidmem.models.families.family import Family, Picture
 from vidmem.models.prompt import time_mark
 from vidmem.types import Span, View, format_time
 
@@ -34,13 +34,14 @@ class LlavaOneVision(Family):
 
     def see(self, pixels: Tensor) -> list[Picture]:
         features = self.model.get_video_features(pixels[None]).pooler_output[0]
-        # The last row is the newline that a call puts behind its last frame: a stream has no last frame.
+        # Behind the last frame, transformers' newer versions put the newline row: a stream has no last frame.
+        pictures = features[: len(pixels) * self.tokens_per_picture].split(self.tokens_per_picture)
         positions = text_positions(self.tokens_per_picture, 1)
-        return [Picture(embeds, positions) for embeds in features[:-1].split(self.tokens_per_picture)]
+        return [Picture(embeds, positions) for embeds in pictures]
 
-    def around(self, span: Span) -> Surround:
-        return Surround(time_mark(format_time(span.start)))
+    def mark(self, span: Span) -> str:
+        return time_mark(format_time(span.start))
 
-    def after_frames(self) -> Tokens:
+    def closing(self) -> Tokens:
         newline = self.model.model.image_newline[None].to(self.dtype)
         return Tokens(newline, text_positions(1, 1), torch.ones(1, dtype=torch.bool))

@@ -26,6 +26,7 @@ class Qwen25Vl(Family):
 
     model_type: ClassVar[str] = "qwen2_5_vl"
     frames_per_block: ClassVar[int] = 2
+    around: ClassVar[Surround] = Surround("<|vision_start|>", "<|vision_end|>")
 
     @property
     def _grid(self) -> tuple[int, int]:
@@ -78,8 +79,8 @@ class Qwen25Vl(Family):
         patches = cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(times * height * width, -1)
         return patches, torch.tensor([[1, height, width]] * times, device=pixels.device)
 
-    def around(self, span: Span) -> Surround:
-        return Surround(f"{time_mark(format_time(span.start))}<|vision_start|>", "<|vision_end|>")
+    def mark(self, span: Span) -> str:
+        return time_mark(format_time(span.start))
 
 
 class Qwen3Vl(Qwen25Vl):
@@ -94,10 +95,9 @@ class Qwen3Vl(Qwen25Vl):
         layers = torch.stack(levels)
         return list(layers.split(self.tokens_per_picture, dim=1))
 
-    def around(self, span: Span) -> Surround:
-        # The processor writes the mean time of the two frames; the span of a block ends where the next one begins.
-        middle = span.start + span.seconds / 4
-        return Surround(f"<{middle:.1f} seconds><|vision_start|>", "<|vision_end|>")
+    def mark(self, span: Span) -> str:
+        # The processor writes the mean time of the two frames; a block's span ends where the next one begins.
+        return f"<{span.start + span.seconds / 4:.1f} seconds>"
 
     def visual(self, tokens: Tokens) -> dict[str, Any]:
         if tokens.deepstack is None:

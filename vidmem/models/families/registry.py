@@ -16,8 +16,16 @@ FAMILIES: dict[str, type[Family]] = {
 }
 
 
-def family_of(model: Any, tokenizer: Any, video_processor: Any, *, view: View | None = None) -> Family:
-    """The adapter for a loaded model.
+def family_of(
+    model: Any,
+    tokenizer: Any,
+    video_processor: Any,
+    *,
+    view: View | None = None,
+    time_marks: bool = True,
+    closing: bool = True,
+) -> Family:
+    """The adapter for a loaded model; arguments as for `Family`.
 
     Raises:
         BadInput: no adapter takes models of this kind, or the adapter can't take this one.
@@ -28,4 +36,4 @@ def family_of(model: Any, tokenizer: Any, video_processor: Any, *, view: View | 
             f"KV memory has no adapter for {kind!r} models: use one of {', '.join(sorted(FAMILIES))}, or "
             'mode = "tokens".'
         )
-    return FAMILIES[kind](model, tokenizer, video_processor, view=view)
+    return FAMILIES[kind](model, tokenizer, video_processor, view=view, time_marks=time_marks, closing=closing)

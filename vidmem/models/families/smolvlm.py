@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from vidmem.errors import BadInput
@@ -17,6 +18,7 @@ class SmolVlm(Family):
     """Frames in the processor's own form, without its intro, which states a length that no stream knows."""
 
     model_type: ClassVar[str] = "smolvlm"
+    around: ClassVar[Surround] = Surround("<fake_token_around_image><global-img>", "<fake_token_around_image>")
 
     @property
     def tokens_per_picture(self) -> int:
@@ -34,14 +36,14 @@ class SmolVlm(Family):
         # Pixels that are 0 throughout (mid-grey) count as padding and the picture would be left out without a word.
         blank = (pixels == 0).flatten(1).all(dim=1)
         pixels = pixels.masked_fill(blank[:, None, None, None], 1e-6)
-        features = self.model.get_image_features(pixels[None]).pooler_output[0]
+        # One tensor for all pictures, or one for each, as transformers' versions have it.
+        features = torch.cat(list(self.model.get_image_features(pixels[None]).pooler_output))
         positions = text_positions(self.tokens_per_picture, 1)
         return [Picture(embeds, positions) for embeds in features.split(self.tokens_per_picture)]
 
-    def around(self, span: Span) -> Surround:
+    def mark(self, span: Span) -> str:
         minutes, seconds = divmod(int(span.start), 60)
-        fake = "<fake_token_around_image>"
-        return Surround(f"\nFrame from {minutes:02d}:{seconds:02d}:{fake}<global-img>", fake)
+        return f"\nFrame from {minutes:02d}:{seconds:02d}:"
 
-    def after_frames(self) -> Tokens:
+    def closing(self) -> Tokens:
         return self.text(self.ids("\n\n"))
