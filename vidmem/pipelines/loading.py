@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,34 +47,31 @@ def choose_preset(store: Path, preset: str | os.PathLike[str] | None, made: Stor
 
 
 class Models:
-    """The models of a preset, each loaded when it is first used."""
+    """The models of a preset, each loaded when it is first used. Several threads may share them."""
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
+        self._encoder: FrameEncoder | None = None
+        self._language: VideoLanguageModel | None = None
+        self._loading = threading.RLock()
 
-    @cached_property
+    @property
     def encoder(self) -> FrameEncoder:
-        from vidmem.models.devices import pick_device, pick_dtype
-        from vidmem.models.encoder import FrameEncoder
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = _load_encoder(self.preset)
+            return self._encoder
 
-        preset, device = self.preset, pick_device(self.preset.device)
-        return FrameEncoder.load(
-            preset.encoder, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
-        )
-
-    @cached_property
+    @property
     def language(self) -> VideoLanguageModel:
-        from vidmem.models.devices import pick_device, pick_dtype
-        from vidmem.models.language import VideoLanguageModel
-
-        preset, device = self.preset, pick_device(self.preset.device)
-        return VideoLanguageModel.load(
-            preset.language, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device)
-        )
+        with self._loading:
+            if self._language is None:
+                self._language = _load_language(self.preset)
+            return self._language
 
     def load(self) -> float:
         """Load what was not used yet. Returns the seconds that it took, 0.0 if all was there."""
-        if {"encoder", "language"} <= vars(self).keys():
+        if self._encoder is not None and self._language is not None:
             return 0.0
         begun = time.perf_counter()
         _ = self.encoder, self.language
@@ -106,3 +103,20 @@ class Models:
             token_dim=made.token_dim if made else self.language.token_dim,
             policy=policy,
         )
+
+
+def _load_encoder(preset: Preset) -> FrameEncoder:
+    from vidmem.models.devices import pick_device, pick_dtype
+    from vidmem.models.encoder import FrameEncoder
+
+    device = pick_device(preset.device)
+    return FrameEncoder.load(preset.encoder, base=preset.base, device=device, dtype=pick_dtype(preset.dtype, device))
+
+
+def _load_language(preset: Preset) -> VideoLanguageModel:
+    from vidmem.models.devices import pick_device, pick_dtype
+    from vidmem.models.language import VideoLanguageModel
+
+    device = pick_device(preset.device)
+    dtype = pick_dtype(preset.dtype, device)
+    return VideoLanguageModel.load(preset.language, base=preset.base, device=device, dtype=dtype)

@@ -147,7 +147,7 @@ class Recall:
     def _count_reads(self, evidence: Sequence[Hit], lines: Sequence[Timeline]) -> None:
         """Tell the memories what was found by the index, so that what is asked about often is kept longer.
 
-        It counts in this process alone, and for a video that is still being ingested: see docs/decisions/0004-recall.md.
+        It counts in this process alone, for a video that is still being ingested: see docs/decisions/0004-recall.md.
         """
         for line in lines:
             spans = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -36,13 +36,14 @@ from vidmem.types import Answer, Hit, VideoId
 class VideoMemory(StoredMemory):
     """An open store with its models: ingest videos, ask about them, search them. Made by `vidmem.open`.
 
-    For use from one thread at a time. Readers in other processes may be open beside it (`read_only`).
+    For use from one thread at a time: see `reader`. Readers in other processes may be open beside it (`read_only`).
     """
 
     def __init__(self, store: Store, models: Models, memory_config: MemoryConfig) -> None:
         timelines = Timelines(store)
         super().__init__(store, Memories(store, memory_config, timelines), timelines)
         self._models, self._memory_config = models, memory_config
+        self._log_question: Callable[[Answer], object] = store.log_question
 
     @classmethod
     def open(
@@ -81,6 +82,17 @@ class VideoMemory(StoredMemory):
     @property
     def preset(self) -> Preset:
         return self._models.preset
+
+    def reader(self) -> VideoMemory:
+        """The same store once more, read-only and with the same loaded models, for asks from another thread.
+
+        So a question waits for no ingest, as it would behind one in this thread. Its answers are logged here. Close it
+        before this one.
+        """
+        store = Store.open(self.path, self._store.identity, create=False, read_only=True)
+        beside = VideoMemory(store, self._models, self._memory_config)
+        beside._log_question = self._store.log_question
+        return beside
 
     def ingest(
         self,
@@ -196,10 +208,6 @@ class VideoMemory(StoredMemory):
                 f"nothing is ingested yet in {self.path}: run `vidmem ingest VIDEO --store {self.path}` first."
             )
         return videos
-
-    def _log_question(self, answer: Answer) -> None:
-        if not self._store.is_read_only:
-            self._store.log_question(answer)
 
 
 def _words(text: str, what: str) -> str:

@@ -34,10 +34,10 @@ class Progress:
 
 
 class Session:
-    """One store, opened when the first video is watched, and one thread that does all its work.
+    """One store, opened when the first video is watched, and two threads: one watches, the other answers.
 
-    The thread belongs to the session and not to a page's event, so that a page that is reloaded or closed interrupts
-    nothing. Everything that touches the store runs on it, one thing after another.
+    The threads belong to the session and not to a page's event, so that a page that is reloaded or closed interrupts
+    nothing. Each has the store opened for itself; questions wait for one another, and never for a video.
     """
 
     def __init__(self, store: Path, preset: str | None) -> None:
@@ -45,7 +45,9 @@ class Session:
         self._store = store
         self.preset = preset_for(store, preset)
         self._memory: VideoMemory | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-ui")
+        self._reader: VideoMemory | None = None
+        self._watcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-watch")
+        self._answerer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-answer")
         self._job: Future[None] | None = None
         self._closing = Event()
         self._progress: dict[Path, Progress] = {}
@@ -59,7 +61,7 @@ class Session:
         if self._job is not None and not self._job.done():
             raise BadInput("one video is being watched already: wait until it is done")
         self._progress[video] = Progress("opening", "Loading the models")
-        self._job = self._worker.submit(self._watch, video)
+        self._job = self._watcher.submit(self._watch, video)
 
     def ask(self, question: str, video: Path | None) -> Iterator[str | Answer]:
         """Answer a question about a watched video: pieces of text as they come, then the whole `Answer`.
@@ -69,19 +71,22 @@ class Session:
         progress = self.progress(video)
         if progress.video_id is None:
             raise BadInput("there is nothing to ask about yet: let vidmem watch the video first")
-        # Unbounded, for the answer in it is bounded, and a page that goes away must not block the worker.
+        # Unbounded, for the answer in it is bounded, and a page that goes away must not block the thread.
         pieces: queue.SimpleQueue[str | Answer | None] = queue.SimpleQueue()
-        job = self._worker.submit(self._ask, question, progress.video_id, pieces)
+        job = self._answerer.submit(self._ask, question, progress.video_id, pieces)
         job.add_done_callback(lambda _: pieces.put(None))
         while (piece := pieces.get()) is not None:
             yield piece
         job.result()
 
     def close(self) -> None:
-        """Stop the work at hand behind its last committed clip, close the store and end the thread."""
+        """Stop the watching behind its last committed clip and the answer where it is, close the store, end all."""
         self._closing.set()
-        self._worker.submit(self._close_store).result()
-        self._worker.shutdown(wait=True)
+        self._answerer.shutdown(wait=True)
+        self._watcher.shutdown(wait=True)
+        for memory in (self._reader, self._memory):
+            if memory is not None:
+                memory.close()
 
     def _open(self) -> VideoMemory:
         if self._memory is None:
@@ -89,10 +94,6 @@ class Session:
 
             self._memory = vidmem.open(self._store, preset=self.preset.origin)
         return self._memory
-
-    def _close_store(self) -> None:
-        if self._memory is not None:
-            self._memory.close()
 
     def _watch(self, video: Path) -> None:
         try:
@@ -118,8 +119,13 @@ class Session:
         self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id)
 
     def _ask(self, question: str, video_id: VideoId, pieces: queue.SimpleQueue[str | Answer | None]) -> None:
-        with self._open().ask_stream(question, video_ids=[video_id]) as stream:
+        if self._reader is None:
+            assert self._memory is not None, "a video that can be asked about was watched"
+            self._reader = self._memory.reader()
+        with self._reader.ask_stream(question, video_ids=[video_id]) as stream:
             for piece in stream:
+                if self._closing.is_set():
+                    return
                 pieces.put(piece)
             pieces.put(stream.result)
 
