@@ -6,7 +6,6 @@ transformers, gradio) are imported by the verbs that use them, so that `vidmem -
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -368,12 +367,9 @@ def _print_figures(result: dict[str, Any], as_json: bool) -> None:
 
 def _seconds(text: str) -> float:
     try:
-        seconds = parse_time(text)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise BadInput(f"{text!r} is no time: give seconds, MM:SS or HH:MM:SS.mmm")
-    return seconds
+        return parse_time(text)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is no time: give seconds, MM:SS or HH:MM:SS.mmm") from error
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NewType
@@ -99,20 +101,41 @@ class Answer:
     timings: dict[str, float] = field(default_factory=dict)
 
 
-def format_time(seconds: float, *, hours: bool = False) -> str:
-    """Write a time as people read it: `MM:SS`, or `HH:MM:SS` if `hours` or from one hour on. Rounds down."""
-    total = int(seconds)
+def format_time(seconds: float, *, hours: bool = False, milliseconds: bool = False) -> str:
+    """Write a time as people read it: `MM:SS`, or `HH:MM:SS` if `hours` or from one hour on. Rounds down.
+
+    With `milliseconds` they follow: `MM:SS.mmm`.
+    """
+    # 4.57 * 1000 is a little less than 4570.
+    in_milliseconds = int(seconds * 1000 + 1e-6)
+    total = in_milliseconds // 1000 if milliseconds else int(seconds)
+    clock = f"{total // 60:02d}:{total % 60:02d}"
     if hours or total >= 3600:
-        return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}"
-    return f"{total // 60:02d}:{total % 60:02d}"
+        clock = f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}"
+    return f"{clock}.{in_milliseconds % 1000:03d}" if milliseconds else clock
+
+
+def format_span(start: float, end: float, *, hours: bool = False) -> str:
+    """Write a span as `MM:SS-MM:SS`, with hours in both if in one, and milliseconds if both would read the same."""
+    hours = hours or end >= 3600
+    written = [format_time(seconds, hours=hours) for seconds in (start, end)]
+    if written[0] == written[1]:
+        written = [format_time(seconds, hours=hours, milliseconds=True) for seconds in (start, end)]
+    return "-".join(written)
 
 
 def parse_time(text: str) -> float:
     """Read seconds, `MM:SS` or `HH:MM:SS.mmm`. Raises ValueError on anything else."""
     parts = text.strip().split(":")
-    if not 1 <= len(parts) <= 3 or any(float(part) < 0 for part in parts):
+    if len(parts) > 3 or not all(_NUMBER.fullmatch(part) for part in parts):
         raise ValueError(f"{text!r} is no time: give seconds, MM:SS or HH:MM:SS.mmm")
     total = 0.0
     for part in parts:
         total = total * 60 + float(part)
+    if not math.isfinite(total):
+        raise ValueError(f"{text[:20]!r}... is longer than any time")
     return total
+
+
+_NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
+"""What `float` takes and people call a number: no sign, no exponent, no `nan` or `inf`, no `1_000`."""
