@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, AutoVideoProcessor, LlavaOnevisionForConditionalGeneration
 
 from vidmem.errors import BadInput
-from vidmem.kv.asking import LayerRecall
+from vidmem.kv.asking import LayerRecall, QuestionScores
 from vidmem.kv.attention import Window
 from vidmem.kv.context import ContextAttention, RamBlocks, align, assemble, assemble_layer
-from vidmem.kv.recall import ranking, top_groups
+from vidmem.kv.recall import Budget, choose, fuse, ranking, top_groups
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import place, rotate
 from vidmem.kv.tokens import join
@@ -324,6 +324,32 @@ def test_a_window_over_the_whole_stream_changes_nothing_and_a_narrow_one_does(ca
         torch.testing.assert_close(mine.values, same.values, atol=2e-5, rtol=0)
         assert torch.equal(mine.positions, other.positions)
     assert float((mine.keys - other.keys).abs().max()) > 1e-2
+
+
+def test_the_whole_way_from_frames_to_an_answer(case: Case) -> None:
+    """What the docstring of `vidmem.kv` shows: hybrid retrieval within a budget, shared by the layers."""
+    images, spans = case.footage(6, seed=11)
+    family, store, representatives, writer = (
+        case.family,
+        RamBlocks(),
+        Representatives(case.family.layout),
+        case.writer(),
+    )
+    for block in writer.write(family.frames(images, spans)):
+        store.append(block)
+        representatives.append(block)
+    question = family.text(family.ids(QUESTION))
+    asking = QuestionScores(assemble(writer.opening), representatives, family.rotary, question.positions)
+    family.run(question, asking)
+    external, budget = [5, 0], Budget(3 * max(representatives.block_tokens))
+    chosen = choose(fuse([asking.ranking(1000), external]), representatives.block_tokens, budget)
+    assert len(chosen) == 3 and sorted(asking.ranking()) == list(range(6))
+    context = assemble(writer.opening, retrieved=store.fetch(chosen))
+    ids, said = case.chat.ids(QUESTION).closing, list[int]()
+    for _ in range(5):
+        said.append(int(case.question_logits(context, [*ids, *said])[-1].argmax()))
+    pieces = list(Dialogue(family, context).say(QUESTION, max_new_tokens=5))
+    assert "".join(pieces) == family.tokenizer.decode(said, skip_special_tokens=True)
 
 
 def test_a_question_before_the_first_frame_is_answered_from_text(case: Case) -> None:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidmem.errors import BadInput
 from vidmem.kv.block import Block, Layout
 from vidmem.kv.recall import Budget, block_scores, choose, fuse, ranking, representative, top_groups
 from vidmem.kv.representatives import Representatives
@@ -17,7 +18,7 @@ CASES = st.integers(1, 25).flatmap(
         st.permutations(range(num)),
         st.lists(st.integers(1, 6), min_size=num, max_size=num),
         st.lists(st.integers(0, 3), min_size=num, max_size=num),
-        st.integers(0, 60),
+        st.integers(6, 60),
         st.integers(0, 2),
         st.sampled_from([0.25, 0.5, 1.0]),
     )
@@ -93,6 +94,12 @@ def test_the_best_block_that_fits_is_chosen(case: tuple[list[int], list[int], li
     chosen = choose(order, sizes, Budget(num_tokens, num_neighbours))
     fitting = [block_id for block_id in order if sizes[block_id] <= num_tokens]
     assert not fitting or fitting[0] in chosen
+
+
+def test_a_budget_too_small_for_one_block_is_refused_in_a_sentence() -> None:
+    with pytest.raises(BadInput, match="a budget of 4 tokens is too small for one block of 5"):
+        choose([1, 0], [9, 5], Budget(4))
+    assert choose([], [], Budget(0)) == []
 
 
 def test_one_long_event_leaves_room_for_the_others() -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidmem.errors import BadInput
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -114,6 +116,9 @@ def choose(
         order: block ids, best first.
         block_tokens: tokens of all N blocks.
         events: a label for each of the N blocks, the same for blocks of one event (a scene); None is one event each.
+
+    Raises:
+        BadInput: the budget is too small for any block of the ranking.
     """
     walk = _Walk(block_tokens, budget.num_tokens, events or range(len(block_tokens)))
     for share in (int(budget.max_event_share * budget.num_tokens), budget.num_tokens):
@@ -122,6 +127,11 @@ def choose(
                 for distance in range(1, budget.num_neighbours + 1):
                     walk.take(block_id - distance, share)
                     walk.take(block_id + distance, share)
+    if order and not walk.chosen:
+        smallest = min(block_tokens[block_id] for block_id in order)
+        raise BadInput(
+            f"a budget of {budget.num_tokens} tokens is too small for one block of {smallest}: give at least that many."
+        )
     return sorted(walk.chosen)
 
 

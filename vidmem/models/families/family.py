@@ -23,6 +23,8 @@ from vidmem.kv.tokens import FrameTokens, Tokens, join
 from vidmem.models.kv_attention import install, rotary_of, run_text_model
 from vidmem.types import Span, View
 
+_PICTURES_AT_ONCE = 16
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
@@ -148,8 +150,11 @@ class Family(ABC):
 
     @torch.no_grad()
     def _see_images(self, images: Tensor) -> list[Picture]:
-        pixels = images.to(self.device).permute(0, 3, 1, 2).float() / 255
-        return self.see(((pixels - self._mean) / self._std).to(self.dtype))
+        pictures = []
+        for part in images.split(_PICTURES_AT_ONCE * self.frames_per_block):
+            pixels = part.to(self.device).permute(0, 3, 1, 2).float() / 255
+            pictures += self.see(((pixels - self._mean) / self._std).to(self.dtype))
+        return pictures
 
     def _frame(self, picture: Picture, span: Span) -> FrameTokens:
         seen = torch.ones(len(picture.embeds), dtype=torch.bool)
