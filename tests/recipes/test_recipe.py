@@ -14,7 +14,7 @@ from vidmem.recipes.accelerator import DEVICE
 from vidmem.recipes.alignment import GONE, NEW, THERE, changes
 from vidmem.recipes.bank import ClipBank, Example, with_gist
 from vidmem.recipes.language import Curriculum, answer_logits, build, optimizers
-from vidmem.recipes.packing import PACKED_ATTENTION, TOKENS_PER_FRAME, Packer
+from vidmem.recipes.packing import PACKED_ATTENTION, TOKENS_PER_FRAME, Packer, clock_of
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import DenseTower
 
@@ -36,7 +36,7 @@ def test_packed_questions_see_only_the_clip_and_themselves(trained) -> None:
     example = bank.example(random.Random(3), 5, 3, pieces=False)
     together, _ = answer_logits(model, packer.pack([example]))
     alone = [
-        answer_logits(model, packer.pack([Example(example.labels, example.features, [question])]))[0]
+        answer_logits(model, packer.pack([Example(example.labels, example.features, [question], [None])]))[0]
         for question in example.questions
     ]
     assert len(example.questions) == 3
@@ -84,14 +84,27 @@ def test_a_thing_is_new_gone_or_only_elsewhere() -> None:
     assert [(states[i] == GONE).nonzero().flatten().tolist() for i in range(4)] == [[], [], [5], []]
 
 
-def test_a_batch_knows_the_time_of_each_of_its_frames(trained) -> None:
-    _, packer, _, _ = trained
-    frames = torch.zeros(3, 64, 192)
-    clips = [Example(["00:09", "00:10", "59:58"], frames, []), Example(["11:02:03"], frames[:1], [])]
-    batch = packer.pack(clips)
-    assert batch.minutes.tolist() == [0, 0, 59, 2]
-    assert batch.seconds.tolist() == [9, 10, 58, 3]
-    assert batch.is_first_frame.tolist() == [True, False, False, True]
+def test_a_batch_knows_its_times_and_where_answers_need_them(trained) -> None:
+    _, packer, bank, tokenizer = trained
+    rng, asked = random.Random(8), set()
+    while asked < {"when", "order"}:
+        example = bank.example(rng, 8, 12, pieces=False)
+        batch = packer.pack([example])
+        frames = batch.ids[0] == packer.video
+        assert batch.clocks[0][frames].tolist() == [clock_of(label) for label in example.labels for _ in range(16)]
+        assert batch.is_first_frame.tolist() == [True] + [False] * (len(example.labels) - 1)
+        for number, (question, moment) in enumerate(zip(example.questions, example.moments, strict=True), start=1):
+            known = batch.ids[0][(batch.segments[0] == number) & (batch.clocks[0] >= 0)]
+            text = tokenizer.decode(known)
+            asked.add(question.kind)
+            if question.kind == "when":
+                assert text.removeprefix("<|im_end|>\n<|im_start|>assistant\n") == question.answer[:-3]
+                assert question.answer.endswith(f"{moment}.")
+            elif question.kind == "order":
+                assert text == "<|im_end|>\n<|im_start|>assistant\n"
+                assert moment in example.labels
+            else:
+                assert not text
 
 
 def test_every_weight_that_is_learnt_has_one_optimizer_and_the_tower_has_none(trained) -> None:

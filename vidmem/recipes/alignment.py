@@ -86,10 +86,10 @@ def changes(cells: Tensor, is_first: Tensor) -> Tensor:
 
 
 class Moments(nn.Module):
-    """Holds frame tokens half-way through the language model to what changed since the frame before, and to their time.
+    """Holds tokens half-way through the language model to what changed since the frame before, and to times.
 
-    When a thing came and what came next can then be read off tokens that know what is new and when they are. Left to
-    itself the model had come to neither in 2,000 steps: it answered with another frame's time.
+    A frame's tokens must know what is new and when they are; an answer's tokens, when that was which is asked about.
+    Left to itself the model had come to neither in 2,000 steps: it answered with another frame's time.
     """
 
     def __init__(self, width: int) -> None:
@@ -97,22 +97,17 @@ class Moments(nn.Module):
         self.change = nn.Linear(width, 4)
         self.clock = nn.Linear(width, 120)
 
-    def forward(self, hidden: Tensor, states: Tensor, minutes: Tensor, seconds: Tensor) -> Tensor:
-        """Loss of hidden states (F * 16, D), given their cells' states (F, 16) and their frames' time marks (F,).
+    def changed(self, hidden: Tensor, states: Tensor) -> Tensor:
+        """Loss of frame tokens (N, D), given their cells' states (N,): all states weigh the same."""
+        missed = nn.functional.cross_entropy(self.change(hidden.float()), states, reduction="none")
+        return torch.stack([missed[states == state].mean() for state in states.unique()]).mean()
 
-        All states weigh the same. Only tokens that show something are asked for their time.
-        """
-        states = states.flatten()
-        hidden = hidden.float()
-        missed = nn.functional.cross_entropy(self.change(hidden), states, reduction="none")
-        changed = torch.stack([missed[states == state].mean() for state in states.unique()]).mean()
-        shows = states != NOTHING
-        minute, second = self.clock(hidden[shows]).split(60, dim=-1)
-        timed = [
-            nn.functional.cross_entropy(logits, marks.repeat_interleave(TOKENS_PER_FRAME)[shows])
-            for logits, marks in ((minute, minutes), (second, seconds))
-        ]
-        return changed + 0.5 * (timed[0] + timed[1])
+    def timed(self, hidden: Tensor, clocks: Tensor) -> Tensor:
+        """Loss of tokens (N, D) that must know the times `clocks` (N,), minute * 60 + second. 0 if there are none."""
+        minute, second = self.clock(hidden.float()).split(60, dim=-1)
+        missed = nn.functional.cross_entropy(minute, clocks // 60, reduction="sum")
+        missed = missed + nn.functional.cross_entropy(second, clocks % 60, reduction="sum")
+        return 0.5 * missed / max(1, len(clocks))
 
 
 def align(

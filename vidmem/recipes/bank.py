@@ -23,6 +23,7 @@ from vidmem.world.questions import ask_many
 from vidmem.world.render import Renderer
 from vidmem.world.scene import Scene
 from vidmem.world.script import Chapter, ScriptConfig, Stay, make_chapter
+from vidmem.world.words import things_in
 
 STRIDES = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 2.0)
 
@@ -40,6 +41,8 @@ class Example:
     labels: list[str]
     features: Tensor
     questions: list[Question]
+    moments: list[str | None]
+    """The time that must be known to answer each, as its label."""
 
 
 def shifted(chapter: Chapter, seconds: float) -> Chapter:
@@ -102,7 +105,8 @@ class ClipBank:
         hours = times[-1] + shift >= 3600 or rng.random() < 0.06
         scene = Scene(chapters, times.tolist(), hours=hours, shift=shift)
         questions = ask_many(scene, rng, num_questions, KIND_DECK)
-        return Example([format_time(t + shift, hours=hours) for t in times], features, questions)
+        moments = [moment_of(scene, question) for question in questions]
+        return Example([format_time(t + shift, hours=hours) for t in times], features, questions, moments)
 
     def _pieces(self, rng: random.Random, num_frames: int) -> tuple[list[Chapter], np.ndarray, Tensor]:
         """Parts of several clips, in order, far apart."""
@@ -120,6 +124,16 @@ class ClipBank:
             features.append(shown)
             offset += 40.0 + rng.expovariate(1 / rng.choice((5.0, 60.0, 600.0)))
         return chapters, np.concatenate(times), torch.cat(features)
+
+
+def moment_of(scene: Scene, question: Question) -> str | None:
+    """When the answer lies, for a *when*; when what is asked about came, for an *order*."""
+    if question.kind == "when":
+        return question.answer.rstrip(".").split()[-1]
+    if question.kind != "order":
+        return None
+    thing = things_in(question.text if question.text.startswith("What") else question.answer)[0]
+    return scene.clock(scene.first_seen(scene.by_thing[thing][0].span))
 
 
 KIND_DECK: tuple[Kind, ...] = (*KINDS, "when", "when", "order", "order", "how many", "which changed")

@@ -26,11 +26,11 @@ from transformers import (
 
 from vidmem.models.prompt import VIDEO_TOKEN
 from vidmem.recipes.accelerator import DEVICE, half
-from vidmem.recipes.alignment import Alignment, Moments, align, changes, frame_tokens, word_embedding
+from vidmem.recipes.alignment import NOTHING, Alignment, Moments, align, changes, frame_tokens, word_embedding
 from vidmem.recipes.bank import ClipBank
 from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
 from vidmem.recipes.tokens import train_tokenizer
-from vidmem.recipes.tower import VISION, DenseTower, load_tower, one_cycle, set_rate
+from vidmem.recipes.tower import VISION, DenseTower, load_tower, set_rate
 
 
 def build(tokenizer: PreTrainedTokenizerFast, tower: DenseTower) -> LlavaOnevisionForConditionalGeneration:
@@ -79,11 +79,11 @@ def attend_to_alike(model: LlavaOnevisionForConditionalGeneration, std: float = 
 
 
 HALF_WAY = 3
-"""Layers after which frame tokens are held to what changed, and when."""
+"""Layers after which frame tokens are held to what changed, and when; one layer later answers to when that was."""
 
 
-def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden states of the last layer (B, L, D), and half-way those of the frame tokens (F * 16, D)."""
+def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor) -> tuple[Tensor, ...]:
+    """Hidden states (B, L, D): before the first layer and after each, the last one normed."""
     embeds = nn.functional.embedding(batch.ids, word_embedding(model))
     visual = batch.ids == model.config.video_token_id
     embeds = embeds.masked_scatter(visual[..., None], frames.to(embeds.dtype))
@@ -96,7 +96,8 @@ def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, fra
         use_cache=False,
         output_hidden_states=True,
     )
-    return run.last_hidden_state, run.hidden_states[HALF_WAY][visual]
+    hidden_states: tuple[Tensor, ...] = run.hidden_states
+    return hidden_states
 
 
 def answer_logits(
@@ -104,7 +105,7 @@ def answer_logits(
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, vocabulary) and labels (N,) of all answer tokens; `hidden` is `run_packed`'s if that ran."""
     if hidden is None:
-        hidden, _ = run_packed(model, batch, frame_tokens(model, batch.features))
+        hidden = run_packed(model, batch, frame_tokens(model, batch.features))[-1]
     wanted = batch.labels[:, 1:] != -100
     return model.lm_head(hidden[:, :-1][wanted]), batch.labels[:, 1:][wanted]
 
@@ -142,13 +143,19 @@ class Curriculum:
 
     def draw(self, rng: random.Random) -> tuple[int, bool]:
         """Number of frames of the next batch, and whether they are pieces. Now and then one of a level further."""
-        level = min(self.level + (rng.random() < 0.15), len(LEVELS) - 1)
+        level = min(self.level + (rng.random() < 0.3), len(LEVELS) - 1)
         return rng.randint(max(1, LEVELS[level] // 4), LEVELS[level]), rng.random() < (0.35 if level >= 2 else 0.1)
 
     def judge(self, score: float) -> None:
         """Go up a level if enough answers at this one are right."""
         if score >= PASS_MARK:
             self.level = min(self.level + 1, len(LEVELS) - 1)
+
+
+def held(step: int, steps: int) -> float:
+    """Share of the peak learning rate at a step: up, held while abilities still come one after the other, and down."""
+    progress = step / steps
+    return min(progress / 0.05, 1.0, (1.0 - progress) / 0.35)
 
 
 class Feed:
@@ -262,11 +269,18 @@ class Trainer:
         """One step. Returns the loss of the answers alone."""
         with half():
             frames = frame_tokens(self.model, batch.features)
-            hidden, half_way = run_packed(self.model, batch, frames)
-            logits, labels = answer_logits(self.model, batch, hidden)
+            layers = run_packed(self.model, batch, frames)
+            logits, labels = answer_logits(self.model, batch, layers[-1])
         told = nn.functional.cross_entropy(logits.float(), labels)
         cells = self.alignment.cells(batch.features)
-        moments = self.moments(half_way, changes(cells, batch.is_first_frame), batch.minutes, batch.seconds)
+        states = changes(cells, batch.is_first_frame).flatten()
+        seen, shows = layers[HALF_WAY][batch.ids == self.packer.video], states != NOTHING
+        is_frame, is_timed = batch.segments == 0, batch.clocks >= 0
+        of_frames = batch.clocks[is_frame & is_timed]
+        said = is_timed & ~is_frame
+        moments = self.moments.changed(seen, states)
+        moments = moments + self.moments.timed(seen[shows], of_frames[shows])
+        moments = moments + self.moments.timed(layers[HALF_WAY + 1][said], batch.clocks[said])
         loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
         for optimizer in self.optimizers:
             optimizer.zero_grad()
@@ -306,7 +320,7 @@ def train(
     feed.curriculum.level = level
     begun, log = time.perf_counter(), (run / "language.jsonl").open("a")
     for batch in feed.batches():
-        loss = trainer.learn(batch, peak_rate * one_cycle(trainer.step + 1, steps))
+        loss = trainer.learn(batch, peak_rate * held(trainer.step + 1, steps))
         bank.refresh(1)
         step = trainer.step
         line: dict[str, object] = {"step": step, "loss": round(loss, 4), "level": feed.curriculum.level}
@@ -330,7 +344,7 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=5700)
+    parser.add_argument("--steps", type=int, default=5800)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--bank", type=int, default=2800)

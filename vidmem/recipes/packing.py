@@ -15,6 +15,10 @@ from vidmem.recipes.accelerator import DEVICE
 from vidmem.recipes.bank import Example
 
 TOKENS_PER_FRAME = 16
+TURN_TOKENS = 5
+"""Tokens between a question's mark and its answer: end of turn, new line, start of turn, assistant, new line."""
+SAID_BEHIND = 3
+"""Tokens from the second that an answer ends with: itself, the full stop, end of turn."""
 WIDTH = 256
 
 
@@ -29,6 +33,7 @@ class Packed:
     """A batch of clips with their questions, padded to one length L: clips to `num_shared` tokens, then questions.
 
     `ids`, `positions`, `segments` and `labels` are (B, L); segment 0 is the clip, k the k-th question, -1 padding.
+    `clocks` (B, L) are the times that a token must know, as minute * 60 + second within the hour, or -1.
     `features` (all frames, 64, 192) in the order in which their tokens stand.
     """
 
@@ -36,6 +41,7 @@ class Packed:
     positions: Tensor
     segments: Tensor
     labels: Tensor
+    clocks: Tensor
     num_shared: int
     features: Tensor
     marks: list[list[str]]
@@ -48,20 +54,6 @@ class Packed:
         first = [index == 0 for marks in self.marks for index in range(len(marks))]
         return torch.tensor(first, device=self.features.device)
 
-    @property
-    def minutes(self) -> Tensor:
-        """(all frames,): of each frame's time mark, 0 to 59."""
-        return self._clock(-5, -3)
-
-    @property
-    def seconds(self) -> Tensor:
-        """(all frames,): of each frame's time mark, 0 to 59."""
-        return self._clock(-2, None)
-
-    def _clock(self, start: int, stop: int | None) -> Tensor:
-        read = [int(mark[start:stop]) for marks in self.marks for mark in marks]
-        return torch.tensor(read, device=self.features.device)
-
 
 @dataclass(slots=True)
 class _Row:
@@ -71,6 +63,7 @@ class _Row:
     positions: list[int]
     segments: list[int]
     labels: list[int]
+    clocks: list[int]
 
     def padded(self, length: int, pad: int) -> _Row:
         missing = length - len(self.ids)
@@ -79,6 +72,7 @@ class _Row:
             self.positions + [0] * missing,
             self.segments + [-1] * missing,
             self.labels + [-100] * missing,
+            self.clocks + [-1] * missing,
         )
 
 
@@ -98,30 +92,45 @@ class Packer:
         num_shared, rest = max(len(clip.ids) for clip in clips), max(len(row.ids) for row in asked)
         left = [clip.padded(num_shared, self.pad) for clip in clips]
         right = [row.padded(rest, self.pad) for row in asked]
-        ids, positions, segments, labels = (
+        ids, positions, segments, labels, clocks = (
             torch.tensor([getattr(a, name) + getattr(b, name) for a, b in zip(left, right, strict=True)], device=DEVICE)
-            for name in ("ids", "positions", "segments", "labels")
+            for name in ("ids", "positions", "segments", "labels", "clocks")
         )
         features = torch.cat([example.features for example in examples]).to(DEVICE)
         kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
         marks = [example.labels for example in examples]
-        return Packed(ids, positions, segments, labels, num_shared, features, marks, kinds)
+        return Packed(ids, positions, segments, labels, clocks, num_shared, features, marks, kinds)
 
     def _clip(self, example: Example) -> _Row:
         ids = list(self.opening)
+        clocks = [-1] * len(ids)
         for label in example.labels:
-            ids += self._ids(time_mark(label)) + [self.video] * TOKENS_PER_FRAME
-        return _Row(ids, list(range(len(ids))), [0] * len(ids), [-100] * len(ids))
+            mark = self._ids(time_mark(label))
+            ids += mark + [self.video] * TOKENS_PER_FRAME
+            clocks += [-1] * len(mark) + [clock_of(label)] * TOKENS_PER_FRAME
+        return _Row(ids, list(range(len(ids))), [0] * len(ids), [-100] * len(ids), clocks)
 
     def _questions(self, example: Example, position: int) -> _Row:
-        row = _Row([], [], [], [])
-        for number, question in enumerate(example.questions, start=1):
+        row = _Row([], [], [], [], [])
+        for number, (question, moment) in enumerate(zip(example.questions, example.moments, strict=True), start=1):
             asked, told = self._ids(closing(question.text)), self._ids(question.answer + END_OF_TURN)
             row.ids += asked + told
             row.positions += range(position, position + len(asked) + len(told))
             row.segments += [number] * (len(asked) + len(told))
             row.labels += [-100] * len(asked) + told
+            clocks = [-1] * (len(asked) + len(told))
+            if moment is not None:
+                # from the question's end to where its answer says it
+                stop = len(clocks) - SAID_BEHIND if question.kind == "when" else len(asked)
+                start = len(asked) - TURN_TOKENS
+                clocks[start:stop] = [clock_of(moment)] * (stop - start)
+            row.clocks += clocks
         return row
+
+
+def clock_of(label: str) -> int:
+    """`MM:SS` or `HH:MM:SS` as minute * 60 + second."""
+    return int(label[-5:-3]) * 60 + int(label[-2:])
 
 
 def question_mask(batch: Packed, dtype: torch.dtype) -> Tensor:
