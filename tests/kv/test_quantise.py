@@ -149,6 +149,14 @@ def test_views_are_read_and_written_in_place(format):
     assert (context[..., :10, :] == 7).all() and (context[..., 30:, :] == 7).all()
 
 
+@pytest.mark.parametrize("format", ["none", *BITS])
+def test_numbers_of_a_graph_are_taken_as_numbers(format):
+    keys, values = block((1, 2, 65, 8), seed=0)
+    packed = pack(keys.clone().requires_grad_(), values.clone().requires_grad_(), format)
+    assert torch.equal(packed.data, pack(keys, values, format).data)
+    assert not any(back.requires_grad for back in dequantise(packed))
+
+
 @pytest.mark.parametrize("format", BITS)
 @pytest.mark.parametrize("constant", [0.0, 1.0, -0.25, 20.0])
 def test_a_constant_block_comes_back(format, constant):

@@ -93,7 +93,12 @@ class _Groups:
 
     def spread(self, scale: Tensor) -> Tensor:
         """View (layers, groups) so that it broadcasts with `cut`."""
-        return scale.unflatten(1, self.shape_of_scales).unsqueeze(self.axis)
+        return scale.view(-1, *self.shape_of_scales).unsqueeze(self.axis)
+
+    def parts(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """View (layers, bytes) as the scales' bytes (layers, bytes) and the codes' (layers, heads, bytes)."""
+        of_scales, of_codes = data[:, : self.bytes_of_scales], data[:, self.bytes_of_scales :]
+        return of_scales, of_codes.unflatten(1, (self.num_heads, -1))
 
     @property
     def bytes_of_scales(self) -> int:
@@ -159,6 +164,7 @@ def num_bytes(format: Format, layout: Layout, num_tokens: int, dtype: torch.dtyp
     return layout.num_layers * sum(_bytes_of_parts(format, shape, dtype))
 
 
+@torch.no_grad()
 def quantise(keys: Tensor, values: Tensor, format: Format) -> Packed:
     """Pack the keys and values of one block, on their device.
 
@@ -195,6 +201,7 @@ def quantise(keys: Tensor, values: Tensor, format: Format) -> Packed:
     return Packed(format, keys.dtype, *shape, data)
 
 
+@torch.no_grad()
 def dequantise(packed: Packed, *, out: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Keys and values (layers, KV heads, T, head dim), on the device of the bytes.
 
@@ -250,23 +257,24 @@ def _quantise_into(into: Tensor, numbers: Tensor, groups: _Groups) -> None:
     top = (1 << groups.bits) - 1
     room = codes.room_for(num_step * num_heads, groups.padded_tokens * head_dim, groups.bits, numbers.device)
     tokens = codes.fillable(room, groups.bits).unflatten(1, (-1, head_dim)).unflatten(0, (-1, num_heads))
-    as_is = numbers.dtype == torch.float32 and groups.padded_tokens == num_tokens
-    scale_bytes, code_bytes = into.split((groups.bytes_of_scales, num_heads * groups.bytes_of_head), dim=1)
-    for some, scales_of_some, codes_of_some in zip(
-        *(part.split(num_step) for part in (numbers, scale_bytes, code_bytes)), strict=True
-    ):
-        target = tokens[: len(some)]
-        if not as_is:
-            target[:, :, :num_tokens] = some
-            target[:, :, num_tokens:] = some[:, :, -1:]
-        source, target = groups.cut(some if as_is else target), groups.cut(target)
+    scaled = groups.cut(tokens)
+    as_is = groups.cut(numbers) if _can_be_cut(numbers, groups) else None
+    scale_bytes, code_bytes = groups.parts(into)
+    for at in range(0, len(numbers), num_step):
+        num_layers = min(num_step, len(numbers) - at)
+        layers = slice(at, at + num_layers)
+        if as_is is None:
+            tokens[:num_layers, :, :num_tokens] = numbers[layers]
+            tokens[:num_layers, :, num_tokens:] = numbers[layers, :, -1:]
+        target = scaled[:num_layers]
+        source = target if as_is is None else as_is[layers]
         low, high = source.amin(groups.axis).flatten(1), source.amax(groups.axis).flatten(1)
-        step, start = scales.fit(low, high, top, scales_of_some, short=groups.short_scales)
+        step, start = scales.fit(low, high, top, scale_bytes[layers], short=groups.short_scales)
         per_step = step.reciprocal_()
         torch.addcmul(groups.spread(start.mul_(per_step).neg_()), source, groups.spread(per_step), out=target)
         target.clamp_(0, top)
-        packed = codes.pack(room[: len(some) * num_heads], groups.bits)[:, : groups.bytes_of_head]
-        codes_of_some.unflatten(1, (num_heads, -1)).copy_(packed.unflatten(0, (-1, num_heads)))
+        packed = codes.pack(room[: num_layers * num_heads], groups.bits)[:, : groups.bytes_of_head]
+        code_bytes[layers] = packed.view(num_layers, num_heads, -1)
 
 
 def _dequantise_into(numbers: Tensor, stored: Tensor, groups: _Groups) -> None:
@@ -275,20 +283,25 @@ def _dequantise_into(numbers: Tensor, stored: Tensor, groups: _Groups) -> None:
     num_codes = groups.padded_tokens * head_dim
     room = codes.room_for_packed(num_step * num_heads, num_codes, groups.bits, stored.device)
     rows = room[:, : groups.bytes_of_head].unflatten(0, (-1, num_heads))
-    as_is = numbers.dtype == torch.float32 and groups.padded_tokens == num_tokens
-    scale_bytes, code_bytes = stored.split((groups.bytes_of_scales, num_heads * groups.bytes_of_head), dim=1)
+    as_is = groups.cut(numbers) if _can_be_cut(numbers, groups) else None
+    scale_bytes, code_bytes = groups.parts(stored)
     step, start = scales.read(scale_bytes, groups.num_groups, short=groups.short_scales)
-    for some, packed, step_of_some, start_of_some in zip(
-        *(part.split(num_step) for part in (numbers, code_bytes, groups.spread(step), groups.spread(start))),
-        strict=True,
-    ):
-        rows[: len(some)] = packed.unflatten(1, (num_heads, -1))
-        unpacked = codes.unpack(room[: len(some) * num_heads], groups.bits)
-        tokens = unpacked.unflatten(1, (-1, head_dim)).unflatten(0, (-1, num_heads))
+    step, start = groups.spread(step), groups.spread(start)
+    for at in range(0, len(numbers), num_step):
+        num_layers = min(num_step, len(numbers) - at)
+        layers = slice(at, at + num_layers)
+        rows[:num_layers] = code_bytes[layers]
+        unpacked = codes.unpack(room[: num_layers * num_heads], groups.bits)
+        tokens = unpacked.view(num_layers, num_heads, -1, head_dim)
         source = groups.cut(tokens)
-        torch.addcmul(start_of_some, source, step_of_some, out=groups.cut(some) if as_is else source)
-        if not as_is:
-            some.copy_(tokens[:, :, :num_tokens])
+        torch.addcmul(start[layers], source, step[layers], out=source if as_is is None else as_is[layers])
+        if as_is is None:
+            numbers[layers] = tokens[:, :, :num_tokens]
+
+
+def _can_be_cut(numbers: Tensor, groups: _Groups) -> bool:
+    """Whether groups can be read and written where the numbers lie, without a copy in float32."""
+    return numbers.dtype == torch.float32 and groups.padded_tokens == numbers.shape[2]
 
 
 def _layers_at_a_time(numbers: Tensor) -> int:
