@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,6 +15,7 @@ import av
 import pytest
 from interruptible import interruptible
 from typer.testing import CliRunner, Result
+from unprivileged import vidmem_unprivileged
 
 from vidmem import cli
 from vidmem.cli import app
@@ -288,9 +288,19 @@ def test_ctrl_c_during_ingest_keeps_what_was_committed(tmp_path: Path) -> None:
     assert report["resumed_from"] > 0 and report["frames"] == 240 - seen["frames"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_ends_with_1(video: Path, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    result = run("ingest", video, "--store", tmp_path / "s.vidmem")
-    assert result.exit_code == 1
-    sentence(result)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    done = vidmem_unprivileged("ingest", video, "--store", closed / "s.vidmem", folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "can't be written" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not list(closed.iterdir())
+
+
+@pytest.mark.parametrize("name", ["manifest.toml", "catalogue.sqlite"])
+def test_a_store_that_may_not_be_read_is_not_called_damaged(store: Path, tmp_path: Path, name: str) -> None:
+    closed = Path(shutil.copytree(store, tmp_path / "closed.vidmem"))
+    (closed / name).chmod(0o000)
+    done = vidmem_unprivileged("info", closed, folder=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{closed / name} can't be read: allow reading it" in done.stderr

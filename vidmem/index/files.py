@@ -116,4 +116,16 @@ def _no_space(store: Path) -> str:
 
 
 def _not_allowed(store: Path) -> str:
+    unreadable = _unreadable(store)
+    if unreadable is not None:
+        return f"{unreadable} can't be read: allow reading it."
     return f"{store} can't be written: allow writing to it, or open it read-only."
+
+
+def _unreadable(store: Path) -> Path | None:
+    """The folder of a store, or the first file in it, that this user may not read; None if all may be read."""
+    if not os.path.isdir(store):
+        return None
+    if not os.access(store, os.R_OK | os.X_OK):
+        return store
+    return next((path for path in sorted(store.iterdir()) if not os.access(path, os.R_OK)), None)

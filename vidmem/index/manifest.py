@@ -56,11 +56,14 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         StoreVersion: a newer program wrote it.
-        StoreCorrupt: it can't be read.
+        StoreCorrupt: it is damaged.
+        PermissionError: this user may not read it.
     """
     path = folder / MANIFEST_NAME
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise StoreCorrupt(f"{path} can't be read ({error}): put it back from a copy of the store.") from error
     number = table.get("format")
