@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from typer.testing import CliRunner
 
 import vidmem
 from vidmem import console, demo
+from vidmem.cli import app
 from vidmem.pipelines import IngestReport
 from vidmem.samples import samples
 from vidmem.types import Answer, Hit, VideoId
@@ -70,3 +72,11 @@ def test_the_demo_as_json_grades_each_answer(memory: Memory, tmp_path: Path, cap
     assert [answer["right"] for answer in document["answers"]] == [True] + [False] * (len(memory.asked) - 1)
     assert document["answers"][0].keys() >= {"question", "text", "expected", "right", "evidence"}
     assert (document["right"], document["total"]) == (1, len(memory.asked))
+
+
+@pytest.mark.parametrize("name", ["letter.txt", "letter.txt/within", "x" * 300])
+def test_a_folder_that_is_none_is_bad_input(tmp_path: Path, name: str) -> None:
+    (tmp_path / "letter.txt").write_text("no folder")
+    result = CliRunner().invoke(app, ["demo", "--folder", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert result.stdout == "" and result.stderr.startswith("vidmem: ") and "can't be made" in result.stderr

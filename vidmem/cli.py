@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EEXIST, ELOOP, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -133,7 +134,8 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageFull(f"{folder} can't be made ({error.strerror}): choose another folder") from error
+        kind = BadInput if error.errno in (EEXIST, ENOTDIR, ENAMETOOLONG, ELOOP) else StorageFull
+        raise kind(f"{folder} can't be made ({error.strerror}): choose another folder") from error
 
 
 @app.command(epilog="Example: vidmem ingest kitchen.mp4 --store kitchen.vidmem --fps 1")
