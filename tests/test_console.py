@@ -28,3 +28,18 @@ def test_a_bar_is_shown_only_while_there_is_work(monkeypatch: pytest.MonkeyPatch
         shown = terminal.getvalue()
         assert shown.endswith("\r")
     assert terminal.getvalue() == shown
+
+
+def test_a_figure_without_a_target_is_only_told(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {
+        "speed": {"value": 31.234567, "unit": "x", "target": 25.0, "holds": True},
+        "share": {"value": 0.5, "unit": "share", "target": None, "holds": True},
+        "growth": {"value": 0.2, "unit": "share", "target": 0.1, "holds": False},
+    }
+    console.print_figures({"figures": figures})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [
+        ["speed", "31.23", "x", "25.0", "yes"],
+        ["share", "0.5", "share"],
+        ["growth", "0.2", "share", "0.1", "NO"],
+    ]

@@ -192,12 +192,13 @@ def wrapped(text: str, *, indent: int) -> str:
 
 
 def print_figures(result: Mapping[str, Any]) -> None:
-    """A benchmark's figures against their targets."""
+    """A benchmark's figures against their targets; those without one are only told."""
     rows = [("figure", "value", "unit", "target", "holds")]
     for name, figure in result["figures"].items():
         value = figure["value"]
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        rows.append((name, shown, figure["unit"], str(figure["target"]), "yes" if figure["holds"] else "NO"))
+        target, holds = figure["target"], "yes" if figure["holds"] else "NO"
+        rows.append((name, shown, figure["unit"], *(("", "") if target is None else (str(target), holds))))
     print_table(rows)
 
 
