@@ -270,6 +270,15 @@ def test_readers_ask_while_a_writer_is_open(tmp_path: Path, preset: Path, short_
             vidmem.open(tmp_path / "a.vidmem", preset)
 
 
+@pytest.mark.parametrize("setting", [{"max_similarity": value} for value in (-0.1, 1.1, float("nan"))] + [{"fps": 0.0}])
+def test_settings_that_mean_nothing_are_refused(
+    filled: VideoMemory, short_video: Path, setting: dict[str, float]
+) -> None:
+    with pytest.raises(BadInput, match="give --"):
+        filled.ingest(short_video, progress=False, **setting)
+    assert len(filled.videos()) == 1
+
+
 def test_an_empty_question_is_refused(filled: VideoMemory) -> None:
     for empty in ("", "  \n"):
         with pytest.raises(BadInput, match="empty"):

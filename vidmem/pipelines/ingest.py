@@ -53,6 +53,8 @@ class IngestConfig:
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < 1e6:
             raise BadInput(f"a video can't be looked at {self.fps} times a second: give --fps above 0.")
+        if self.max_similarity is not None and not 0 <= self.max_similarity <= 1:
+            raise BadInput(f"frames can't be {self.max_similarity} alike: give --max-similarity in [0, 1].")
 
     def settings_hash(self, memory: MemoryConfig) -> str:
         settings = asdict(self) | {"memory": asdict(memory)}
