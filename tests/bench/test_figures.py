@@ -14,11 +14,13 @@ import torch
 from vidmem.bench.clips import seen_clips, unseen_script
 from vidmem.bench.footage import moving_footage
 from vidmem.bench.grading import Score
+from vidmem.bench.ingest import ingest_apart
 from vidmem.bench.language import ask_clips
 from vidmem.bench.needles import NeedleRun
 from vidmem.bench.report import at_least, at_most, beside, report
 from vidmem.bench.world import clip_figures, demo_figures, latency_figures, needle_figures
 from vidmem.demo import Done
+from vidmem.errors import VidmemError
 from vidmem.models.language import Context
 from vidmem.types import Span, View
 from vidmem.world.answers import Facts, Question
@@ -114,3 +116,9 @@ def test_footage_never_stands_still() -> None:
     assert len(pictures) == 5
     for before, after in zip(pictures, pictures[1:], strict=False):
         assert (before != after).mean() > 0.5
+
+
+def test_an_ingest_apart_that_fails_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(VidmemError, match=r"^none\.mp4 could not be ingested .*none\.mp4") as raised:
+        ingest_apart(tmp_path / "none.mp4", "tiny", lambda line: None)
+    assert "\n" not in str(raised.value) and "Traceback" not in str(raised.value)

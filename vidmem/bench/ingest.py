@@ -17,6 +17,7 @@ from vidmem.bench.clips import SIZE, unseen_seed
 from vidmem.bench.decode import decode_figures, growth_over_opens
 from vidmem.bench.footage import moving_footage
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
+from vidmem.errors import VidmemError
 from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.video import encode, frames
 
@@ -131,9 +132,13 @@ def render(folder: Path, seed: int, duration: float, fps: int, say: Say, draw: D
 
 
 def ingest_apart(video: Path, preset: str, say: Say) -> dict[str, Any]:
-    """Ingest in a process of its own; what `vidmem.bench.once` printed."""
+    """Ingest in a process of its own; what `vidmem.bench.once` printed. Raises VidmemError if that fails."""
     say(f"ingesting {video.stem}")
     command = [sys.executable, "-m", "vidmem.bench.once", str(video), str(video.with_suffix(".vidmem")), preset]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        why = lines[-1] if lines else f"it ended with {done.returncode}"
+        raise VidmemError(f"{video.name} could not be ingested in a process of its own: {why}")
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured

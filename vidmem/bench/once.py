@@ -7,6 +7,8 @@ import resource
 import sys
 from pathlib import Path
 
+from vidmem.errors import VidmemError
+
 
 def main(video: Path, store: Path, preset: str) -> None:
     """Ingest, and print one JSON object: seconds of the steps and the peak resident size in bytes."""
@@ -29,4 +31,7 @@ def peak_bytes() -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    except VidmemError as error:
+        sys.exit(str(error))
