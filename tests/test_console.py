@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from vidmem import console
+from vidmem.index import StoredVideo
+from vidmem.types import Hit, VideoId
 
 
 class Terminal(io.StringIO):
@@ -43,3 +46,15 @@ def test_a_figure_without_a_target_is_only_told(capsys: pytest.CaptureFixture[st
         ["share", "0.5", "share"],
         ["growth", "0.2", "share", "0.1", "NO"],
     ]
+
+
+def test_all_times_of_a_video_with_hours_have_them(capsys: pytest.CaptureFixture[str]) -> None:
+    hits = [Hit(VideoId(name), f"{name}.mp4", 3590.0, 3592.0, 0.5, 1) for name in ("long", "short")]
+    console.print_hits(hits, with_hours={VideoId("long")})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["00:59:50-00:59:52", "59:50-59:52"]
+
+
+def test_a_video_has_hours_once_it_has_one() -> None:
+    video = StoredVideo(VideoId("a"), "content", "settings", "a.mp4", "a.mp4", committed_until=3599.0)
+    assert not video.has_hours
+    assert replace(video, committed_until=3600.0).has_hours and replace(video, duration_seconds=4000.0).has_hours

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from vidmem import console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
-from vidmem.types import parse_time
+from vidmem.types import VideoId, parse_time
 
 if TYPE_CHECKING:
     from vidmem.pipelines import IngestReport, StoredMemory, VideoMemory
@@ -210,7 +210,11 @@ def ask(store: StorePath, question: str, video: Videos = None, preset: Preset = 
             return
         with memory.ask_stream(question, video_ids=video) as pieces:
             console.stream(pieces)
-            console.print_answer_rest(pieces.result)
+            console.print_answer_rest(pieces.result, with_hours=_with_hours(memory))
+
+
+def _with_hours(memory: StoredMemory) -> set[VideoId]:
+    return {video.video_id for video in memory.videos() if video.has_hours}
 
 
 @app.command(epilog='Example: vidmem search kitchen.vidmem "a dog on the left" -k 3')
@@ -220,10 +224,11 @@ def search(
     """Find spans of STORE that look like WORDS, without the language model."""
     with _reading(store, preset) as memory:
         hits = memory.search(words, k=k, video_ids=video)
+        with_hours = _with_hours(memory)
     if as_json:
         console.print_json(hits)
     elif hits:
-        console.print_hits(hits, indent="")
+        console.print_hits(hits, with_hours=with_hours, indent="")
     else:
         console.say("Nothing in memory matches.")
 

@@ -7,12 +7,12 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidmem.types import Answer, Hit, format_time
+from vidmem.types import Answer, Hit, VideoId, format_span, format_time
 
 if TYPE_CHECKING:
     from vidmem import demo
@@ -83,11 +83,14 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
         yield show
 
 
-def print_hits(hits: Sequence[Hit], *, indent: str = "  ") -> None:
-    """One line a hit: `mm:ss-mm:ss  score  path of its frame`, the video if there are several, why it is cited."""
+def print_hits(hits: Sequence[Hit], *, with_hours: Collection[VideoId] = (), indent: str = "  ") -> None:
+    """One line a hit: `mm:ss-mm:ss  score  path of its frame`, the video if there are several, why it is cited.
+
+    `with_hours` are the videos that have hours, in all of whose times they are printed.
+    """
     several = len({hit.video_id for hit in hits}) > 1
     for hit in hits:
-        span = f"{format_time(hit.start)}-{format_time(hit.end)}"
+        span = format_span(hit.start, hit.end, hours=hit.video_id in with_hours)
         source = f"  {Path(hit.source).name}" if several else ""
         why = f"  ({hit.why})" if hit.why else ""
         say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}{why}")
@@ -123,7 +126,8 @@ def print_report(report: IngestReport) -> None:
     if report.already_there:
         say(f"{name}: already in the store as {report.video_id}, nothing to do")
         return
-    resumed = f" from {format_time(report.resumed_from)} on" if report.resumed_from else ""
+    hours = report.resumed_from + report.video_seconds >= 3600
+    resumed = f" from {format_time(report.resumed_from, hours=hours)} on" if report.resumed_from else ""
     watched = f"{format_time(report.video_seconds)} of video{resumed}, {report.frames} frames in {report.clips} clips"
     say(f"{name}: {watched}, in {report.wall_seconds:.1f} s ({report.speed:.0f} x real time)")
     shares = {step: getattr(report, f"{step}_seconds") for step in ("decode", "encode", "memory", "store")}
@@ -157,10 +161,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-def print_answer_rest(answer: Answer) -> None:
+def print_answer_rest(answer: Answer, *, with_hours: Collection[VideoId] = ()) -> None:
     """The part of an answer below its streamed text: evidence and timings."""
     if answer.evidence:
-        print_hits(answer.evidence)
+        print_hits(answer.evidence, with_hours=with_hours)
     else:
         say("  (no evidence: nothing in memory matches)")
     if answer.timings:

@@ -28,7 +28,10 @@ def test_a_bar_is_shown_only_while_there_is_something_to_wait_for() -> None:
 
 def test_evidence_is_captioned_with_its_span_and_score() -> None:
     hit = Hit(VideoId("0" * 16), "a.mp4", 61.0, 3661.5, 0.8123, 0)
-    assert words.caption(hit) == "01:01-01:01:01  ·  0.81"
+    assert words.caption(hit) == "00:01:01-01:01:01  ·  0.81"
+    early = Hit(VideoId("0" * 16), "a.mp4", 61.0, 61.2, 0.8123, 0)
+    assert words.caption(early) == "01:01.000-01:01.200  ·  0.81"
+    assert words.caption(early, hours=True) == "00:01:01.000-00:01:01.200  ·  0.81"
 
 
 def test_an_answer_without_evidence_says_so() -> None:

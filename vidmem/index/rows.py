@@ -59,6 +59,11 @@ class StoredVideo(VideoRow):
     added_at: str = ""
     """RFC 3339 with zone, to the microsecond: tells a video from the same one that was removed before it came again."""
 
+    @property
+    def has_hours(self) -> bool:
+        """Whether its times are written with hours: all of them, once it is an hour long."""
+        return max(self.duration_seconds or 0.0, self.committed_until) >= 3600.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameRows:

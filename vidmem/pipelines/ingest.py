@@ -255,8 +255,9 @@ class Ingester:
         if is_new:
             self._store.remove_video(video.video_id)
         raise CorruptMedia(
-            f"{source.info.name} is cut off or damaged: of {format_time(stated)} only the first {format_time(until)}"
-            " can be read. Get a whole copy, or ingest what there is with partial=True (--partial).",
+            f"{source.info.name} is cut off or damaged: of {format_time(stated)} only the first"
+            f" {format_time(until, hours=stated >= 3600)} can be read. Get a whole copy, or ingest what there is with"
+            " partial=True (--partial).",
             decoded_until=until,
         )
 

@@ -99,7 +99,7 @@ class Events:
         try:
             for piece in self.session.ask(question, video):
                 if isinstance(piece, Answer):
-                    yield self.answered(piece)
+                    yield self.answered(piece, hours=self.session.progress(video).has_hours)
                 else:
                     text += piece
                     yield {self.page.answer: words.answer(text)}
@@ -111,13 +111,15 @@ class Events:
                 self.page.answer: words.error(f"The question could not be answered: {type(error).__name__}: {error}")
             }
 
-    def answered(self, given: Answer) -> Updates:
+    def answered(self, given: Answer, *, hours: bool) -> Updates:
         shown = [hit for hit in given.evidence if hit.thumbnail]
         return {
             self.page.answer: words.answer(given.text, done=True),
             self.page.below: words.below(given),
             self.page.hits: shown,
-            self.page.evidence: gr.Gallery([(hit.thumbnail, words.caption(hit)) for hit in shown], visible=bool(shown)),
+            self.page.evidence: gr.Gallery(
+                [(hit.thumbnail, words.caption(hit, hours=hours)) for hit in shown], visible=bool(shown)
+            ),
         }
 
     def jump(self, hits: list[Hit], event: gr.SelectData) -> Any:

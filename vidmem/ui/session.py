@@ -31,6 +31,8 @@ class Progress:
     message: str = "Pick a video, then let vidmem watch it."
     fraction: float | None = None
     video_id: VideoId | None = None
+    has_hours: bool = False
+    """Whether the video's times are written with hours. Known once it is watched."""
 
 
 class Session:
@@ -112,11 +114,13 @@ class Session:
             if self._closing.is_set():
                 raise SourceLost("the page was closed")
             of, fraction = (f" of {format_time(duration)}", min(done / duration, 1.0)) if duration else ("", None)
-            self._progress[video] = Progress("watching", f"Watched {format_time(done)}{of}", fraction)
+            clock = format_time(done, hours=bool(duration and duration >= 3600))
+            self._progress[video] = Progress("watching", f"Watched {clock}{of}", fraction)
 
         self._progress[video] = Progress("watching", "Looking at the first frames", 0.0)
         report = memory.ingest(video, progress=show)
-        self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id)
+        has_hours = next(seen.has_hours for seen in memory.videos() if seen.video_id == report.video_id)
+        self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id, has_hours)
 
     def _ask(self, question: str, video_id: VideoId, pieces: queue.SimpleQueue[str | Answer | None]) -> None:
         if self._reader is None:

@@ -6,7 +6,7 @@ from html import escape
 
 from vidmem.models.preset import Preset
 from vidmem.samples import Sample
-from vidmem.types import Answer, Hit, format_time
+from vidmem.types import Answer, Hit, format_span, format_time
 from vidmem.ui.session import Progress
 
 EXAMPLES = ("What appears?", "When did the dog appear?", "Where is the cup?")
@@ -34,9 +34,9 @@ def error(message: str) -> str:
     return f'<div class="vm-status vm-failed" role="alert">{escape(message)}</div>'
 
 
-def caption(hit: Hit) -> str:
-    """What stands under one frame of evidence."""
-    return f"{format_time(hit.start)}-{format_time(hit.end)}  ·  {hit.score:.2f}"
+def caption(hit: Hit, *, hours: bool = False) -> str:
+    """What stands under one frame of evidence, with `hours` if its video has them."""
+    return f"{format_span(hit.start, hit.end, hours=hours)}  ·  {hit.score:.2f}"
 
 
 def below(given: Answer) -> str:
