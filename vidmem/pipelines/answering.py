@@ -25,7 +25,7 @@ class AnswerStream:
         timings: dict[str, float],
         *,
         begun: float,
-        on_end: Callable[[Answer], None],
+        on_end: Callable[[Answer], object],
     ) -> None:
         self.question, self.evidence = question, evidence
         self._pieces, self._timings, self._begun, self._on_end = pieces, timings, begun, on_end

@@ -142,8 +142,9 @@ def open_store(path: str | os.PathLike[str], *, read_only: bool = True) -> Store
         NotFound: nothing is there.
         BadInput, StoreLocked, StoreVersion, StoreCorrupt: see `Store.open`.
     """
-    made = Store.peek(path).identity
-    store = Store.open(path, made, create=False, read_only=read_only)
+    folder = Path(path)
+    made = Store.peek(folder).identity
+    store = Store.open(folder, made, create=False, read_only=read_only)
     timelines = Timelines(store)
     return StoredMemory(store, Memories(store, _memory_settings(made), timelines, widen=True), timelines)
 
