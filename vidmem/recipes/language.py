@@ -78,8 +78,9 @@ def attend_to_alike(model: LlavaOnevisionForConditionalGeneration, std: float = 
         attention.k_proj.weight[:half] = attention.q_proj.weight[:half]
 
 
-HALF_WAY = 3
-"""Layers after which frame tokens are held to what changed, and when; one layer later answers to when that was."""
+FRAMES_KNOW, ANSWERS_KNOW = 2, 4
+"""Layers after which frame tokens are held to what changed and to their time, and answers to the time of what is asked
+about. Early, because the heads that find a thing's frames are early: what comes later they can't bring."""
 
 
 def run_packed(model: LlavaOnevisionForConditionalGeneration, batch: Packed, frames: Tensor) -> tuple[Tensor, ...]:
@@ -274,13 +275,13 @@ class Trainer:
         told = nn.functional.cross_entropy(logits.float(), labels)
         cells = self.alignment.cells(batch.features)
         states = changes(cells, batch.is_first_frame).flatten()
-        seen, shows = layers[HALF_WAY][batch.ids == self.packer.video], states != NOTHING
+        seen, shows = layers[FRAMES_KNOW][batch.ids == self.packer.video], states != NOTHING
         is_frame, is_timed = batch.segments == 0, batch.clocks >= 0
         of_frames = batch.clocks[is_frame & is_timed]
         said = is_timed & ~is_frame
         moments = self.moments.changed(seen, states)
         moments = moments + self.moments.timed(seen[shows], of_frames[shows])
-        moments = moments + self.moments.timed(layers[HALF_WAY + 1][said], batch.clocks[said])
+        moments = moments + self.moments.timed(layers[ANSWERS_KNOW][said], batch.clocks[said])
         loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
         for optimizer in self.optimizers:
             optimizer.zero_grad()
