@@ -7,6 +7,7 @@ processor prepares them, without positions, masks or embeddings of ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -132,9 +133,11 @@ def _qwen_pixels(processor: Any) -> Callable[[Tensor], dict[str, Tensor]]:
 
 
 @cache
-def case_of(name: str) -> Case:
+def case_of(name: str, dtype: torch.dtype = torch.float32) -> Case:
     half = LlavaOnevisionVideoProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3)
     model, words = random_model(name), tokenizer()
+    if dtype != torch.float32:
+        model = deepcopy(model).to(dtype)
     if name == "llava_onevision":
         return Case(family_of(model, words, half), "<video>", _llava_pixels, newline="<video>")
     if name == "smolvlm":

@@ -47,6 +47,21 @@ def test_streaming_with_every_block_is_one_plain_forward(case: Case) -> None:
         assert float((got - want).abs().max()) < 1e-4
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_half_precision_strays_no_further_than_the_stock_model_does(name: str) -> None:
+    exact, half = case_of(name), case_of(name, torch.bfloat16)
+    images, spans = exact.footage(sum(UNEVEN))
+    ids = exact.chat.ids(QUESTION).closing
+    want = exact.stock_logits(images, spans, ids)
+    stock_error = float((half.stock_logits(images, spans, ids) - want).abs().max())
+    writer = half.writer()
+    store = half.stream(writer, images, spans, UNEVEN)
+    assert {block.keys.dtype for block in (writer.opening, *store.fetch(range(len(store))))} == {torch.bfloat16}
+    got = half.question_logits(half.everything(writer, store), ids)
+    assert got.dtype == torch.bfloat16
+    assert float((got - want).abs().max()) < 2 * stock_error
+
+
 def test_answers_by_stock_generate_on_the_assembled_cache_are_the_stock_answers(case: Case) -> None:
     images, spans = case.footage(sum(UNEVEN), seed=1)
     ids = case.chat.ids(QUESTION).closing
