@@ -112,7 +112,7 @@ def test_a_name_too_long_is_bad_input(tmp_path):
 def test_another_model_is_a_mismatch(filled, field):
     value = getattr(world.IDENTITY, field)
     other = dataclasses.replace(world.IDENTITY, **{field: value + 1 if isinstance(value, int) else value + "x"})
-    cures = {"preset": "without --preset, for its own, 'tiny'", "policy": "that says policy = 'moviechat' under .memory."}
+    cures = {"preset": "without --preset, for its own, 'tiny'", "policy": r"says policy = 'moviechat' under \[memory\]"}
     cure = cures.get(field, "encoder in revision e1 and language in revision l1")
     with pytest.raises(ModelMismatch, match=rf"was made with .*: open it .*{cure}, or ingest its videos into a new"):
         Store.open(filled, other)
