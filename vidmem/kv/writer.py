@@ -99,9 +99,9 @@ class StreamWriter:
         # Only differences count, so positions stay small however long the stream is.
         local = self._rotary.tables(positions - positions.min())
         outside = torch.full((self._rotary.num_axes, 1), self._window.size - 1)
-        return _WindowedStream(
-            self._slab, begin, ends, local, self._window, self._initial, self._rotary.tables(outside)
-        )
+        far = self._rotary.tables(outside)
+        runs = _runs(begin, ends, self._window, local[0].device)
+        return _WindowedStream(self._slab, runs, local, self._window, self._initial, far)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,16 +120,48 @@ class _WholeStream:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _WindowedStream:
-    """New frames, from `begin` and each to one of `ends`, attend through a window, frame by frame.
+class _Run:
+    """Frames that go through attention together: stream indices [start, end).
 
-    A frame that reaches past the window from its stream's start sees as many initial tokens again as it reaches past,
-    all of them from then on (spec/rekv.md, write rule 3, with its double count).
+    `visible` (T, I) are the initial tokens that each token sees again because its frame reaches past the window from
+    the stream's start: as many as it reaches past, all from then on (spec/rekv.md, write rule 3, with its double
+    count). None if there are none.
     """
 
+    start: int
+    end: int
+    visible: Tensor | None
+
+
+def _runs(begin: int, ends: Sequence[int], window: Window, device: torch.device) -> list[_Run]:
+    """Cut a clip into runs of a quarter of the window, or one frame where that is more.
+
+    ReKV takes frame by frame. One call for more of them reads the window less often, and computes up to a quarter
+    more pairs, which the mask hides: 0.55 s of CPU instead of 1.25 for 96 frames of 21 tokens through a window of 512
+    (the embedded model).
+    """
+    runs: list[_Run] = []
+    frames: list[tuple[int, int]] = []
+    for start, end in zip([begin, *ends], ends, strict=False):
+        if frames and end - frames[0][0] > window.size // 4:
+            runs.append(_run_of(frames, window, device))
+            frames = []
+        frames.append((start, end))
+    return [*runs, _run_of(frames, window, device)]
+
+
+def _run_of(frames: Sequence[tuple[int, int]], window: Window, device: torch.device) -> _Run:
+    seen = [max(end - window.size, 0) for start, end in frames for _ in range(start, end)]
+    visible = torch.arange(window.num_initial) < torch.tensor(seen)[:, None]
+    return _Run(frames[0][0], frames[-1][1], visible.to(device) if visible.any() else None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _WindowedStream:
+    """New frames attend through a window, run by run, and are put into the slab."""
+
     slab: Slab
-    begin: int
-    ends: Sequence[int]
+    runs: Sequence[_Run]
     tables: Tables
     window: Window
     initial: tuple[Tensor, Tensor] | None
@@ -137,27 +169,26 @@ class _WindowedStream:
 
     def attend(self, layer_index: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
         self.slab.put(layer_index, key, value)
-        outs = []
-        for start, end in zip([self.begin, *self.ends], self.ends, strict=False):
-            first = max(start - self.window.size, 0)
-            keys, values = self.slab.read(layer_index, first, end)
-            here = slice(first - self.slab.start, end - self.slab.start)
+        outs, begin = [], self.runs[0].start
+        for run in self.runs:
+            first = max(run.start - self.window.size, 0)
+            keys, values = self.slab.read(layer_index, first, run.end)
+            here = slice(first - self.slab.start, run.end - self.slab.start)
             outs.append(
                 window_attend(
-                    query[:, start - self.begin : end - self.begin],
+                    query[:, run.start - begin : run.end - begin],
                     keys,
                     values,
                     (self.tables[0][here], self.tables[1][here]),
                     window_size=self.window.size,
                     scale=scale,
-                    initial=self._initial(layer_index, end),
+                    initial=self._initial(layer_index, run),
                 )
             )
         return torch.cat(outs, dim=1)
 
-    def _initial(self, layer_index: int, end: int) -> Initial | None:
-        if self.initial is None:
+    def _initial(self, layer_index: int, run: _Run) -> Initial | None:
+        if self.initial is None or run.visible is None:
             return None
-        seen = min(max(end - self.window.size, 0), self.window.num_initial)
-        key, value = (held[layer_index, :, :seen] for held in self.initial)
-        return Initial(key, value, self.initial_tables)
+        key, value = (held[layer_index] for held in self.initial)
+        return Initial(key, value, self.initial_tables, run.visible)
