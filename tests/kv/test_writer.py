@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layered import DIM, HEADS, LAYOUT, ROTARY, Toy, frames, tokens
 from torch import Tensor
@@ -57,6 +57,9 @@ class Slow:
 
 
 @settings(max_examples=40)
+@example(
+    4, [5, 5, 5, 1, 1, 1, 1, 1, 1], [], 16, True
+)  # a run of five frames, each of which sees one initial token more
 @given(st.integers(1, 4), SIZES, st.lists(st.integers(0, 9), max_size=3), st.none() | st.integers(0, 24), st.booleans())
 def test_clips_are_one_pass_over_the_stream(
     num_opening: int, sizes: list[int], cuts: list[int], window_size: int | None, keeps_initial: bool
