@@ -78,9 +78,10 @@ def test_a_thing_is_new_gone_or_only_elsewhere() -> None:
         return cells
 
     clip = [frame(dog=0), frame(dog=0, cup=5), frame(dog=9), frame(cup=1)]
-    states = changes(torch.stack(clip), torch.tensor([True, False, False, True]))
+    states, before = changes(torch.stack(clip), torch.tensor([True, False, False, True]))
     assert [(states[i] == THERE).nonzero().flatten().tolist() for i in range(4)] == [[0], [0], [9], [1]]
     assert [(states[i] == NEW).nonzero().flatten().tolist() for i in range(4)] == [[], [5], [], []]
+    assert before[2, 5] == 1
     assert [(states[i] == GONE).nonzero().flatten().tolist() for i in range(4)] == [[], [], [5], []]
 
 

@@ -32,7 +32,7 @@ def main() -> None:
         from vidmem.recipes import language
 
         language.train(
-            run, steps=5800, peak_rate=1e-3, seed=2, bank_size=2800, tokens_per_batch=6500, go_on=options.go_on
+            run, steps=6600, peak_rate=1e-3, seed=2, bank_size=2800, tokens_per_batch=6500, go_on=options.go_on
         )
     if "install" in wanted:
         from vidmem.recipes import install

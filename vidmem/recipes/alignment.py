@@ -69,12 +69,15 @@ class Alignment(nn.Module):
 NOTHING, THERE, NEW, GONE = range(4)
 
 
-def changes(cells: Tensor, is_first: Tensor) -> Tensor:
-    """What became of each token's cell since the frame before: (F, 16) of NOTHING, THERE, NEW or GONE.
+def changes(cells: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+    """What became of each token's cell since the frame before, and which thing the cell showed then (-1: none).
 
     Args:
         cells: (F, 16, things + 1), see `Alignment.cells`.
         is_first: (F,), frames before which their context shows none: there nothing is new.
+
+    Returns:
+        (F, 16) of NOTHING, THERE, NEW or GONE, and (F, 16) numbers of things.
     """
     shows = torch.where(cells[..., -1] < 0.6, cells[..., :-1].argmax(-1), -1)
     visible = cells[..., :-1].amax(1) > 0.2  # (F, things)
@@ -82,7 +85,7 @@ def changes(cells: Tensor, is_first: Tensor) -> Tensor:
     is_new = ~before.gather(1, shows.clamp(min=0)) & ~is_first[:, None]
     is_gone = (shown_before >= 0) & ~visible.gather(1, shown_before.clamp(min=0)) & ~is_first[:, None]
     thing = torch.where(is_new, NEW, THERE)
-    return torch.where(shows >= 0, thing, torch.where(is_gone, GONE, NOTHING))
+    return torch.where(shows >= 0, thing, torch.where(is_gone, GONE, NOTHING)), shown_before
 
 
 class Moments(nn.Module):
@@ -96,11 +99,18 @@ class Moments(nn.Module):
         super().__init__()
         self.change = nn.Linear(width, 4)
         self.clock = nn.Linear(width, 120)
+        self.gone = nn.Linear(width, len(THINGS))
 
-    def changed(self, hidden: Tensor, states: Tensor) -> Tensor:
-        """Loss of frame tokens (N, D), given their cells' states (N,): all states weigh the same."""
+    def changed(self, hidden: Tensor, states: Tensor, shown_before: Tensor) -> Tensor:
+        """Loss of frame tokens (N, D), given what `changes` says of them: all states weigh the same.
+
+        Where a thing is gone, the token must know which.
+        """
         missed = nn.functional.cross_entropy(self.change(hidden.float()), states, reduction="none")
-        return torch.stack([missed[states == state].mean() for state in states.unique()]).mean()
+        loss = torch.stack([missed[states == state].mean() for state in states.unique()]).mean()
+        is_gone = states == GONE
+        named = nn.functional.cross_entropy(self.gone(hidden[is_gone].float()), shown_before[is_gone], reduction="sum")
+        return loss + 0.25 * named / is_gone.sum().clamp(min=1)
 
     def timed(self, hidden: Tensor, clocks: Tensor) -> Tensor:
         """Loss of tokens (N, D) that must know the times `clocks` (N,), minute * 60 + second. 0 if there are none."""

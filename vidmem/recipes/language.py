@@ -26,7 +26,7 @@ from transformers import (
 
 from vidmem.models.prompt import VIDEO_TOKEN
 from vidmem.recipes.accelerator import DEVICE, half
-from vidmem.recipes.alignment import NOTHING, Alignment, Moments, align, changes, frame_tokens, word_embedding
+from vidmem.recipes.alignment import GONE, NOTHING, Alignment, Moments, align, changes, frame_tokens, word_embedding
 from vidmem.recipes.bank import ClipBank
 from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
 from vidmem.recipes.tokens import train_tokenizer
@@ -275,13 +275,15 @@ class Trainer:
             logits, labels = answer_logits(self.model, batch, layers[-1])
         told = nn.functional.cross_entropy(logits.float(), labels)
         cells = self.alignment.cells(batch.features)
-        states = changes(cells, batch.is_first_frame).flatten()
-        seen, shows = layers[FRAMES_KNOW][batch.ids == self.packer.video], states != NOTHING
-        is_frame, is_timed = batch.segments == 0, batch.clocks >= 0
-        of_frames = batch.clocks[is_frame & is_timed]
-        said = is_timed & ~is_frame
-        moments = self.moments.changed(seen, states)
-        moments = moments + self.moments.timed(seen[shows], of_frames[shows])
+        states, shown_before = changes(cells, batch.is_first_frame)
+        seen = layers[FRAMES_KNOW][batch.ids == self.packer.video]
+        is_timed, in_clip = batch.clocks >= 0, batch.segments == 0
+        clocks = batch.clocks[is_timed & in_clip].view_as(states)
+        clocks = torch.where(states == GONE, clocks.roll(1, 0), clocks).flatten()  # when it was last seen
+        states = states.flatten()
+        shows, said = states != NOTHING, is_timed & ~in_clip
+        moments = self.moments.changed(seen, states, shown_before.flatten())
+        moments = moments + self.moments.timed(seen[shows], clocks[shows])
         moments = moments + self.moments.timed(layers[ANSWERS_KNOW][said], batch.clocks[said])
         loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
         for optimizer in self.optimizers:
@@ -346,7 +348,7 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=5800)
+    parser.add_argument("--steps", type=int, default=6600)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--bank", type=int, default=2800)
