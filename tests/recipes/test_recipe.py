@@ -106,6 +106,12 @@ def test_a_batch_knows_its_times_and_where_answers_need_them(trained) -> None:
                 assert moment in example.labels
             else:
                 assert not text
+            frames = batch.asked_frames[0][batch.segments[0] == number]
+            if question.text[:-1].split()[-1] in example.labels:
+                assert tokenizer.decode(batch.ids[0][batch.segments[0] == number][frames >= 0]).startswith(
+                    question.text[-3:]
+                )
+                assert example.labels[int(frames.max())] in question.text
 
 
 def test_every_weight_that_is_learnt_has_one_optimizer_and_the_tower_has_none(trained) -> None:

@@ -100,6 +100,7 @@ class Moments(nn.Module):
         self.change = nn.Linear(width, 4)
         self.clock = nn.Linear(width, 120)
         self.gone = nn.Linear(width, len(THINGS))
+        self.there = nn.Linear(width, len(THINGS))
 
     def changed(self, hidden: Tensor, states: Tensor, shown_before: Tensor) -> Tensor:
         """Loss of frame tokens (N, D), given what `changes` says of them: all states weigh the same.
@@ -111,6 +112,13 @@ class Moments(nn.Module):
         is_gone = states == GONE
         named = nn.functional.cross_entropy(self.gone(hidden[is_gone].float()), shown_before[is_gone], reduction="sum")
         return loss + 0.25 * named / is_gone.sum().clamp(min=1)
+
+    def shown(self, hidden: Tensor, cells: Tensor) -> Tensor:
+        """Loss of tokens (N, D) that must know all things of frames whose cells are (N, 16, things + 1)."""
+        visible = (cells[..., :-1].amax(1) > 0.2).float()
+        return nn.functional.binary_cross_entropy_with_logits(
+            self.there(hidden.float()), visible, reduction="sum"
+        ) / visible.sum().clamp(min=1)
 
     def timed(self, hidden: Tensor, clocks: Tensor) -> Tensor:
         """Loss of tokens (N, D) that must know the times `clocks` (N,), minute * 60 + second. 0 if there are none."""

@@ -285,7 +285,9 @@ class Trainer:
         moments = self.moments.changed(seen, states, shown_before.flatten())
         moments = moments + self.moments.timed(seen[shows], clocks[shows])
         moments = moments + self.moments.timed(layers[ANSWERS_KNOW][said], batch.clocks[said])
-        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
+        asked = batch.asked_frames >= 0
+        shown = self.moments.shown(layers[ANSWERS_KNOW][asked], cells[batch.asked_frames[asked]])
+        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments + 0.05 * shown
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ class Packed:
 
     `ids`, `positions`, `segments` and `labels` are (B, L); segment 0 is the clip, k the k-th question, -1 padding.
     `clocks` (B, L) are the times that a token must know, as minute * 60 + second within the hour, or -1.
+    `asked_frames` (B, L) are the frames, numbers in `features`, that a token must know the things of, or -1.
     `features` (all frames, 64, 192) in the order in which their tokens stand.
     """
 
@@ -42,6 +44,7 @@ class Packed:
     segments: Tensor
     labels: Tensor
     clocks: Tensor
+    asked_frames: Tensor
     num_shared: int
     features: Tensor
     marks: list[list[str]]
@@ -64,6 +67,7 @@ class _Row:
     segments: list[int]
     labels: list[int]
     clocks: list[int]
+    asked_frames: list[int]
 
     def padded(self, length: int, pad: int) -> _Row:
         missing = length - len(self.ids)
@@ -73,6 +77,7 @@ class _Row:
             self.segments + [-1] * missing,
             self.labels + [-100] * missing,
             self.clocks + [-1] * missing,
+            self.asked_frames + [-1] * missing,
         )
 
 
@@ -88,18 +93,22 @@ class Packer:
 
     def pack(self, examples: list[Example]) -> Packed:
         clips = [self._clip(example) for example in examples]
-        asked = [self._questions(example, len(clip.ids)) for example, clip in zip(examples, clips, strict=True)]
+        offsets = accumulate((len(example.labels) for example in examples), initial=0)
+        asked = [
+            self._questions(example, len(clip.ids), offset)
+            for example, clip, offset in zip(examples, clips, offsets, strict=False)
+        ]
         num_shared, rest = max(len(clip.ids) for clip in clips), max(len(row.ids) for row in asked)
         left = [clip.padded(num_shared, self.pad) for clip in clips]
         right = [row.padded(rest, self.pad) for row in asked]
-        ids, positions, segments, labels, clocks = (
+        ids, positions, segments, labels, clocks, asked_frames = (
             torch.tensor([getattr(a, name) + getattr(b, name) for a, b in zip(left, right, strict=True)], device=DEVICE)
-            for name in ("ids", "positions", "segments", "labels", "clocks")
+            for name in ("ids", "positions", "segments", "labels", "clocks", "asked_frames")
         )
         features = torch.cat([example.features for example in examples]).to(DEVICE)
         kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
         marks = [example.labels for example in examples]
-        return Packed(ids, positions, segments, labels, clocks, num_shared, features, marks, kinds)
+        return Packed(ids, positions, segments, labels, clocks, asked_frames, num_shared, features, marks, kinds)
 
     def _clip(self, example: Example) -> _Row:
         ids = list(self.opening)
@@ -108,10 +117,10 @@ class Packer:
             mark = self._ids(time_mark(label))
             ids += mark + [self.video] * TOKENS_PER_FRAME
             clocks += [-1] * len(mark) + [clock_of(label)] * TOKENS_PER_FRAME
-        return _Row(ids, list(range(len(ids))), [0] * len(ids), [-100] * len(ids), clocks)
+        return _Row(ids, list(range(len(ids))), [0] * len(ids), [-100] * len(ids), clocks, [-1] * len(ids))
 
-    def _questions(self, example: Example, position: int) -> _Row:
-        row = _Row([], [], [], [], [])
+    def _questions(self, example: Example, position: int, first_frame: int) -> _Row:
+        row = _Row([], [], [], [], [], [])
         for number, (question, moment) in enumerate(zip(example.questions, example.moments, strict=True), start=1):
             asked, told = self._ids(closing(question.text)), self._ids(question.answer + END_OF_TURN)
             row.ids += asked + told
@@ -125,6 +134,13 @@ class Packer:
                 start = len(asked) - TURN_TOKENS
                 clocks[start:stop] = [clock_of(moment)] * (stop - start)
             row.clocks += clocks
+            frames = [-1] * len(clocks)
+            said_time = question.text.rstrip("?").split()[-1]
+            if said_time in example.labels:
+                # the question's last tokens, from its time's second on
+                start = len(asked) - TURN_TOKENS - 2
+                frames[start : len(asked)] = [first_frame + example.labels.index(said_time)] * (TURN_TOKENS + 2)
+            row.asked_frames += frames
         return row
 
 
