@@ -18,7 +18,7 @@ def test_the_demonstration_answers_with_evidence(tmp_path: Path) -> None:
     """How many must be right is the demonstration's and the benchmark's to say; here, that it is not by chance."""
     document = demo.as_document(demo.run(tmp_path))
     assert len(document["answers"]) >= 10
-    assert document["right"] >= 2
+    assert document["right"] >= 8
     assert all(answer.evidence for answer in document["answers"])
     assert document["ingest"].frames == 180
     again = [event for event in demo.run(tmp_path, num_questions=1) if isinstance(event, demo.Watched)]
