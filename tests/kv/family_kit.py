@@ -139,12 +139,12 @@ def case_of(name: str, dtype: torch.dtype = torch.float32) -> Case:
     if dtype != torch.float32:
         model = deepcopy(model).to(dtype)
     if name == "llava_onevision":
-        return Case(family_of(model, words, half), "<video>", _llava_pixels, newline="<video>")
+        return Case(family_of(model)(model, words, half), "<video>", _llava_pixels, newline="<video>")
     if name == "smolvlm":
-        return Case(family_of(model, words, half), "<image>", _smolvlm_pixels, newline="\n\n")
+        return Case(family_of(model)(model, words, half), "<image>", _smolvlm_pixels, newline="\n\n")
     if name == "qwen2_5_vl":
         processor = Qwen2VLVideoProcessor()
-        family = family_of(model, words, processor, view=View(84, 56))
+        family = family_of(model)(model, words, processor, view=View(84, 56))
         return Case(family, "<|video_pad|>", _qwen_pixels(processor))
     processor = Qwen3VLVideoProcessor()
-    return Case(family_of(model, words, processor, view=View(96, 64)), "<|video_pad|>", _qwen_pixels(processor))
+    return Case(family_of(model)(model, words, processor, view=View(96, 64)), "<|video_pad|>", _qwen_pixels(processor))

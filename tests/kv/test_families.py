@@ -253,7 +253,7 @@ def test_pictures_of_another_size_are_refused(case: Case) -> None:
     with pytest.raises(BadInput, match="2 spans need frames of shape"):
         case.family.frames(images[:-1], spans)
     with pytest.raises(BadInput, match=r"55 x \d+|width=55"):
-        family_of(case.family.model, tokenizer(), _Half(), view=View(55, 60))
+        family_of(case.family.model)(case.family.model, tokenizer(), _Half(), view=View(55, 60))
 
 
 def test_a_context_longer_than_the_model_takes_is_refused(case: Case) -> None:
@@ -389,7 +389,7 @@ def test_the_embedded_model_is_asked_as_ever_and_says_the_same(newline: bool) ->
     words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
-    family = family_of(model.eval().requires_grad_(False), words, processor, closing=newline)
+    family = family_of(model)(model.eval().requires_grad_(False), words, processor, closing=newline)
     shape, question = (6, family.view.height, family.view.width, 3), "What happened first?"
     images = torch.randint(0, 256, shape, generator=torch.manual_seed(0), dtype=torch.uint8)
     spans = [Span(11.0 * index, 11.0 * index + 11) for index in range(6)]
@@ -420,7 +420,7 @@ def test_a_model_without_an_adapter_is_refused() -> None:
             model_type = "blip"
 
     with pytest.raises(BadInput, match="no adapter for 'blip'"):
-        family_of(Stranger(), tokenizer(), _Half())
+        family_of(Stranger())
 
 
 def test_a_text_model_with_its_own_window_is_refused() -> None:

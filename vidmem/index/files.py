@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vidmem.errors import BadInput, StorageFull, StoreCorrupt, StoreLocked, VidmemError
+from vidmem import disk
+from vidmem.disk import sync
+from vidmem.errors import BadInput, StoreCorrupt, StoreLocked, VidmemError
 
 NEW = ".new"
 """What follows the name of a file while its next content is written."""
 
 _NUM_SYNCS = 8
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 _SQLITE_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _SQLITE_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
@@ -33,15 +33,6 @@ def write_file(path: Path, *data: bytes | memoryview) -> None:
             view = memoryview(part)
             while view:
                 view = view[os.write(descriptor, view) :]
-    finally:
-        os.close(descriptor)
-
-
-def sync(path: Path) -> None:
-    """Force a file's content, or a folder's names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -81,10 +72,9 @@ def translated(store: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise StorageFull(_no_space(store)) from error
-        if error.errno in _NOT_ALLOWED:
-            raise StorageFull(_not_allowed(store)) from error
+        refusal = disk.meaning(error, store)
+        if refusal is not None:
+            raise refusal from error
         if error.errno in _NO_PATH:
             raise BadInput(f"{store} can't be a folder ({error.strerror}): name another path.") from error
         raise
@@ -103,29 +93,9 @@ def _meaning(error: sqlite3.Error, store: Path) -> VidmemError | None:
             f"The catalogue of {store} is damaged ({error}): put back a copy of the store, or ingest the videos anew."
         )
     if primary in _SQLITE_NO_SPACE:
-        return StorageFull(_no_space(store))
+        return disk.no_space(store)
     if primary in _SQLITE_NOT_ALLOWED:
-        return StorageFull(_not_allowed(store))
+        return disk.not_allowed(store)
     if primary == sqlite3.SQLITE_BUSY:
         return StoreLocked(f"{store} is held by another program: try again when it has finished.")
     return None
-
-
-def _no_space(store: Path) -> str:
-    return f"No space is left for {store}: free some and go on. Every clip committed until now is kept."
-
-
-def _not_allowed(store: Path) -> str:
-    unreadable = _unreadable(store)
-    if unreadable is not None:
-        return f"{unreadable} can't be read: allow reading it."
-    return f"{store} can't be written: allow writing to it, or open it read-only."
-
-
-def _unreadable(store: Path) -> Path | None:
-    """The folder of a store, or the first file in it, that this user may not read; None if all may be read."""
-    if not os.path.isdir(store):
-        return None
-    if not os.access(store, os.R_OK | os.X_OK):
-        return store
-    return next((path for path in sorted(store.iterdir()) if not os.access(path, os.R_OK)), None)

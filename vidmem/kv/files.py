@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vidmem.errors import StorageFull
+from vidmem import disk
 
 Bytes = bytes | bytearray | memoryview
 """Contiguous bytes, of tensors too: `tensor.numpy().data`."""
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _GONE = {errno.ENOENT, errno.EIO}
 """What is not there, and what the disk itself can't read any more: both are damage, told block by block."""
 
@@ -60,28 +58,16 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def sync(path: Path) -> None:
-    """Force a folder's names to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
     """Raise a full or forbidden disk as what it means to a user."""
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise StorageFull(
-                f"No space is left for {folder}: free some and go on. Every clip committed until now is kept."
-            ) from error
-        if error.errno in _NOT_ALLOWED:
-            raise StorageFull(f"{folder} can't be written: allow writing to it, or open it read-only.") from error
-        raise
+        refusal = disk.meaning(error, folder)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def _left(views: list[memoryview], num_done: int) -> list[memoryview]:

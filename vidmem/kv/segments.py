@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vidmem.disk import sync
 from vidmem.errors import BlocksLost, NotFound, StorageFull
-from vidmem.kv.files import Bytes, read_at, sync, translated, write_at
+from vidmem.kv.files import Bytes, read_at, translated, write_at
 from vidmem.kv.records import (
     ALIGNMENT,
     FIRST_OFFSET,

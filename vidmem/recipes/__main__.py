@@ -8,31 +8,43 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STAGES = ("tower", "clip", "language", "install")
+TRAINED = {"tower": 3000, "clip": 700, "language": 6600}
+"""Steps of each stage that learns."""
+STAGES = (*TRAINED, "install")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", default="all", choices=("all", *STAGES))
     parser.add_argument("--run", type=Path, default=Path(".runs"), help="where states and logs go")
+    parser.add_argument("--steps", type=int, help="of one stage, where another number than the recipe's is wanted")
     parser.add_argument("--go-on", action="store_true", help="start from the kept tower, the installed weights")
     options = parser.parse_args()
+    if options.steps is not None and options.stage not in TRAINED:
+        parser.error("--steps goes with one of " + ", ".join(TRAINED))
     run: Path = options.run
     run.mkdir(parents=True, exist_ok=True)
+    steps = TRAINED | ({} if options.steps is None else {options.stage: options.steps})
     wanted = STAGES if options.stage == "all" else (options.stage,)
     if "tower" in wanted:
         from vidmem.recipes import tower
 
-        tower.train(run, steps=3000, batch=64, peak_rate=1.5e-3, seed=1, go_on=options.go_on)
+        tower.train(run, steps=steps["tower"], batch=64, peak_rate=1.5e-3, seed=1, go_on=options.go_on)
     if "clip" in wanted:
         from vidmem.recipes import clip
 
-        clip.train(run, steps=700, batch=64, peak_rate=1e-3, seed=5)
+        clip.train(run, steps=steps["clip"], batch=64, peak_rate=1e-3, seed=5)
     if "language" in wanted:
         from vidmem.recipes import language
 
         language.train(
-            run, steps=6600, peak_rate=1e-3, seed=2, bank_size=2800, tokens_per_batch=6500, go_on=options.go_on
+            run,
+            steps=steps["language"],
+            peak_rate=1e-3,
+            seed=2,
+            bank_size=2800,
+            tokens_per_batch=6500,
+            go_on=options.go_on,
         )
     if "install" in wanted:
         from vidmem.recipes import install

@@ -6,7 +6,6 @@ whole table (SigLIP, Zhai et al. 2023, section 3.2) with many positives a row, n
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
@@ -238,18 +237,3 @@ def train(run: Path, *, steps: int, batch: int, peak_rate: float, seed: int) -> 
                 save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
             log.write(json.dumps(line) + "\n")
             log.flush()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=5)
-    options = parser.parse_args()
-    train(options.run, steps=options.steps, batch=options.batch, peak_rate=options.rate, seed=options.seed)
-
-
-if __name__ == "__main__":
-    main()

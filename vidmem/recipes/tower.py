@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -184,27 +183,3 @@ def load_tower(run: Path) -> DenseTower:
     weights = load_file(trained if trained.exists() else KEPT_TOWER)
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     return model.to(DEVICE).eval()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--go-on", action="store_true", help="start from the kept tower")
-    options = parser.parse_args()
-    options.run.mkdir(parents=True, exist_ok=True)
-    train(
-        options.run,
-        steps=options.steps,
-        batch=options.batch,
-        peak_rate=options.rate,
-        seed=options.seed,
-        go_on=options.go_on,
-    )
-
-
-if __name__ == "__main__":
-    main()

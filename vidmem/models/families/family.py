@@ -112,6 +112,12 @@ class Family(ABC):
     def _check_view(self, view: View | None) -> View:
         """The picture size to use. Raises BadInput if the model can't see pictures of this one."""
 
+    def only_square(self, view: View | None, side: int) -> View:
+        """The view of a model that sees pictures of side x side alone. Raises BadInput for any other."""
+        if view not in (None, View(side, side)):
+            raise BadInput(f"this {self.model_type} model sees pictures of {side} x {side}, not of {view}.")
+        return View(side, side)
+
     @abstractmethod
     def see(self, pixels: Tensor) -> list[Picture]:
         """Encode normalised pixels (F, 3, H, W), F a multiple of `frames_per_block`: one picture for each block.

@@ -9,31 +9,18 @@ from vidmem.models.families.family import Family
 from vidmem.models.families.llava_onevision import LlavaOneVision
 from vidmem.models.families.qwen_vl import Qwen3Vl, Qwen25Vl
 from vidmem.models.families.smolvlm import SmolVlm
-from vidmem.types import View
 
 FAMILIES: dict[str, type[Family]] = {
     family.model_type: family for family in (LlavaOneVision, SmolVlm, Qwen25Vl, Qwen3Vl)
 }
 
 
-def family_of(
-    model: Any,
-    tokenizer: Any,
-    video_processor: Any,
-    *,
-    view: View | None = None,
-    time_marks: bool = True,
-    closing: bool = True,
-) -> Family:
-    """The adapter for a loaded model; arguments as for `Family`.
-
-    Raises:
-        BadInput: no adapter takes models of this kind, or the adapter can't take this one.
-    """
+def family_of(model: Any) -> type[Family]:
+    """The adapter for a loaded model. Raises BadInput if none takes models of its kind."""
     kind = str(model.config.model_type)
     if kind not in FAMILIES:
         raise BadInput(
             f"KV memory has no adapter for {kind!r} models: use one of {', '.join(sorted(FAMILIES))}, or "
             'mode = "tokens".'
         )
-    return FAMILIES[kind](model, tokenizer, video_processor, view=view, time_marks=time_marks, closing=closing)
+    return FAMILIES[kind]

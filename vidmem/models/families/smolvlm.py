@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vidmem.errors import BadInput
 from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import Tokens
 from vidmem.models.families.family import Family, Picture, Surround
@@ -27,10 +26,7 @@ class SmolVlm(Family):
         return int(side**2 // config.scale_factor**2)
 
     def _check_view(self, view: View | None) -> View:
-        side = self.model.config.vision_config.image_size
-        if view not in (None, View(side, side)):
-            raise BadInput(f"this {self.model_type} model sees pictures of {side} x {side}, not of {view}.")
-        return View(side, side)
+        return self.only_square(view, self.model.config.vision_config.image_size)
 
     def see(self, pixels: Tensor) -> list[Picture]:
         # Pixels that are 0 throughout (mid-grey) count as padding and the picture would be left out without a word.
