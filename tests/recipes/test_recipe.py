@@ -11,9 +11,10 @@ from torch import nn
 
 from vidmem.models.prompt import render_prompt
 from vidmem.recipes.accelerator import DEVICE
-from vidmem.recipes.alignment import GONE, NEW, THERE, changes
-from vidmem.recipes.bank import ClipBank, Example, with_gist
-from vidmem.recipes.language import Curriculum, answer_logits, build, optimizers
+from vidmem.recipes.alignment import GONE, NEW, THERE, came_before, changes, frame_tokens
+from vidmem.recipes.bank import ClipBank, Example, Look, with_gist
+from vidmem.recipes.evidence import LOOKS_HEAD, LOOKS_LAYER, Wanted, attention, missed, wanted
+from vidmem.recipes.language import Curriculum, answer_logits, build, optimizers, run_packed
 from vidmem.recipes.packing import PACKED_ATTENTION, TOKENS_PER_FRAME, Packer, clock_of
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import DenseTower
@@ -36,7 +37,7 @@ def test_packed_questions_see_only_the_clip_and_themselves(trained) -> None:
     example = bank.example(random.Random(3), 5, 3, pieces=False)
     together, _ = answer_logits(model, packer.pack([example]))
     alone = [
-        answer_logits(model, packer.pack([Example(example.labels, example.features, [question], [None])]))[0]
+        answer_logits(model, packer.pack([Example(example.labels, example.features, [question], [None], [None])]))[0]
         for question in example.questions
     ]
     assert len(example.questions) == 3
@@ -69,20 +70,82 @@ def test_a_packed_answer_s_logits_are_those_of_transformers_own_forward_pass(tra
     torch.testing.assert_close(packed, plain, atol=1e-4, rtol=1e-4)
 
 
-def test_a_thing_is_new_gone_or_only_elsewhere() -> None:
-    def frame(**shown: int) -> torch.Tensor:
-        cells = torch.zeros(16, 3)
-        cells[:, 2] = 1.0
-        for thing, cell in shown.items():
-            cells[cell] = torch.eye(3)[("dog", "cup").index(thing)]
-        return cells
+def frame(**shown: int) -> torch.Tensor:
+    """The cells of a frame that shows some things, each in one of them."""
+    cells = torch.zeros(16, 4)
+    cells[:, 3] = 1.0
+    for thing, cell in shown.items():
+        cells[cell] = torch.eye(4)[("dog", "cup", "hat").index(thing)]
+    return cells
 
+
+def test_a_thing_is_new_gone_or_only_elsewhere() -> None:
     clip = [frame(dog=0), frame(dog=0, cup=5), frame(dog=9), frame(cup=1)]
     states, before = changes(torch.stack(clip), torch.tensor([True, False, False, True]))
     assert [(states[i] == THERE).nonzero().flatten().tolist() for i in range(4)] == [[0], [0], [9], [1]]
     assert [(states[i] == NEW).nonzero().flatten().tolist() for i in range(4)] == [[], [5], [], []]
     assert before[2, 5] == 1
     assert [(states[i] == GONE).nonzero().flatten().tolist() for i in range(4)] == [[], [], [5], []]
+
+
+def test_what_comes_first_knows_what_had_come_before_it() -> None:
+    first = [frame(dog=0), frame(dog=0, cup=5), frame(cup=9), frame(dog=2, cup=9, hat=4)]
+    second = [frame(cup=1, hat=2), frame(dog=3)]
+    before = came_before(torch.stack(first + second), [4, 2])
+    told = {(index, cell): int(before[index, cell]) for index, cell in (before >= 0).nonzero().tolist()}
+    assert told == {(1, 5): 0, (3, 4): 1}  # a dog that comes back is not new, and of two together none was the last
+
+
+@torch.no_grad()
+def test_evidence_is_looked_for_where_the_answer_stands(trained) -> None:
+    model, packer, bank, tokenizer = trained
+    question = bank.example(random.Random(3), 5, 1, pieces=False).questions[0]
+    looks = [Look(1, 0), Look(2, 0, gone=True), Look(None, 1), Look(2, None), Look(3, 2), Look(None, 2), None]
+    labels = ["00:01", "00:02", "00:03", "00:04"]
+    features = torch.randn(8, 64, 192).bfloat16()
+    examples = [
+        Example(labels, part, [question] * len(looks), [None] * len(looks), looks) for part in features.split(4)
+    ]
+    clip = [frame(dog=0), frame(dog=3, cup=5), frame(cup=5), frame(cup=6)]
+    cells = torch.stack(clip * 2)
+    batch = packer.pack(examples)
+    states, _ = changes(cells, batch.is_first_frame)
+    evidence = wanted(batch, cells, states)
+
+    places = batch.is_visual[1].nonzero().flatten().view(4, 16)  # of the second clip: the first looks the same
+    expected = [
+        [places[1, 3]],
+        [places[2, 3]],
+        [places[1, 5], places[2, 5], places[3, 6]],
+        [places[2, 3], places[2, 5]],
+    ]
+    expected.append(list(places[3]))  # of what is not there, all of the frame that is asked about
+    answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
+    second = evidence.rows == 1
+    assert int(second.sum()) == 5 * (len(answer) - 1)
+    keys = evidence.keys[second].unflatten(0, (5, -1))
+    assert [row[0].nonzero().flatten().tolist() for row in keys] == [[int(key) for key in row] for row in expected]
+    assert (keys == keys[:, :1]).all()
+    said = batch.ids[1][evidence.columns[second]][1 : len(answer) - 1]
+    assert said.tolist() == answer[:-2]
+
+
+@torch.no_grad()
+def test_the_attention_that_is_held_to_evidence_is_the_model_s_own(trained) -> None:
+    model, packer, bank, _ = trained
+    batch = packer.pack([bank.example(random.Random(6), 3, 1, pieces=False)])
+    hidden = run_packed(model, batch, frame_tokens(model, batch.features))
+    look = attention(model, batch, hidden[LOOKS_LAYER], LOOKS_LAYER, LOOKS_HEAD)
+    model.model.language_model.set_attn_implementation("eager")
+    plain = model.model.language_model(
+        inputs_embeds=hidden[0], position_ids=batch.positions, use_cache=False, output_attentions=True
+    ).attentions[LOOKS_LAYER]
+    model.model.language_model.set_attn_implementation(PACKED_ATTENTION)
+    torch.testing.assert_close(look.exp()[0], plain[0, LOOKS_HEAD, batch.num_shared :], atol=1e-5, rtol=1e-4)
+    one = torch.zeros(1, batch.num_shared, dtype=torch.bool)
+    one[0, 5] = True
+    held = Wanted(torch.tensor([0]), torch.tensor([batch.num_shared + 2]), one)
+    assert float(missed(look, batch, held)) == pytest.approx(-float(look[0, 2, 5]))
 
 
 def test_a_batch_knows_its_times_and_where_answers_need_them(trained) -> None:

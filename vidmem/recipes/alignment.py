@@ -88,6 +88,28 @@ def changes(cells: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(shows >= 0, thing, torch.where(is_gone, GONE, NOTHING)), shown_before
 
 
+def came_before(cells: Tensor, num_frames: list[int]) -> Tensor:
+    """Which thing had come last, for all that come for the first time: numbers of things (F, 16), -1 for all others.
+
+    Args:
+        cells: (F, 16, things + 1), see `Alignment.cells`.
+        num_frames: of each context, F in all. Things that come together have no order among them.
+    """
+    shows = torch.where(cells[..., -1] < 0.6, cells[..., :-1].argmax(-1), -1)
+    known = []
+    for visible, shown in zip((cells[..., :-1].amax(1) > 0.2).split(num_frames), shows.split(num_frames), strict=True):
+        seen = visible.int().cummax(0).values.bool()
+        comes = seen & ~torch.cat([torch.zeros_like(seen[:1]), seen[:-1]])  # (F, things)
+        count = comes.sum(1)
+        told = torch.arange(len(comes), device=cells.device) * (count > 0)
+        latest = torch.cat([told[:1], told.cummax(0).values[:-1]])  # the last frame before this one that brought any
+        alone = (count[latest] == 1) & (latest < torch.arange(len(comes), device=cells.device))
+        before = torch.where(alone, comes[latest].int().argmax(1), -1)
+        is_first = comes.gather(1, shown.clamp(min=0)) & (shown >= 0)
+        known.append(torch.where(is_first, before[:, None], -1))
+    return torch.cat(known)
+
+
 class Moments(nn.Module):
     """Holds tokens half-way through the language model to what changed since the frame before, and to times.
 
@@ -101,6 +123,7 @@ class Moments(nn.Module):
         self.clock = nn.Linear(width, 120)
         self.gone = nn.Linear(width, len(THINGS))
         self.there = nn.Linear(width, len(THINGS))
+        self.before = nn.Linear(width, len(THINGS))
 
     def changed(self, hidden: Tensor, states: Tensor, shown_before: Tensor) -> Tensor:
         """Loss of frame tokens (N, D), given what `changes` says of them: all states weigh the same.
@@ -119,6 +142,12 @@ class Moments(nn.Module):
         return nn.functional.binary_cross_entropy_with_logits(
             self.there(hidden.float()), visible, reduction="sum"
         ) / visible.sum().clamp(min=1)
+
+    def followed(self, hidden: Tensor, things: Tensor) -> Tensor:
+        """Loss of frame tokens (N, D) that must know which of `things` (N,) had come last; -1 need not."""
+        known = things >= 0
+        missed = nn.functional.cross_entropy(self.before(hidden[known].float()), things[known], reduction="sum")
+        return missed / known.sum().clamp(min=1)
 
     def timed(self, hidden: Tensor, clocks: Tensor) -> Tensor:
         """Loss of tokens (N, D) that must know the times `clocks` (N,), minute * 60 + second. 0 if there are none."""

@@ -7,6 +7,7 @@ gaps of minutes or hours between, as recall puts them before the model. Question
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from vidmem.world.answers import KINDS, Kind, Question
 from vidmem.world.questions import ask_many
 from vidmem.world.render import Renderer
 from vidmem.world.scene import Scene
-from vidmem.world.script import Chapter, ScriptConfig, Stay, make_chapter
+from vidmem.world.script import THINGS, Chapter, ScriptConfig, Stay, make_chapter
 from vidmem.world.words import things_in
 
 STRIDES = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 2.0)
@@ -36,6 +37,15 @@ class KeptClip:
     """bfloat16 (F, 64, 192): the tower's patches of each frame."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where an answer can be seen: a frame's number (None: any), a thing's (None: any), or where it no longer is."""
+
+    frame: int | None
+    thing: int | None
+    gone: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
     labels: list[str]
@@ -43,6 +53,8 @@ class Example:
     questions: list[Question]
     moments: list[str | None]
     """The time that must be known to answer each, as its label."""
+    looks: list[Look | None]
+    """Where the answer to each can be seen."""
 
 
 def shifted(chapter: Chapter, seconds: float) -> Chapter:
@@ -106,7 +118,8 @@ class ClipBank:
         scene = Scene(chapters, times.tolist(), hours=hours, shift=shift)
         questions = ask_many(scene, rng, num_questions, KIND_DECK)
         moments = [moment_of(scene, question) for question in questions]
-        return Example([format_time(t + shift, hours=hours) for t in times], features, questions, moments)
+        labels = [format_time(t + shift, hours=hours) for t in times]
+        return Example(labels, features, questions, moments, [look_of(scene, labels, asked) for asked in questions])
 
     def _pieces(self, rng: random.Random, num_frames: int) -> tuple[list[Chapter], np.ndarray, Tensor]:
         """Parts of several clips, in order, far apart."""
@@ -134,6 +147,24 @@ def moment_of(scene: Scene, question: Question) -> str | None:
         return None
     thing = things_in(question.text if question.text.startswith("What") else question.answer)[0]
     return scene.clock(scene.first_seen(scene.by_thing[thing][0].span))
+
+
+def look_of(scene: Scene, labels: list[str], question: Question) -> Look | None:
+    """Where a question's answer can be seen; None if that is nowhere in particular."""
+    named = things_in(question.answer) or things_in(question.text)
+    thing = THINGS.index(named[0]) if named else None
+    time = question.text.rstrip("?").split()[-1]
+    if question.kind == "when":
+        time = question.answer.rstrip(".").split()[-1]
+    elif question.kind == "order":
+        time = scene.clock(scene.first_seen(scene.by_thing[named[0]][0].span))
+    if time not in labels:
+        return None if thing is None else Look(None, thing)
+    frame = labels.index(time)
+    if question.kind == "when" and re.search("leave|last seen", question.text):
+        # the frame after the last one that shows it is the first that can tell
+        return Look(frame + 1, thing, gone=True)
+    return Look(frame, thing)
 
 
 KIND_DECK: tuple[Kind, ...] = (*KINDS, "when", "when", "order", "order", "how many", "which changed")

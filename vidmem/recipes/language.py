@@ -5,7 +5,6 @@ Several questions are packed behind one clip: each sees the clip and itself, non
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
@@ -26,8 +25,19 @@ from transformers import (
 
 from vidmem.models.prompt import VIDEO_TOKEN
 from vidmem.recipes.accelerator import DEVICE, half
-from vidmem.recipes.alignment import GONE, NOTHING, Alignment, Moments, align, changes, frame_tokens, word_embedding
+from vidmem.recipes.alignment import (
+    GONE,
+    NOTHING,
+    Alignment,
+    Moments,
+    align,
+    came_before,
+    changes,
+    frame_tokens,
+    word_embedding,
+)
 from vidmem.recipes.bank import ClipBank
+from vidmem.recipes.evidence import LOOKS_HEAD, LOOKS_LAYER, attention, missed, wanted
 from vidmem.recipes.packing import PACKED_ATTENTION, WIDTH, Packed, Packer, question_mask, token_id
 from vidmem.recipes.tokens import train_tokenizer
 from vidmem.recipes.tower import VISION, DenseTower, load_tower, set_rate
@@ -146,7 +156,7 @@ class Curriculum:
     def draw(self, rng: random.Random) -> tuple[int, bool]:
         """Number of frames of the next batch, and whether they are pieces. Now and then one of a level further."""
         level = min(self.level + (rng.random() < 0.3), len(LEVELS) - 1)
-        return rng.randint(max(1, LEVELS[level] // 4), LEVELS[level]), rng.random() < (0.35 if level >= 2 else 0.1)
+        return rng.randint(max(1, LEVELS[level] // 4), LEVELS[level]), rng.random() < (0.1, 0.1, 0.35, 0.35, 0.5)[level]
 
     def judge(self, score: float) -> None:
         """Go up a level if enough answers at this one are right."""
@@ -276,10 +286,11 @@ class Trainer:
         told = nn.functional.cross_entropy(logits.float(), labels)
         cells = self.alignment.cells(batch.features)
         states, shown_before = changes(cells, batch.is_first_frame)
-        seen = layers[FRAMES_KNOW][batch.ids == self.packer.video]
+        seen = layers[FRAMES_KNOW][batch.is_visual]
         is_timed, in_clip = batch.clocks >= 0, batch.segments == 0
         clocks = batch.clocks[is_timed & in_clip].view_as(states)
         clocks = torch.where(states == GONE, clocks.roll(1, 0), clocks).flatten()  # when it was last seen
+        evidence = wanted(batch, cells, states)
         states = states.flatten()
         shows, said = states != NOTHING, is_timed & ~in_clip
         moments = self.moments.changed(seen, states, shown_before.flatten())
@@ -287,7 +298,13 @@ class Trainer:
         moments = moments + self.moments.timed(layers[ANSWERS_KNOW][said], batch.clocks[said])
         asked = batch.asked_frames >= 0
         shown = self.moments.shown(layers[ANSWERS_KNOW][asked], cells[batch.asked_frames[asked]])
-        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments + 0.05 * shown
+        followed = self.moments.followed(
+            layers[FRAMES_KNOW + 1][batch.is_visual], came_before(cells, batch.num_frames).flatten()
+        )
+        look = attention(self.model, batch, layers[LOOKS_LAYER], LOOKS_LAYER, LOOKS_HEAD)
+        looked = missed(look, batch, evidence)
+        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
+        loss = loss + 0.05 * shown + 0.05 * followed + 0.1 * looked
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -345,28 +362,3 @@ def train(
             log.flush()
         if step >= steps:
             return
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path(".runs"))
-    parser.add_argument("--steps", type=int, default=6600)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--bank", type=int, default=2800)
-    parser.add_argument("--go-on", action="store_true", help="start from the installed weights")
-    parser.add_argument("--tokens", type=int, default=6500)
-    options = parser.parse_args()
-    train(
-        options.run,
-        steps=options.steps,
-        peak_rate=options.rate,
-        seed=options.seed,
-        bank_size=options.bank,
-        tokens_per_batch=options.tokens,
-        go_on=options.go_on,
-    )
-
-
-if __name__ == "__main__":
-    main()

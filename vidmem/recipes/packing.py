@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -21,6 +22,8 @@ TURN_TOKENS = 5
 SAID_BEHIND = 3
 """Tokens from the second that an answer ends with: itself, the full stop, end of turn."""
 WIDTH = 256
+ANY = -1
+"""In `Packed.looks`: whatever the frame, whatever the thing."""
 
 
 def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
@@ -36,7 +39,9 @@ class Packed:
     `ids`, `positions`, `segments` and `labels` are (B, L); segment 0 is the clip, k the k-th question, -1 padding.
     `clocks` (B, L) are the times that a token must know, as minute * 60 + second within the hour, or -1.
     `asked_frames` (B, L) are the frames, numbers in `features`, that a token must know the things of, or -1.
-    `features` (all frames, 64, 192) in the order in which their tokens stand.
+    `looks` (N, 5) are the tokens that must look at their question's evidence: row and column in the batch, frame,
+    thing, and whether the evidence is that the thing is gone. Frame and thing may be ANY.
+    `features` (all frames, 64, 192) in the order in which their tokens stand; `is_visual` (B, L) where they do.
     """
 
     ids: Tensor
@@ -45,16 +50,17 @@ class Packed:
     labels: Tensor
     clocks: Tensor
     asked_frames: Tensor
+    looks: Tensor
+    is_visual: Tensor
     num_shared: int
     features: Tensor
-    marks: list[list[str]]
-    """The time of every frame of each clip, `MM:SS` or `HH:MM:SS`."""
+    num_frames: list[int]
     kinds: list[list[str]]
 
     @property
     def is_first_frame(self) -> Tensor:
         """(all frames,): the first of each clip."""
-        first = [index == 0 for marks in self.marks for index in range(len(marks))]
+        first = [index == 0 for count in self.num_frames for index in range(count)]
         return torch.tensor(first, device=self.features.device)
 
 
@@ -93,7 +99,7 @@ class Packer:
 
     def pack(self, examples: list[Example]) -> Packed:
         clips = [self._clip(example) for example in examples]
-        offsets = accumulate((len(example.labels) for example in examples), initial=0)
+        offsets = list(accumulate((len(example.labels) for example in examples), initial=0))
         asked = [
             self._questions(example, len(clip.ids), offset)
             for example, clip, offset in zip(examples, clips, offsets, strict=False)
@@ -105,10 +111,28 @@ class Packer:
             torch.tensor([getattr(a, name) + getattr(b, name) for a, b in zip(left, right, strict=True)], device=DEVICE)
             for name in ("ids", "positions", "segments", "labels", "clocks", "asked_frames")
         )
+        looks = [
+            (row, num_shared + column, *look)
+            for row, (example, offset) in enumerate(zip(examples, offsets, strict=False))
+            for column, look in self._looks(example, offset)
+        ]
         features = torch.cat([example.features for example in examples]).to(DEVICE)
         kinds: list[list[str]] = [[question.kind for question in example.questions] for example in examples]
-        marks = [example.labels for example in examples]
-        return Packed(ids, positions, segments, labels, clocks, asked_frames, num_shared, features, marks, kinds)
+        num_frames = [len(example.labels) for example in examples]
+        return Packed(
+            ids,
+            positions,
+            segments,
+            labels,
+            clocks,
+            asked_frames,
+            torch.tensor(looks, device=DEVICE).view(-1, 5),
+            ids == self.video,
+            num_shared,
+            features,
+            num_frames,
+            kinds,
+        )
 
     def _clip(self, example: Example) -> _Row:
         ids = list(self.opening)
@@ -142,6 +166,17 @@ class Packer:
                 frames[start : len(asked)] = [first_frame + example.labels.index(said_time)] * (TURN_TOKENS + 2)
             row.asked_frames += frames
         return row
+
+    def _looks(self, example: Example, first_frame: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
+        """Columns of tokens that say an answer, counted from the first question; frame, thing, and if it is gone."""
+        stop = 0
+        for question, look in zip(example.questions, example.looks, strict=True):
+            begin = stop + len(self._ids(closing(question.text)))
+            stop = begin + len(self._ids(question.answer + END_OF_TURN))
+            if look is not None:
+                frame = ANY if look.frame is None else first_frame + look.frame
+                thing = ANY if look.thing is None else look.thing
+                yield from ((column, (frame, thing, int(look.gone))) for column in range(begin - 1, stop - SAID_BEHIND))
 
 
 def clock_of(label: str) -> int:

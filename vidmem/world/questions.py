@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from vidmem.types import Span
@@ -62,7 +63,12 @@ def _what_at_place(scene: Scene, rng: random.Random) -> Question | None:
 
 
 def _what_appeared(scene: Scene, rng: random.Random) -> Question | None:
-    later = [p for p in scene.once() if p.span.start > scene.times[0] + 1.0 and _fresh(scene, p)]
+    together = Counter(scene.first_seen(presence.span) for presence in scene.presences)
+    later = [
+        p
+        for p in scene.once()
+        if p.span.start > scene.times[0] + 1.0 and _fresh(scene, p) and together[scene.first_seen(p.span)] == 1
+    ]
     if not later:
         return None
     presence = rng.choice(later)
@@ -183,18 +189,14 @@ def _when_light(scene: Scene, rng: random.Random) -> Question | None:
     )
 
 
-def _firsts(scene: Scene) -> list[Presence]:
-    """The first presence of each thing, in order, if all beginnings were seen apart."""
-    return sorted((group[0] for group in scene.by_thing.values()), key=lambda presence: presence.span.start)
-
-
 def _order_next(scene: Scene, rng: random.Random) -> Question | None:
-    firsts = _firsts(scene)
+    firsts = sorted((group[0] for group in scene.by_thing.values()), key=lambda presence: presence.span.start)
+    together = Counter(scene.first_seen(presence.span) for presence in firsts)
     pairs = [
         (first, second)
         for first, second in zip(firsts, firsts[1:], strict=False)
         if len(scene.by_thing[first.thing]) == len(scene.by_thing[second.thing]) == 1
-        and scene.first_seen(first.span) < scene.first_seen(second.span)
+        and together[scene.first_seen(first.span)] == together[scene.first_seen(second.span)] == 1
     ]
     if not pairs:
         return None
