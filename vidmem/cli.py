@@ -88,7 +88,9 @@ def _reading(store: Path, preset: str | None) -> Iterator[VideoMemory]:
 
     with vidmem.open(store, preset=preset, create=False, read_only=True) as memory:
         _tell(memory)
+        num_told = len(memory.notices)
         yield memory
+        _tell(memory, since=num_told)  # damage is found where it is read
 
 
 @contextmanager
@@ -104,9 +106,9 @@ def _writing(store: Path, preset: str | None) -> Iterator[VideoMemory]:
             memory.discard_if_unused()
 
 
-def _tell(memory: StoredMemory) -> None:
-    """Say on stderr what was found and mended when the store was opened."""
-    for notice in memory.notices:
+def _tell(memory: StoredMemory, since: int = 0) -> None:
+    """Say on stderr what was found and mended in the store, but for the first `since` sentences."""
+    for notice in memory.notices[since:]:
         console.note(f"vidmem: {notice}")
 
 

@@ -130,8 +130,8 @@ def print_report(report: IngestReport) -> None:
     resumed = f" from {format_time(report.resumed_from, hours=hours)} on" if report.resumed_from else ""
     watched = f"{format_time(report.video_seconds)} of video{resumed}, {report.frames} frames in {report.clips} clips"
     say(f"{name}: {watched}, in {report.wall_seconds:.1f} s ({report.speed:.0f} x real time)")
-    shares = {step: getattr(report, f"{step}_seconds") for step in ("decode", "encode", "memory", "store")}
-    say("  " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in shares.items()))
+    steps = ("decode", "encode", *(["prefill"] if report.prefill_seconds else []), "memory", "store")
+    say("  " + ", ".join(f"{step} {getattr(report, f'{step}_seconds'):.2f} s" for step in steps))
     if report.skipped:
         say(f"  {report.skipped} damaged pictures were passed over")
 
@@ -151,6 +151,9 @@ def print_state(state: State) -> None:
     parts = {part: getattr(state.disk, f"{part}_bytes") for part in ("catalogue", "index", "kv", "memory", "thumbs")}
     shares = ", ".join(f"{part} {num_bytes(size)}" for part, size in parts.items())
     say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
+    if state.kv:
+        tiers = ", ".join(f"{tier.name} {num_bytes(tier.num_bytes)}" for tier in state.kv)
+        say(f"  KV blocks of {state.kv[0].num_blocks} frames: {tiers}")
 
 
 def print_timings(timings: Mapping[str, float]) -> None:

@@ -13,6 +13,9 @@ import numpy as np
 VideoId = NewType("VideoId", str)
 """Stable name of one ingested video or stream: 16 hex digits of its content's hash."""
 
+Mode = Literal["tokens", "kv"]
+"""What a store keeps of a frame for the video-LLM: tokens that are run through it for each question, or also the keys
+and values of that run."""
 Modality = Literal["visual", "speech", "ocr", "memory"]
 StoreName = Literal["sensory", "working", "long-term"]
 Verification = Literal["confirmed", "rejected", "unverified"]

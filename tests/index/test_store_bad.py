@@ -113,6 +113,7 @@ def test_another_model_is_a_mismatch(filled, field):
     value = getattr(world.IDENTITY, field)
     other = dataclasses.replace(world.IDENTITY, **{field: value + 1 if isinstance(value, int) else value + "x"})
     cures = {"preset": "without --preset, for its own, 'tiny'", "policy": r"says policy = 'moviechat' under \[memory\]"}
+    cures["mode"] = "without --preset, which takes the store's own"
     cure = cures.get(field, "encoder in revision e1 and language in revision l1")
     with pytest.raises(ModelMismatch, match=rf"was made with .*: open it .*{cure}, or ingest its videos into a new"):
         Store.open(filled, other)
@@ -121,7 +122,7 @@ def test_another_model_is_a_mismatch(filled, field):
 
 def test_a_newer_format_is_said(filled):
     manifest = filled / "manifest.toml"
-    manifest.write_text(manifest.read_text().replace("format = 1", "format = 2"))
+    manifest.write_text(manifest.read_text().replace("format = 1", "format = 3"))
     for attempt in (reopened, Store.peek):
         with pytest.raises(StoreVersion, match="update vidmem"):
             attempt(filled)

@@ -278,3 +278,36 @@ def test_the_error_names_the_times(folder):
     error = log.lost([BlockId(9), BlockId(3), BlockId(4)])
     assert error.spans == ((1.5, 2.0), (2.0, 2.5), (4.5, 5.0))
     assert str(error).startswith(f"{folder} is damaged at 00:01-00:02, 00:04-00:05: put back")
+
+
+def test_a_reader_follows_its_writer_and_reads_no_old_table_again(folder, monkeypatch):
+    from vidmem.kv import recovery
+
+    position = filled(folder)
+    reader = opened(folder, position, read_only=True)
+    writer = opened(folder, position)
+    for number in range(20, 31):
+        world.append(writer, number)
+    tables = []
+    read_table = recovery._table
+    monkeypatch.setattr(recovery, "_table", lambda path: (tables.append(path.name), read_table(path))[1])
+    grown = writer.flush()
+    assert reader.num_blocks == 20
+    reader.follow(grown)
+    assert tables == [f"{segment:06d}.kv" for segment in range(position.segment, grown.segment + 1)]
+    assert world.read(reader) == world.expected(31)
+    assert reader.num_tokens() == [number % 7 for number in range(31)]
+
+
+def test_a_reader_that_follows_keeps_in_mind_what_is_lost(folder):
+    position = filled(folder)
+    reader = opened(folder, position, read_only=True)
+    path = folder / "000000.kv"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    (lost,) = reader.verify()
+    writer = opened(folder, position)
+    world.append(writer, 20)
+    reader.follow(writer.flush())
+    assert reader.lost_blocks() == [lost] and reader.num_blocks == 21

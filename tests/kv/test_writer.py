@@ -165,3 +165,35 @@ def test_tokens_join_as_they_stand() -> None:
     assert whole.is_visual.tolist() == [False] * 3 + [True] * 4 + [False] * 3 + [True] * 4
     assert whole.deepstack is not None and whole.deepstack[:, :, 0].tolist() == [[0, 1, 2, 3] * 2, [4, 5, 6, 7] * 2]
     assert join([text, text]).deepstack is None
+
+
+@settings(max_examples=40)
+@example(2, [5] * 9, 8, 6, 0)  # what goes on stands far behind the window's front
+@given(st.integers(1, 4), SIZES, st.none() | st.integers(0, 12), st.integers(0, 9), st.integers(0, 3))
+def test_a_writer_goes_on_where_another_was_killed(
+    num_opening: int, sizes: list[int], window_size: int | None, cut: int, spare: int
+) -> None:
+    """From the blocks that reach back as far as the window, or a few more, and the number of all tokens."""
+    window = Window(num_opening + window_size, num_opening) if window_size is not None else None
+    model, opening, all_frames = Toy(), tokens(num_opening), frames(sizes)
+    cut %= len(sizes) + 1
+    whole = StreamWriter(model, LAYOUT, ROTARY, opening, window=window)
+    blocks = [*whole.write(all_frames[:cut]), *whole.write(all_frames[cut:])]
+    first = cut
+    while first and (window is None or sum(map(len, blocks[first:cut])) < window.size):
+        first -= 1
+    first = max(0, first - spare)
+    resumed = StreamWriter(model, LAYOUT, ROTARY, opening, window=window)
+    resumed.resume(blocks[first:cut], sum(sizes[:cut]))
+    for ours, theirs in zip(resumed.write(all_frames[cut:]), blocks[cut:], strict=True):
+        torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=0)
+    assert resumed.num_tokens == whole.num_tokens
+
+
+def test_too_few_blocks_do_not_fill_a_window() -> None:
+    writer = StreamWriter(Toy(), LAYOUT, ROTARY, tokens(2), window=Window(9, 2))
+    blocks = writer.write(frames([4] * 5))
+    resumed = StreamWriter(Toy(), LAYOUT, ROTARY, tokens(2), window=Window(9, 2))
+    with pytest.raises(ValueError, match="8 tokens don't fill a window that reaches back 9"):
+        resumed.resume(blocks[-2:], 20)

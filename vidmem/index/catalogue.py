@@ -15,6 +15,7 @@ import numpy as np
 from vidmem.errors import StorageFull, StoreCorrupt
 from vidmem.index.rows import FrameId, StoredVideo, VideoRow
 from vidmem.index.schema import SCHEMA
+from vidmem.kv.records import Position
 from vidmem.types import Span, VideoId
 
 CATALOGUE_NAME = "catalogue.sqlite"
@@ -159,6 +160,9 @@ class Catalogue:
         row = self._run(query, (content_id, settings_hash)).fetchone()
         return _video(row) if row else None
 
+    def video_ids(self) -> list[str]:
+        return [row[0] for row in self._run("SELECT video_id FROM videos ORDER BY rowid")]
+
     def has_video(self, video_id: str) -> bool:
         return self._run("SELECT 1 FROM videos WHERE video_id = ?", (video_id,)).fetchone() is not None
 
@@ -202,6 +206,18 @@ class Catalogue:
         file = (segment.name, segment.num_bytes, segment.sha256) if segment else (None, 0, None)
         self._run("INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)", (clip_id, video_id, span.start, span.end, *file))
         self._run("UPDATE videos SET committed_until = ? WHERE video_id = ?", (span.end, video_id))
+
+    def set_blocks(self, clip_id: int, position: Position) -> None:
+        self._run("INSERT INTO kv_clips VALUES (?, ?, ?, ?)", (clip_id, *astuple(position)))
+
+    def blocks_position(self, video_id: str) -> Position:
+        """How far a video's log of KV blocks is committed; the beginning of the log if no clip is."""
+        row = self._run(
+            "SELECT segment, end_offset, num_blocks FROM kv_clips JOIN clips USING (clip_id) WHERE video_id = ?"
+            " ORDER BY start_seconds DESC LIMIT 1",
+            (video_id,),
+        ).fetchone()
+        return Position(*row) if row else Position()
 
     def set_memory(self, video_id: str, memory: StoredFile) -> None:
         self._run(

@@ -85,7 +85,10 @@ def inside(store: Path, name: str) -> Path:
 
 
 def leftovers(store: Path, named: Collection[str]) -> Iterator[str]:
-    """Names, within the store, of files in its folders that `named` does not hold. Symbolic links are not followed."""
+    """Names, within the store, of files in its folders that `named` does not hold. Symbolic links are not followed.
+
+    A folder that is named is not looked into.
+    """
     for folder in _FOLDERS:
         if (store / folder).is_dir():
             yield from _leftovers(store / folder, folder, named)
@@ -99,18 +102,21 @@ def discard_leftovers(store: Path, named: Collection[str]) -> None:
         remove_file(store / name)
     for name in (MANIFEST_NAME, INDEX_NAME):
         remove_file(store / (name + NEW))
-    for video in (store / THUMBS).iterdir():
-        with suppress(OSError):  # only an empty folder can be removed
-            video.rmdir()
+    for folder in (THUMBS, KV):
+        for video in (store / folder).iterdir():
+            with suppress(OSError):  # only an empty folder can be removed
+                video.rmdir()
 
 
 def _leftovers(folder: Path, name: str, named: Collection[str]) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             within = f"{name}/{entry.name}"
+            if within in named:
+                continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _leftovers(folder / entry.name, within, named)
-            elif within not in named:
+            else:
                 yield within
 
 

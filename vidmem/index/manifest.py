@@ -7,13 +7,18 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from vidmem.errors import ModelMismatch, StoreCorrupt, StoreVersion
 from vidmem.index.files import replace_file
+from vidmem.types import Mode
 
-FORMAT = 1
-"""The newest store format that this program reads and the one it writes."""
+FORMAT = 2
+"""The newest store format that this program reads.
+
+A store in tokens mode is still written as format 1. Format 2 has KV blocks, which a program that knows only format 1
+would take for leftovers and remove.
+"""
 
 MANIFEST_NAME = "manifest.toml"
 
@@ -31,6 +36,8 @@ class StoreIdentity:
     tokens_per_frame: int
     token_dim: int
     policy: str
+    mode: Mode = "tokens"
+    """`kv` if the frames' keys and values are kept beside their tokens; what has none can't be asked as if it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,8 @@ class Manifest:
 
 
 def new_manifest(identity: StoreIdentity) -> Manifest:
-    return Manifest(FORMAT, datetime.now().astimezone().isoformat(timespec="seconds"), identity)
+    number = FORMAT if identity.mode == "kv" else 1
+    return Manifest(number, datetime.now().astimezone().isoformat(timespec="seconds"), identity)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -90,6 +98,8 @@ def check_identity(folder: Path, made: StoreIdentity, asked: StoreIdentity) -> N
 
 def _cure(name: str, made: StoreIdentity, asked: StoreIdentity) -> str:
     """How a store can be opened, as far as one can tell from the part that differs."""
+    if name == "mode":
+        return "open it without --preset, which takes the store's own"
     if asked.preset != made.preset:
         return f"open it without --preset, for its own, {made.preset!r}"
     if name == "policy":
@@ -102,8 +112,12 @@ def _cure(name: str, made: StoreIdentity, asked: StoreIdentity) -> str:
 
 def _identity(table: Any, path: Path) -> StoreIdentity:
     known = {field.name: int if field.type == "int" else str for field in fields(StoreIdentity)}
+    if isinstance(table, dict):
+        table = {"mode": "tokens"} | table  # format 1 knew no other
     if not isinstance(table, dict) or any(not isinstance(table.get(name), kind) for name, kind in known.items()):
         raise StoreCorrupt(f"{path} lacks a part of [identity]: put it back from a copy of the store.")
+    if table["mode"] not in get_args(Mode):
+        raise StoreCorrupt(f"{path} names no mode that there is: put it back from a copy of the store.")
     return StoreIdentity(**{name: table[name] for name in known})
 
 

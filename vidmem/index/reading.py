@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidmem.errors import NotFound, StoreCorrupt
+from vidmem.index.blocks import blocks_bytes, blocks_folder
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue, CommitUnsure
 from vidmem.index.files import translated
 from vidmem.index.folder import inside
@@ -21,10 +22,13 @@ from vidmem.index.manifest import Manifest, StoreIdentity
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
+from vidmem.kv.records import Position
 from vidmem.types import Answer, Hit, VideoId
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from vidmem.kv.tier import TierState
 
 _READ_ATTEMPTS = 5
 
@@ -54,6 +58,10 @@ class StoreReader:
     @property
     def identity(self) -> StoreIdentity:
         return self.manifest.identity
+
+    @property
+    def _has_kv(self) -> bool:
+        return self.identity.mode == "kv"
 
     def videos(self) -> list[StoredVideo]:
         """All videos, in the order they came."""
@@ -143,6 +151,27 @@ class StoreReader:
                 return read_rows(self.path, [by_id[frame_id] for frame_id in frame_ids])
         raise AssertionError("the last attempt returns or raises")
 
+    def blocks_folder(self, video_id: VideoId) -> Path:
+        """Where the log of a video's KV blocks lies in a store in kv mode. It may not be there yet."""
+        return blocks_folder(self.path, video_id)
+
+    def blocks_position(self, video_id: VideoId) -> Position:
+        """How far that log is committed. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            return catalogue.blocks_position(video_id)
+
+    def blocks_state(self) -> TierState | None:
+        """The committed KV blocks on disk; None in tokens mode."""
+        from vidmem.kv.tier import TierState
+
+        if not self._has_kv:
+            return None
+        with self._transaction() as catalogue:
+            num_blocks = sum(catalogue.blocks_position(video_id).num_blocks for video_id in catalogue.video_ids())
+        num_bytes = blocks_bytes(self.path)
+        return TierState("disk", num_blocks, num_bytes, num_bytes, None)
+
     def load_memory(self, video_id: VideoId) -> dict[str, Tensor] | None:
         """The memory state that was committed with the video's last clip, None if there is none yet.
 
@@ -174,6 +203,8 @@ class StoreReader:
         """Counts, and bytes on disk by part."""
         with self._transaction() as catalogue:
             counts = catalogue.counts()
+        if self._has_kv:
+            counts["kv_bytes"] += blocks_bytes(self.path)
         journal = _size(self.path / f"{CATALOGUE_NAME}-wal")
         return StoreState(
             catalogue_bytes=_size(self.path / CATALOGUE_NAME) + journal,

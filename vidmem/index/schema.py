@@ -1,4 +1,7 @@
-"""Format 1 of `catalogue.sqlite`. Times are float64 seconds on the presentation timeline, spans half-open."""
+"""Formats 1 and 2 of `catalogue.sqlite`. Times are float64 seconds on the presentation timeline, spans half-open.
+
+In format 1 nothing reads or writes `kv_clips`, which the first catalogues of that format do not have.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,14 @@ CREATE TABLE clips (
     segment_bytes INTEGER NOT NULL,
     segment_sha256 TEXT
 );
+-- How far the video's log of KV blocks is durable with this clip: `vidmem.kv.records.Position`.
+CREATE TABLE kv_clips (
+    clip_id INTEGER PRIMARY KEY REFERENCES clips ON DELETE CASCADE,
+    segment INTEGER NOT NULL,
+    end_offset INTEGER NOT NULL,
+    num_blocks INTEGER NOT NULL
+);
+
 CREATE INDEX clips_of_video ON clips (video_id, start_seconds);
 
 CREATE TABLE frames (

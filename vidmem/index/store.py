@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
+from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, remove_blocks
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.clipfiles import ClipFiles
 from vidmem.index.files import remove_file, translated
@@ -31,6 +32,7 @@ from vidmem.index.reading import StoreReader
 from vidmem.index.rows import FrameRows, StoredVideo, VideoRow
 from vidmem.index.vectors import INDEX_NAME
 from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
+from vidmem.kv.records import Position
 from vidmem.types import Answer, Span, VideoId
 
 if TYPE_CHECKING:
@@ -180,16 +182,20 @@ class Store(StoreReader):
         span: Span,
         frames: FrameRows,
         memory_state: Mapping[str, Tensor] | None = None,
+        blocks: Position | None = None,
     ) -> None:
         """Commit the next clip of a video: its frames, and the memory as it is after them. All of it, or nothing.
 
         Args:
             span: begins at or after the video's `committed_until`; time between both is a gap.
             memory_state: takes the place of the video's memory; None leaves what is there.
+            blocks: in kv mode, how far the log in `blocks_folder` is durable after this clip. Blocks follow each other
+                as frames do, one a frame: the id of a frame's block is the frame's place in its video, from 0.
 
         Raises:
             NotFound: there is no such video.
-            ValueError: the video is finished, time runs backwards, or shapes are not those of the store's models.
+            ValueError: the video is finished, time runs backwards, shapes are not those of the store's models, or
+                there is not one block for each frame.
         """
         with self._write_lock:
             self._check_writable()
@@ -198,6 +204,7 @@ class Store(StoreReader):
                 video = self._video(catalogue, video_id)
                 last_pts = catalogue.last_pts(video_id)
                 _check_order(video, last_pts, span, frames)
+                self._check_blocks(blocks, video.num_frames + len(frames))
                 old_memory = catalogue.memory_file(video_id) if memory_state is not None else None
                 written = ClipFiles(self.path, video_id, catalogue.next_clip_id())
             try:
@@ -205,6 +212,8 @@ class Store(StoreReader):
                     written.write(frames, memory_state, last_pts)
                 with self._transaction(write=True) as catalogue:
                     _add_rows(catalogue, written, span, frames)
+                    if blocks is not None:
+                        catalogue.set_blocks(written.clip_id, blocks)
                     written.is_sealed = True
             except BaseException:
                 written.discard()
@@ -236,6 +245,7 @@ class Store(StoreReader):
                 remove_file(inside(self.path, name))
             with suppress(OSError):
                 (self.path / THUMBS / video_id).rmdir()
+            remove_blocks(blocks_folder(self.path, video_id))
             self._save_index()
             with self._lock, translated(self.path):
                 catalogue.shrink()
@@ -262,8 +272,12 @@ class Store(StoreReader):
             self._follow(catalogue)
             problems += index_problems(catalogue, self._index)
             inventory = Inventory.of(catalogue)
+            positions = (
+                {name: catalogue.blocks_position(name) for name in catalogue.video_ids()} if self._has_kv else {}
+            )
         with translated(self.path):
             problems += file_problems(self.path, inventory)
+            problems += blocks_problems(self.path, positions)
         with suppress(StoreLocked, StorageFull), translated(self.path), self._nobody_writes():
             with self._transaction() as catalogue:
                 inventory = Inventory.of(catalogue)
@@ -279,9 +293,11 @@ class Store(StoreReader):
             num_loaded = len(self._index)
             self._follow(catalogue)
             if not self.is_read_only:
-                files = Inventory.of(catalogue).names()
-                num_missing = sum(not inside(self.path, name).exists() for name in files)
-                discard_leftovers(self.path, files)
+                inventory = Inventory.of(catalogue)
+                num_missing = sum(not inside(self.path, name).exists() for name in inventory.names())
+                discard_leftovers(self.path, inventory.kept())
+                if self._has_kv:
+                    discard_uncommitted(self.path, catalogue)
         num_added = len(self._index) - num_loaded
         if notice is not None:
             self.notices.append(notice)
@@ -322,6 +338,12 @@ class Store(StoreReader):
             raise ValueError(f"{self.path} was opened read-only")
         if self._is_unsure:
             raise StorageFull(f"An earlier write to {self.path} broke off: close the store and open it again.")
+
+    def _check_blocks(self, blocks: Position | None, num_frames: int) -> None:
+        if self._has_kv and (blocks is None or blocks.num_blocks != num_frames):
+            raise ValueError(f"{num_frames} frames have {blocks and blocks.num_blocks} blocks, not one each")
+        if not self._has_kv and blocks is not None:
+            raise ValueError(f"{self.path} was made in {self.identity.mode} mode and takes no blocks")
 
     def _check_shapes(self, span: Span, frames: FrameRows) -> None:
         made = self.identity

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidmem.index.catalogue import Catalogue, StoredFile, Thumbnail
-from vidmem.index.folder import inside, leftovers
+from vidmem.index.folder import KV, inside, leftovers
 from vidmem.index.vectors import VectorIndex
 
 
@@ -21,13 +21,21 @@ class Inventory:
 
     files: list[StoredFile]
     thumbnails: list[Thumbnail]
+    block_folders: list[str]
+    """Where the videos' logs of KV blocks lie, or would lie."""
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Inventory:
-        return cls(catalogue.stored_files(), catalogue.thumbnails())
+        folders = [f"{KV}/{video_id}" for video_id in catalogue.video_ids()]
+        return cls(catalogue.stored_files(), catalogue.thumbnails(), folders)
 
     def names(self) -> set[str]:
+        """Of files."""
         return {file.name for file in self.files} | {thumbnail.name for thumbnail in self.thumbnails}
+
+    def kept(self) -> set[str]:
+        """Names of files, and of folders with all that is in them, that are no leftovers."""
+        return self.names().union(self.block_folders)
 
 
 def file_problems(store: Path, inventory: Inventory) -> Iterator[str]:
@@ -48,7 +56,7 @@ def file_problems(store: Path, inventory: Inventory) -> Iterator[str]:
 
 def orphan_problems(store: Path, inventory: Inventory) -> Iterator[str]:
     """One sentence for each file that no committed clip names. Only while nobody writes: a clip begins as orphans."""
-    for name in leftovers(store, inventory.names()):
+    for name in leftovers(store, inventory.kept()):
         yield f"{name} belongs to no committed clip: opening the store for writing removes it."
 
 

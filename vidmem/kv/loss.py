@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from vidmem.kv.block import Layout
-from vidmem.kv.quantise import Format, dequantise, quantise
+from vidmem.kv.formats import Format
+from vidmem.kv.quantise import dequantise, quantise
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ block has none. `vidmem.kv.kivi` has KIVI's own residual, words and arithmetic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -29,9 +29,7 @@ from torch import Tensor
 from vidmem.errors import BadInput
 from vidmem.kv import codes, scales
 from vidmem.kv.block import Layout
-
-Format = Literal["none", "int8", "int4", "int2", "kivi2"]
-"""How blocks are stored: as they are, or in 8, 4 or 2 bits with a step and a start for each group."""
+from vidmem.kv.formats import Format
 
 MAX_GROUP = 64
 """Most numbers in a group. A block's tokens are cut into the fewest equal groups, the last of which may be shorter; a

@@ -50,20 +50,27 @@ def discard_beyond(folder: Path, position: Position) -> None:
         os.close(descriptor)
 
 
-def load_records(folder: Path, position: Position) -> tuple[np.ndarray, set[BlockId]]:
+def load_records(
+    folder: Path, position: Position, known: np.ndarray | None = None, first_segment: int = 0
+) -> tuple[np.ndarray, set[BlockId]]:
     """The records of the blocks before `position`, and the ids of those that are known to be lost.
 
     A record that is in neither of its places gets offset 0, and for its span all the time between its neighbours.
+    Tables of segments before `first_segment` are not read: their records are among the first ones, `known`.
 
     Raises:
         StoreVersion: a newer vidmem wrote a segment.
     """
     records = np.zeros(position.num_blocks, RECORD)
+    if known is not None:
+        records[: len(known)] = known
     sizes = []
     for segment in range(position.segment + 1 if position.num_blocks else 0):
         path = folder / segment_name(segment)
-        _check_format(path)
         sizes.append(size_of(path))
+        if segment < first_segment:
+            continue
+        _check_format(path)
         for _, record in read_table(_table(path)):
             if record is not None and record["segment"] == segment and record["block_id"] < position.num_blocks:
                 records[record["block_id"]] = record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,14 +27,18 @@ class Representatives:
         """Tokens of each block."""
 
     def append(self, block: Block) -> None:
-        used = len(self)
-        if used == self._held.shape[1]:
+        self.extend(representative(block.keys)[None], [len(block)])
+
+    def extend(self, means: Tensor, block_tokens: Sequence[int]) -> None:
+        """Append representatives (n, layers, KV heads, D) that were made before, of blocks of so many tokens each."""
+        used, needed = len(self), len(self) + len(means)
+        if needed > self._held.shape[1]:
             layers, _, heads, head_dim = self._held.shape
-            grown = self._held.new_empty(layers, max(2 * used, 16), heads, head_dim)
-            grown[:, :used] = self._held
+            grown = self._held.new_empty(layers, max(2 * used, needed, 16), heads, head_dim)
+            grown[:, :used] = self._held[:, :used]
             self._held = grown
-        self._held[:, used] = representative(block.keys)
-        self.block_tokens.append(len(block))
+        self._held[:, used:needed] = means.transpose(0, 1)
+        self.block_tokens.extend(block_tokens)
 
     def of_layer(self, layer_index: int) -> Tensor:
         """Of all N blocks: (N, KV heads, D), a view."""

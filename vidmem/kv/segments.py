@@ -158,6 +158,21 @@ class SegmentLog:
         there = records[records["offset"] > 0]
         return int((there["head_bytes"] + there["body_bytes"]).sum()) + ALIGNMENT * len(there)
 
+    def num_tokens(self) -> list[int]:
+        """Tokens of each block, 0 for one that is not known any more."""
+        return [int(number) for number in self._records["num_tokens"][: self.num_blocks].tolist()]
+
+    def follow(self, position: Position) -> None:
+        """In a log opened to read: see also what its writer has committed since. Reads only what is new.
+
+        Raises:
+            StoreVersion: a newer vidmem wrote it.
+        """
+        assert self._read_only, "a log opened to write is ahead of what is committed"
+        known = self._records[: self.num_blocks]
+        records, lost = load_records(self.folder, position, known, self._position.segment)
+        self._records, self._lost, self._position = records, self._lost | lost, position
+
     def body_bytes(self, block_id: BlockId) -> int:
         """Size of a block's body; 0 if it is not known any more. Raises NotFound."""
         return int(self._record(block_id)["body_bytes"])

@@ -35,6 +35,10 @@ class Slab:
     def num_bytes(self) -> int:
         return 2 * self._keys.numel() * self._keys.element_size()
 
+    def skip_to(self, index: int) -> None:
+        """Give up all that is here; the next token is the stream's `index`-th."""
+        self.start = self.end = index
+
     def reserve(self, positions: Tensor) -> None:
         """Make room for tokens at stream positions (axes, T), behind the last committed one."""
         num_tokens, used = positions.shape[1], self.end - self.start

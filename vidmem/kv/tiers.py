@@ -111,6 +111,11 @@ class Tiers:
 
     # -- reading --
 
+    def follow(self, position: Position) -> None:
+        """Over a log that was opened to read: see also what was committed since. Raises as `SegmentLog.follow`."""
+        self._log.follow(position)
+        self._next = position.num_blocks
+
     def fetch(self, block_ids: Sequence[BlockId]) -> Loan:
         """Bring blocks to the accelerator, in the background: `result` of the loan waits for them.
 

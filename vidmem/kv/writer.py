@@ -78,6 +78,35 @@ class StreamWriter:
         tokens = join([frame.tokens for frame in frames])
         return self._run(tokens, [(len(frame.tokens), frame.tokens.positions, frame.span) for frame in frames])
 
+    def resume(self, blocks: Sequence[Block], num_tokens: int) -> None:
+        """Go on behind blocks that were written before, in a writer that has written none.
+
+        What follows is as exact as the blocks are: keys and values in the window are theirs, bit by bit.
+
+        Args:
+            blocks: the stream's last ones, in order: as many as the window reaches back, or all.
+            num_tokens: of all the stream's blocks.
+
+        Raises:
+            ValueError: the blocks do not reach back as far as the window does.
+        """
+        held = sum(len(block) for block in blocks)
+        reach = num_tokens if self._window is None else min(num_tokens, self._window.size)
+        if held < reach:
+            raise ValueError(f"blocks of {held} tokens don't fill a window that reaches back {reach}")
+        slab = self._slab
+        if held < num_tokens:  # what lies between the opening and these blocks can't be seen any more
+            slab.skip_to(slab.end + num_tokens - held)
+        if not blocks:
+            return
+        placed = place([block.positions for block in blocks], start=self._next)
+        slab.reserve(placed.positions)
+        keys, values = (torch.cat(parts, dim=2) for parts in zip(*((b.keys, b.values) for b in blocks), strict=True))
+        for layer_index, (key, value) in enumerate(zip(keys, values, strict=True)):
+            slab.put(layer_index, key, value)
+        slab.commit()
+        self._next = placed.next
+
     def _run(self, tokens: Tokens, parts: Sequence[tuple[int, Tensor, Span]]) -> list[Block]:
         placed = place([tokens.positions], start=self._next)
         slab, begin = self._slab, self._slab.end

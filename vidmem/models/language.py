@@ -14,6 +14,8 @@ from torch import Tensor
 
 from vidmem.errors import BadInput, MissingModel
 from vidmem.models.chat import Chat, StreamDecoder
+from vidmem.models.families.family import Family
+from vidmem.models.families.registry import family_of
 from vidmem.models.folders import LANGUAGE_FILES, find_model
 from vidmem.models.preset import LanguageConfig
 from vidmem.types import View
@@ -60,6 +62,7 @@ class VideoLanguageModel:
         self._embed = model.get_input_embeddings()
         weight = self._embed.weight
         self._device, self._dtype = weight.device, weight.dtype
+        self._video_processor = video_processor
         self._mean = torch.tensor(video_processor.image_mean, device=weight.device).view(1, 3, 1, 1)
         self._std = torch.tensor(video_processor.image_std, device=weight.device).view(1, 3, 1, 1)
         self._end_ids = _end_ids(model, tokenizer)
@@ -118,10 +121,29 @@ class VideoLanguageModel:
         features = self._model.get_video_features(normal.to(self._dtype)[None]).pooler_output
         return features[0, :-1].view(len(pixels), self.tokens_per_frame, self.token_dim)
 
+    def family(self) -> Family:
+        """The model as KV memory runs it. Raises BadInput if it can't."""
+        kind = family_of(self._model)
+        return kind(
+            self._model,
+            self._tokenizer,
+            self._video_processor,
+            time_marks=self.config.time_marks,
+            closing=self.config.image_newline,
+        )
+
+    @property
+    def opening_ids(self) -> list[int]:
+        """Token ids of a prompt before its first frame."""
+        return self._chat.ids("").opening
+
+    def mark_ids(self, time_label: str) -> Sequence[int]:
+        """Token ids that mark a frame's time; none if the model is shown no times."""
+        return self._chat.mark_ids(time_label) if self.config.time_marks else ()
+
     def frame_cost(self, time_label: str) -> int:
         """Tokens that one frame takes in a context, with its time mark."""
-        marks = len(self._chat.mark_ids(time_label)) if self.config.time_marks else 0
-        return self.tokens_per_frame + marks
+        return self.tokens_per_frame + len(self.mark_ids(time_label))
 
     def prompt_cost(self, question: str) -> int:
         """Tokens that a context takes beside its frames: the question, and the chat around it."""
@@ -155,8 +177,8 @@ class VideoLanguageModel:
             )
         parts = [self._text(ids.opening)]
         for frame in context.frames:
-            if self.config.time_marks:
-                parts.append(self._text(self._chat.mark_ids(frame.time_label)))
+            if mark := self.mark_ids(frame.time_label):
+                parts.append(self._text(mark))
             parts.append(frame.tokens.to(self._device, self._dtype))
         if self.config.image_newline and context.frames:
             parts.append(self._model.model.image_newline[None].to(self._dtype))

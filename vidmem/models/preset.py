@@ -6,18 +6,35 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from vidmem.errors import BadInput
+from vidmem.kv.formats import Format
 from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, missing_files, repository_of
+from vidmem.types import Mode
 
 DeviceName = str
 """`auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1` ..."""
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+Retrieval = Literal["hybrid", "external", "internal"]
 
 _FOLDER = Path(__file__).with_name("presets")
-_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
-_PLAIN: dict[str, type] = {"name": str, "description": str, "device": str, "dtype": str, "memory": dict}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "Format": (str,),
+    "Retrieval": (str,),
+}
+_PLAIN: dict[str, type] = {"name": str, "description": str, "device": str, "dtype": str, "mode": str, "memory": dict}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "dtype": get_args(DtypeName),
+    "mode": get_args(Mode),
+    "format": get_args(Format),
+    "retrieval": get_args(Retrieval),
+}
+"""Entries that take one of a few words."""
 _ORDER = ("tiny", "small", "base", "large")
 
 
@@ -76,6 +93,32 @@ class BudgetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KvConfig:
+    """How keys and values are kept and brought back. Read in kv mode only."""
+
+    window_tokens: int = 0
+    """How far back a frame sees while it streams in; 0 for as many tokens as a context holds of frames."""
+    format: Format = "int8"
+    """How blocks rest in RAM and on disk: none, int8, int4, int2 or kivi2 (`vidmem.kv.quantise`)."""
+    retrieval: Retrieval = "hybrid"
+    """What ranks frames: `external` is the encoder through the index, `internal` the video-LLM's own queries."""
+    neighbours: int = 1
+    """Frames on either side that come along with a chosen one."""
+    max_clip_share: float = 0.5
+    """Part of the chosen frames that may come out of one clip while others have something to offer."""
+    accelerator_bytes: int = 2 * 1024**3
+    """Room for blocks on the model's device, for each video that is asked about (at most three at a time)."""
+    ram_bytes: int = 4 * 1024**3
+    """Room for blocks in RAM, the same."""
+
+    def __post_init__(self) -> None:
+        if min(self.window_tokens, self.neighbours) < 0 or not 0 < self.max_clip_share <= 1:
+            raise BadInput("[kv] needs window_tokens and neighbours of at least 0, and max_clip_share in (0, 1].")
+        if min(self.accelerator_bytes, self.ram_bytes) < 1:
+            raise BadInput("[kv] needs accelerator_bytes and ram_bytes above 0.")
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """A set of models with devices and budgets. `base` is the folder that relative model paths start from."""
 
@@ -90,6 +133,9 @@ class Preset:
     language: LanguageConfig = field(default_factory=LanguageConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    mode: Mode = "tokens"
+    """What a new store keeps of a frame for the video-LLM; one that is there keeps its own mode."""
+    kv: KvConfig = field(default_factory=KvConfig)
     memory: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `MemoryConfig`."""
 
@@ -135,6 +181,7 @@ def _read(table: dict[str, Any], path: Path, origin: str) -> Preset:
         "language": LanguageConfig,
         "tracker": TrackerConfig,
         "budget": BudgetConfig,
+        "kv": KvConfig,
     }
     given: dict[str, Any] = {"name": path.stem, "base": path.resolve().parent, "origin": origin}
     for key, value in table.items():
@@ -146,8 +193,9 @@ def _read(table: dict[str, Any], path: Path, origin: str) -> Preset:
             given[key] = value
         else:
             raise BadInput(f"{path} has an entry {key!r} that no preset has: remove it or correct its name.")
-    if given.get("dtype", "auto") not in ("auto", "float32", "bfloat16", "float16"):
-        raise BadInput(f"{path} asks for dtype {given['dtype']!r}: use auto, float32, bfloat16 or float16.")
+    for name in ("dtype", "mode"):
+        if name in given:
+            _check_choice(name, str(given[name]), str(path))
     preset = Preset(**given)
     if not _takes_words(preset.encoder.text_template):
         raise BadInput(
@@ -166,7 +214,18 @@ def _takes_words(template: str) -> bool:
         return False
 
 
-Config = TypeVar("Config", EncoderConfig, LanguageConfig, TrackerConfig, BudgetConfig)
+def _called(kinds: tuple[type, ...]) -> str:
+    return kinds[-1].__name__
+
+
+def _check_choice(name: str, value: str, where: str) -> None:
+    choices = _CHOICES[name]
+    if value not in choices:
+        listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise BadInput(f"{where} asks for {name} {value!r}: use {listed}.")
+
+
+Config = TypeVar("Config", EncoderConfig, LanguageConfig, TrackerConfig, BudgetConfig, KvConfig)
 
 
 def _config(kind: type[Config], table: Any, where: str) -> Config:
@@ -178,5 +237,7 @@ def _config(kind: type[Config], table: Any, where: str) -> Config:
             raise BadInput(f"{where} has no entry {key!r}: choose among {', '.join(known)}.")
         expected = _KINDS[str(known[key])]
         if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
-            raise BadInput(f"{where} {key} = {value!r} should be a {known[key]}.")
+            raise BadInput(f"{where} {key} = {value!r} should be a {_called(expected)}.")
+        if key in _CHOICES:
+            _check_choice(key, str(value), where)
     return kind(**table)

@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -27,6 +27,10 @@ from vidmem.types import Clip, Frame, VideoId, View, format_time
 if TYPE_CHECKING:
     from vidmem.models.encoder import FrameEncoder
     from vidmem.models.language import VideoLanguageModel
+    from vidmem.pipelines.kv_ingest import BlockStream
+
+BlocksOf = Callable[[StoredVideo, float | None], "BlockStream"]
+"""Opens the KV blocks of a video for writing; the number is its length in seconds, None while unknown."""
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of video committed and the seconds there are, None while that is unknown."""
@@ -56,8 +60,13 @@ class IngestConfig:
         if self.max_similarity is not None and not 0 <= self.max_similarity <= 1:
             raise BadInput(f"frames can't be {self.max_similarity} alike: give --max-similarity in [0, 1].")
 
+    kv: Mapping[str, object] | None = None
+    """In kv mode, what a block's numbers depend on; None in tokens mode."""
+
     def settings_hash(self, memory: MemoryConfig) -> str:
         settings = asdict(self) | {"memory": asdict(memory)}
+        if self.kv is None:
+            del settings["kv"]  # so that what was ingested before there was another mode is still recognised
         return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -83,6 +92,8 @@ class IngestReport:
     wall_seconds: float = 0.0
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    """In kv mode: running frames through the video-LLM and putting their keys and values on disk."""
     memory_seconds: float = 0.0
     store_seconds: float = 0.0
 
@@ -93,6 +104,7 @@ class _Clock:
 
     decode: float = 0.0
     encode: float = 0.0
+    prefill: float = 0.0
     memory: float = 0.0
     store: float = 0.0
     begun: float = field(default_factory=time.perf_counter)
@@ -126,10 +138,16 @@ class Ingester:
     """
 
     def __init__(
-        self, store: Store, encoder: FrameEncoder, language: VideoLanguageModel, memory_config: MemoryConfig
+        self,
+        store: Store,
+        encoder: FrameEncoder,
+        language: VideoLanguageModel,
+        memory_config: MemoryConfig,
+        blocks_of: BlocksOf | None = None,
     ) -> None:
+        """`blocks_of` opens a video's stream of KV blocks; None in tokens mode."""
         self._store, self._encoder, self._language = store, encoder, language
-        self._memory_config = memory_config
+        self._memory_config, self._blocks_of = memory_config, blocks_of
         views = [encoder.view, language.view, THUMBNAIL]
         self._views = list(dict.fromkeys(views))
         self._view_index = [self._views.index(view) for view in views]
@@ -160,14 +178,18 @@ class Ingester:
         clock = _Clock()
         resumed_from = there.committed_until if there else 0.0
         video, num_frames, num_clips = there, 0, 0
-        for clip, is_last in self._clips(source, config, resumed_from, clock):
-            if video is None:
-                video = self._begin(source, config)
-            saves = is_last or (num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
-            self._commit(video, clip, memory, clock, saves=saves)
-            num_frames, num_clips = num_frames + len(clip.frames), num_clips + 1
-            if progress is not None:
-                progress(clip.span.end, source.info.duration_seconds)
+        blocks: BlockStream | None = None
+        with ExitStack() as stack:
+            for clip, is_last in self._clips(source, config, resumed_from, clock):
+                if video is None:
+                    video = self._begin(source, config)
+                if blocks is None and self._blocks_of is not None:
+                    blocks = stack.enter_context(self._blocks_of(video, source.info.duration_seconds))
+                saves = is_last or (num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
+                self._commit(video, clip, memory, blocks, clock, saves=saves)
+                num_frames, num_clips = num_frames + len(clip.frames), num_clips + 1
+                if progress is not None:
+                    progress(clip.span.end, source.info.duration_seconds)
         if video is None:
             raise CorruptMedia(f"{source.info.name} gave no picture: check that it plays elsewhere.")
         if not partial:
@@ -188,6 +210,7 @@ class Ingester:
             wall_seconds=wall,
             decode_seconds=clock.decode,
             encode_seconds=clock.encode,
+            prefill_seconds=clock.prefill,
             memory_seconds=clock.memory,
             store_seconds=clock.store,
         )
@@ -230,7 +253,9 @@ class Ingester:
             )
         )
 
-    def _commit(self, video: StoredVideo, clip: Clip, memory: Memory, clock: _Clock, *, saves: bool) -> None:
+    def _commit(
+        self, video: StoredVideo, clip: Clip, memory: Memory, blocks: BlockStream | None, clock: _Clock, *, saves: bool
+    ) -> None:
         embeddings, tokens = clock.timed("encode", lambda: self._encode(clip))
         pts = np.array([frame.pts_seconds for frame in clip.frames])
         spans = np.stack([pts, np.append(pts[1:], clip.span.end)], axis=1)
@@ -238,7 +263,8 @@ class Ingester:
         thumbnails = clock.timed("encode", lambda: [jpeg(frame.views[self._view_index[2]]) for frame in clip.frames])
         rows = FrameRows(pts, embeddings.numpy(), tokens, thumbnails)
         state = clock.timed("memory", memory.state_dict) if saves else None
-        clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state))
+        position = clock.timed("prefill", lambda: blocks.write(tokens, spans)) if blocks is not None else None
+        clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state, position))
 
     def _encode(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit, both on the CPU."""

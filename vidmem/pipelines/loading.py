@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from vidmem.models.preset import Preset, load_preset, presets
 
 if TYPE_CHECKING:
     from vidmem.models.encoder import FrameEncoder
+    from vidmem.models.kv_language import KvLanguage
     from vidmem.models.language import VideoLanguageModel
 
 
@@ -43,7 +45,8 @@ def choose_preset(store: Path, preset: str | os.PathLike[str] | None, made: Stor
             f"{store} was made with the preset file {made.preset}, which is gone: put it back, or name a copy of it"
             " with --preset."
         )
-    return load_preset(made.preset)
+    # A store keeps its mode, whatever its preset says of new ones by now.
+    return replace(load_preset(made.preset), mode=made.mode)
 
 
 class Models:
@@ -53,6 +56,7 @@ class Models:
         self.preset = preset
         self._encoder: FrameEncoder | None = None
         self._language: VideoLanguageModel | None = None
+        self._kv_language: KvLanguage | None = None
         self._loading = threading.RLock()
 
     @property
@@ -69,12 +73,22 @@ class Models:
                 self._language = _load_language(self.preset)
             return self._language
 
+    @property
+    def kv_language(self) -> KvLanguage:
+        """The video-LLM as kv mode uses it. Raises BadInput if its model can't be used so."""
+        from vidmem.models.kv_language import KvLanguage
+
+        with self._loading:
+            if self._kv_language is None:
+                self._kv_language = KvLanguage(self.language)
+            return self._kv_language
+
     def load(self) -> float:
         """Load what was not used yet. Returns the seconds that it took, 0.0 if all was there."""
         if self._encoder is not None and self._language is not None:
             return 0.0
         begun = time.perf_counter()
-        _ = self.encoder, self.language
+        _ = self.encoder, self.kv_language if self.preset.mode == "kv" else self.language
         return time.perf_counter() - begun
 
     def identity(self, made: StoreIdentity | None, policy: str) -> StoreIdentity:
@@ -102,6 +116,7 @@ class Models:
             tokens_per_frame=made.tokens_per_frame if made else self.language.tokens_per_frame,
             token_dim=made.token_dim if made else self.language.token_dim,
             policy=policy,
+            mode=preset.mode,
         )
 
 

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from vidmem.index import Store, StoredVideo
+from vidmem.kv.context import Context as KvContext
 from vidmem.models.language import Context, ContextFrame
 from vidmem.pipelines.choosing import choose_frames
 from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, picks_of
+from vidmem.pipelines.kv_recall import Inquiry
 from vidmem.pipelines.planning import Pick, runs_of
 from vidmem.pipelines.question import Asked, read_question
 from vidmem.pipelines.remembering import Memories, store_of
@@ -26,14 +28,19 @@ from vidmem.types import Hit, Span, format_time
 
 if TYPE_CHECKING:
     from vidmem.models.language import VideoLanguageModel
+    from vidmem.pipelines.kv_blocks import OpenBlocks
     from vidmem.pipelines.loading import Models
+
+
+_Placed = tuple[tuple[int, float], ContextFrame]
+"""A frame of a context with its video's index and its time in seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recalled:
     """What a question brought back."""
 
-    context: Context
+    context: Context | KvContext
     evidence: tuple[Hit, ...]
     timings: dict[str, float]
 
@@ -48,10 +55,12 @@ class Recall:
         timelines: Timelines,
         memories: Memories,
         config: RecallConfig,
+        blocks: OpenBlocks | None = None,
     ) -> None:
+        """`blocks` are the store's in kv mode, None in tokens mode."""
         self._store, self._models, self._config = store, models, config
         self._timelines, self._memories = timelines, memories
-        self._finder = Finder(store, config)
+        self._finder, self._blocks = Finder(store, config), blocks
 
     def search(self, words: str, k: int, videos: Sequence[StoredVideo], *, merge: bool = True) -> list[Hit]:
         """The k stretches most like some words, best first; single frames without `merge`."""
@@ -86,27 +95,51 @@ class Recall:
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, named=len(relevant) > 1)
         budget = min(self._config.context_tokens, language.max_context_tokens - reserved_tokens)
-        picks = choose_frames(
-            self._config, asked, found, lines, relevant, lambda pick: language.frame_cost(labels.of(pick)), budget
-        )
+        # The times before blocks don't name their video: a question about several is answered from tokens.
+        only = min(relevant) if len(relevant) == 1 else None
+        inquiry = self._inquiry(question, only, asked, lines, labels) if only is not None else None
+        cost = inquiry.cost if inquiry else lambda pick: language.frame_cost(labels.of(pick))
+        take = inquiry.take if inquiry else None
+        picks = choose_frames(self._config, asked, found, lines, relevant, cost, budget, take)
         planned = time.perf_counter()
-        frames = self._frames(picks, lines, labels)
-        left = budget - sum(language.frame_cost(frame.time_label) for _, frame in frames)
+        gist: list[_Placed] = []
         if len(picks) < sum(len(lines[index]) for index in relevant):
-            frames += self._gist(queries, found, lines, labels, language, left)
+            gist = self._gist(queries, found, lines, labels, language, budget - sum(map(cost, picks)))
+        context: Context | KvContext
+        if inquiry:
+            context = inquiry.context(picks, [(seconds, frame) for (_, seconds), frame in gist])
+        else:
+            frames = sorted([*self._frames(picks, lines, labels), *gist], key=lambda entry: entry[0])
+            context = Context([frame for _, frame in frames])
         evidence = tuple(self._hits(found.cited[: self._config.max_evidence], lines))
         self._count_reads(evidence, lines)
-        ordered = [frame for _, frame in sorted(frames, key=lambda entry: entry[0])]
         timings = {
             "embed": embedded - begun,
             "recall": planned - embedded,
             "context": time.perf_counter() - planned,
         }
-        return Recalled(Context(ordered), evidence, timings)
+        return Recalled(context, evidence, timings)
 
-    def _frames(
-        self, picks: Sequence[Pick], lines: Sequence[Timeline], labels: Labels
-    ) -> list[tuple[tuple[int, float], ContextFrame]]:
+    def _inquiry(
+        self, question: str, video_index: int, asked: Sequence[Asked], lines: Sequence[Timeline], labels: Labels
+    ) -> Inquiry | None:
+        """The question to the KV blocks of one video; None in tokens mode."""
+        if self._blocks is None:
+            return None
+        line = lines[video_index]
+        return Inquiry(
+            question,
+            asked[video_index],
+            line,
+            video_index,
+            labels.of,
+            self._store,
+            self._blocks.of(line.video),
+            self._models.kv_language,
+            self._blocks.config,
+        )
+
+    def _frames(self, picks: Sequence[Pick], lines: Sequence[Timeline], labels: Labels) -> list[_Placed]:
         """Context frames with what they are ordered by: video, then time."""
         tokens = self._store.load_tokens([lines[pick.video_index].frame_ids[pick.frame_index] for pick in picks])
         return [
@@ -125,9 +158,9 @@ class Recall:
         labels: Labels,
         language: VideoLanguageModel,
         budget: int,
-    ) -> list[tuple[tuple[int, float], ContextFrame]]:
+    ) -> list[_Placed]:
         """Long-term elements most like the question, of the videos with the best runs, as far as the budget goes."""
-        gathered: list[tuple[tuple[int, float], ContextFrame]] = []
+        gathered: list[_Placed] = []
         for video_index in dict.fromkeys(run.video_index for run in found.runs[:1]):
             memory = self._memories.of(lines[video_index].video)
             if not len(memory) or not len(queries):

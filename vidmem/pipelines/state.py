@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidmem.index import StoreState
+from vidmem.kv.tier import TierState
 from vidmem.memory import MemoryState
 from vidmem.memory import StoreState as LevelState
 from vidmem.types import VideoId
@@ -45,6 +46,9 @@ class State:
     long_term: Level
     videos: tuple[VideoState, ...]
     disk: StoreState
+    kv: tuple[TierState, ...]
+    """In kv mode the blocks of keys and values by tier: disk, RAM and accelerator. The last two are of this process,
+    and there once it was asked something."""
     notices: tuple[str, ...]
     """Sentences on what was found and mended when the store was opened."""
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo, StoreIdentity
+from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.remembering import Memories
@@ -66,6 +67,7 @@ class StoredMemory:
             long_term=level_of([memory.long_term for memory in memories]),
             videos=tuple(videos),
             disk=self._store.state(),
+            kv=self._kv_state(),
             notices=tuple(self._store.notices),
         )
 
@@ -130,6 +132,11 @@ class StoredMemory:
 
     def _preset_name(self) -> str:
         return self._store.identity.preset
+
+    def _kv_state(self) -> tuple[TierState, ...]:
+        """In kv mode what each tier holds, the disk first."""
+        disk = self._store.blocks_state()
+        return () if disk is None else (disk,)
 
 
 def open_store(path: str | os.PathLike[str], *, read_only: bool = True) -> StoredMemory:

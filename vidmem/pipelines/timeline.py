@@ -22,6 +22,7 @@ class Timeline:
     end_seconds: np.ndarray
     """(n,) float64: until when each frame stands."""
     frame_ids: tuple[FrameId, ...]
+    clip_ids: tuple[int, ...]
     thumbnails: tuple[str | None, ...]
 
     def __len__(self) -> int:
@@ -51,7 +52,7 @@ class Timelines:
         if known is not None and len(known) == video.num_frames:
             return known if known.video == video else self._keep(_extended(known, video, []))
         if known is None or len(known) > video.num_frames:
-            known = Timeline(video, np.empty(0), np.empty(0), (), ())
+            known = Timeline(video, np.empty(0), np.empty(0), (), (), ())
         since = float(known.pts_seconds[-1]) if len(known) else -1.0
         rows = self._store.frames_between(video.video_id, max(0.0, since), sys.float_info.max)
         return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since]))
@@ -72,5 +73,6 @@ def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow]) -> Time
         np.concatenate([known.pts_seconds, [row.pts_seconds for row in rows]]),
         np.concatenate([known.end_seconds, [row.end_seconds for row in rows]]),
         (*known.frame_ids, *(row.frame_id for row in rows)),
+        (*known.clip_ids, *(row.clip_id for row in rows)),
         (*known.thumbnails, *(row.thumbnail_path for row in rows)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ from pathlib import Path
 from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, open_source
+from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
+from vidmem.models.language import Context
 from vidmem.models.preset import Preset
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.finding import RecallConfig
@@ -25,8 +27,10 @@ from vidmem.pipelines.ingest import (
     find_video,
     progress_bar,
 )
+from vidmem.pipelines.kv_blocks import Form, OpenBlocks
+from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
 from vidmem.pipelines.loading import Models, choose_preset, made_with
-from vidmem.pipelines.recall import Recall
+from vidmem.pipelines.recall import Recall, Recalled
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.stored_memory import StoredMemory
 from vidmem.pipelines.timeline import Timelines
@@ -44,6 +48,11 @@ class VideoMemory(StoredMemory):
         super().__init__(store, Memories(store, memory_config, timelines), timelines)
         self._models, self._memory_config = models, memory_config
         self._log_question: Callable[[Answer], object] = store.log_question
+        self._blocks = (
+            OpenBlocks(store, models.preset.kv, lambda: Form.of(models.kv_language.family))
+            if models.preset.mode == "kv"
+            else None
+        )
 
     @classmethod
     def open(
@@ -82,6 +91,11 @@ class VideoMemory(StoredMemory):
     @property
     def preset(self) -> Preset:
         return self._models.preset
+
+    def close(self) -> None:
+        if self._blocks is not None:
+            self._blocks.close()
+        super().close()
 
     def reader(self) -> VideoMemory:
         """The same store once more, read-only and with the same loaded models, for asks from another thread.
@@ -122,13 +136,19 @@ class VideoMemory(StoredMemory):
         """
         if self._store.is_read_only:
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to ingest.")
-        config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity)
+        config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity, self._kv_settings())
         with ExitStack() as stack:
             source = stack.enter_context(open_source(video, decoder=decoder))
             there = find_video(self._store, source, config, self._memory_config)
             if there is not None and there.is_finished:
                 return already_there(there)
-            ingester = Ingester(self._store, self._models.encoder, self._models.language, self._memory_config)
+            ingester = Ingester(
+                self._store,
+                self._models.encoder,
+                self._models.language,
+                self._memory_config,
+                self._block_stream if self._blocks is not None else None,
+            )
             report = progress if callable(progress) else None
             if progress is True:
                 report, bar = progress_bar(source.info.name)
@@ -165,9 +185,13 @@ class VideoMemory(StoredMemory):
         reserved = language.prompt_cost(question) + language.config.max_new_tokens
         recalled = self._recall.recall(question, videos, reserved_tokens=reserved)
         timings = ({"load": loading} if loading else {}) | recalled.timings
-        pieces = language.stream(recalled.context, question)
         return AnswerStream(
-            question, pieces, recalled.evidence, timings, begun=begun + loading, on_end=self._log_question
+            question,
+            self._pieces(recalled, question),
+            recalled.evidence,
+            timings,
+            begun=begun + loading,
+            on_end=self._log_question,
         )
 
     def search(
@@ -193,7 +217,31 @@ class VideoMemory(StoredMemory):
             gist_elements=budget.gist_elements,
             relevance_floor=self.preset.encoder.relevance_floor,
         )
-        return Recall(self._store, self._models, self._timelines, self._memories, config)
+        return Recall(self._store, self._models, self._timelines, self._memories, config, self._blocks)
+
+    def _pieces(self, recalled: Recalled, question: str) -> Iterator[str]:
+        if isinstance(recalled.context, Context):
+            return self._models.language.stream(recalled.context, question)
+        return self._models.kv_language.stream(recalled.context, question)
+
+    def _block_stream(self, video: StoredVideo, duration_seconds: float | None) -> BlockStream:
+        hours = duration_seconds is not None and duration_seconds >= 3600
+        return BlockStream(self._store, video, self._models.kv_language, self.preset, hours=hours)
+
+    def _kv_settings(self) -> dict[str, object] | None:
+        """What the numbers of a block depend on, beside the models: part of what makes an ingest another one."""
+        if self._blocks is None:
+            return None
+        return {"window_tokens": window_tokens(self.preset), "format": self.preset.kv.format}
+
+    def _kv_state(self) -> tuple[TierState, ...]:
+        return (*super()._kv_state(), *(self._blocks.state() if self._blocks is not None else ()))
+
+    def _present(self) -> list[StoredVideo]:
+        videos = super()._present()
+        if self._blocks is not None:
+            self._blocks.keep_only(videos)
+        return videos
 
     def _preset_name(self) -> str:
         return self.preset.name

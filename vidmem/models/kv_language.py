@@ -1,0 +1,79 @@
+"""The video-LLM as KV memory uses it: the same prompt as `VideoLanguageModel.assemble` makes, cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vidmem.kv.asking import QuestionScores
+from vidmem.kv.attention import Window
+from vidmem.kv.block import Block
+from vidmem.kv.context import Context, assemble
+from vidmem.kv.representatives import Representatives
+from vidmem.kv.rope import text_positions
+from vidmem.kv.tokens import FrameTokens, Tokens, join
+from vidmem.kv.writer import StreamWriter
+from vidmem.models.kv_dialogue import Dialogue
+from vidmem.models.language import VideoLanguageModel
+from vidmem.types import Span
+
+
+class KvLanguage:
+    """A loaded video-LLM with its family's adapter. Several threads may share it.
+
+    Raises:
+        BadInput: there is no adapter for the model, or it can't be streamed exactly.
+    """
+
+    def __init__(self, language: VideoLanguageModel) -> None:
+        self._language = language
+        self.family = language.family()
+
+    @cached_property
+    def opening(self) -> Block:
+        """What every context begins with: the chat's opening."""
+        return self.writer(None).opening
+
+    def frame(self, time_label: str, tokens: Tensor, span: Span) -> FrameTokens:
+        """A frame that was encoded before, tokens (P, D), behind its time mark: what becomes one block."""
+        family = self.family
+        embeds = tokens.to(family.device, family.dtype)
+        seen = torch.ones(len(embeds), dtype=torch.bool)
+        parts = [Tokens(embeds, text_positions(len(embeds), family.rotary.num_axes), seen)]
+        if mark := self._language.mark_ids(time_label):
+            parts.insert(0, family.text(mark))
+        return FrameTokens(join(parts), span)
+
+    def writer(self, window_tokens: int | None) -> StreamWriter:
+        """A writer of a new stream. The window reaches over as many tokens of frames, and the opening stays visible."""
+        family, opening = self.family, self.family.text(self._language.opening_ids)
+        window = None if window_tokens is None else Window(window_tokens + len(opening), len(opening))
+        return StreamWriter(family, family.layout, family.rotary, opening, window=window)
+
+    def remade(self, frames: Sequence[FrameTokens]) -> list[Block]:
+        """Blocks of a few frames whose own are not to be had: each sees only the opening and those before it here."""
+        return self.writer(None).write(frames)
+
+    def ranking(self, question: str, representatives: Representatives, limit: int | None) -> list[int]:
+        """Blocks that the model's own queries ask for, the best first: one pass of the question, behind the opening."""
+        family = self.family
+        tokens = family.text(family.ids(question))
+        asking = QuestionScores(assemble(self.opening), representatives, family.rotary, tokens.positions)
+        family.run(tokens, asking)
+        return asking.ranking(limit)
+
+    def context(self, blocks: Sequence[Block]) -> Context:
+        """[opening | blocks in temporal order], on the model's device."""
+        return assemble(self.opening, retrieved=blocks)
+
+    def stream(self, context: Context, question: str) -> Generator[str, None, None]:
+        """Answer a question from a context, piece by piece, as `VideoLanguageModel.stream` does from frames.
+
+        Raises:
+            BadInput: the context with question and answer is longer than the model takes.
+        """
+        most = self._language.config.max_new_tokens
+        return Dialogue(self.family, context).say(question, max_new_tokens=most)
