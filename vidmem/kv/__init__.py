@@ -14,6 +14,7 @@
 - `rope`, `attention`: positions and attention of keys held before RoPE; pure functions.
 - `slab`, `writer`: a stream becomes blocks, exactly or through a window.
 - `context`, `representatives`, `recall`, `asking`: what a question brings back, and in what it is asked.
+- `compress`, `usage`, `consolidate`: fewer tokens a frame, what is attended to, and the long-term gist; both optional.
 - `quantise`, `tiers`, `segments`: blocks as bytes, on the accelerator, in RAM and on disk.
 
 No model is known here: `vidmem.models.families` has the adapters, `vidmem.models.kv_dialogue` the answers.
