@@ -37,7 +37,9 @@ def test_packed_questions_see_only_the_clip_and_themselves(trained) -> None:
     example = bank.example(random.Random(3), 5, 3, pieces=False)
     together, _ = answer_logits(model, packer.pack([example]))
     alone = [
-        answer_logits(model, packer.pack([Example(example.labels, example.features, [question], [None], [None])]))[0]
+        answer_logits(
+            model, packer.pack([Example(example.labels, example.features, [question], [None], [None], example.sums)])
+        )[0]
         for question in example.questions
     ]
     assert len(example.questions) == 3
@@ -104,20 +106,20 @@ def test_evidence_is_looked_for_where_the_answer_stands(trained) -> None:
     labels = ["00:01", "00:02", "00:03", "00:04"]
     features = torch.randn(8, 64, 192).bfloat16()
     examples = [
-        Example(labels, part, [question] * len(looks), [None] * len(looks), looks) for part in features.split(4)
+        Example(labels, part, [question] * len(looks), [None] * len(looks), looks, torch.zeros(4, 2).long())
+        for part in features.split(4)
     ]
     clip = [frame(dog=0), frame(dog=3, cup=5), frame(cup=5), frame(cup=6)]
     cells = torch.stack(clip * 2)
     batch = packer.pack(examples)
-    states, _ = changes(cells, batch.is_first_frame)
-    evidence = wanted(batch, cells, states)
+    evidence = wanted(batch, cells)
 
     places = batch.is_visual[1].nonzero().flatten().view(4, 16)  # of the second clip: the first looks the same
     expected = [
         [places[1, 3]],
         [places[2, 3]],
         [places[1, 5], places[2, 5], places[3, 6]],
-        [places[2, 3], places[2, 5]],
+        [places[2, 15]],  # of a whole frame, its last token
     ]
     expected.append(list(places[3]))  # of what is not there, all of the frame that is asked about
     answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
@@ -215,6 +217,8 @@ def test_a_time_is_the_same_tokens_wherever_it_stands(trained) -> None:
 
 
 def test_a_gist_frame_is_the_mean_of_what_follows_it() -> None:
-    times, features = with_gist(np.arange(3.0), torch.tensor([[1.0], [2.0], [6.0]]), random.Random(1))
+    sums = torch.tensor([[1, 0], [2, 0], [3, 1]])
+    times, features, sums = with_gist(np.arange(3.0), torch.tensor([[1.0], [2.0], [6.0]]), sums, random.Random(1))
+    assert sums.tolist() == [[-1, -1], [1, 0], [2, 0], [3, 1]]
     assert times.tolist() == [0.0, 0.0, 1.0, 2.0]
     assert features.flatten().tolist() == [3.0, 1.0, 2.0, 6.0]

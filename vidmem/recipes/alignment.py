@@ -67,6 +67,8 @@ class Alignment(nn.Module):
 
 
 NOTHING, THERE, NEW, GONE = range(4)
+MOST_THINGS = 7
+"""The most that are told apart in one frame: it shows three different ones, one of them up to four times."""
 
 
 def changes(cells: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,6 +126,7 @@ class Moments(nn.Module):
         self.gone = nn.Linear(width, len(THINGS))
         self.there = nn.Linear(width, len(THINGS))
         self.before = nn.Linear(width, len(THINGS))
+        self.sums = nn.Linear(width, MOST_THINGS + 1 + 2)
 
     def changed(self, hidden: Tensor, states: Tensor, shown_before: Tensor) -> Tensor:
         """Loss of frame tokens (N, D), given what `changes` says of them: all states weigh the same.
@@ -148,6 +151,15 @@ class Moments(nn.Module):
         known = things >= 0
         missed = nn.functional.cross_entropy(self.before(hidden[known].float()), things[known], reduction="sum")
         return missed / known.sum().clamp(min=1)
+
+    def summed(self, hidden: Tensor, sums: Tensor) -> Tensor:
+        """Loss of tokens (F, D), one for each frame, that must know `sums` (F, 2): its number of things, and night."""
+        known = sums[:, 0] >= 0
+        count, night = self.sums(hidden[known].float()).split((MOST_THINGS + 1, 2), dim=-1)
+        number, is_night = sums[known].unbind(1)
+        return nn.functional.cross_entropy(count, number.clamp(max=MOST_THINGS)) + nn.functional.cross_entropy(
+            night, is_night
+        )
 
     def timed(self, hidden: Tensor, clocks: Tensor) -> Tensor:
         """Loss of tokens (N, D) that must know the times `clocks` (N,), minute * 60 + second. 0 if there are none."""

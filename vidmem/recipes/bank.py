@@ -20,7 +20,7 @@ from vidmem.recipes.frames import PIXELS
 from vidmem.recipes.tower import DenseTower, to_pixels
 from vidmem.types import Span, format_time
 from vidmem.world.answers import KINDS, Kind, Question
-from vidmem.world.questions import ask_many
+from vidmem.world.questions import TRAINING_MAKERS, ask_many
 from vidmem.world.render import Renderer
 from vidmem.world.scene import Scene
 from vidmem.world.script import THINGS, Chapter, ScriptConfig, Stay, make_chapter
@@ -35,6 +35,8 @@ class KeptClip:
     times: np.ndarray
     features: Tensor
     """bfloat16 (F, 64, 192): the tower's patches of each frame."""
+    sums: Tensor
+    """(F, 2): how many things each frame shows, and 1 where it is night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Example:
     """The time that must be known to answer each, as its label."""
     looks: list[Look | None]
     """Where the answer to each can be seen."""
+    sums: Tensor
+    """(F, 2), of each frame as of `KeptClip`; -1 of one that is made of several."""
 
 
 def shifted(chapter: Chapter, seconds: float) -> Chapter:
@@ -102,28 +106,31 @@ class ClipBank:
         pixels = to_pixels(draw_clip(chapter, times, rng))
         with half():
             features = self.tower.features(pixels)
-        return KeptClip(chapter, times, features.bfloat16().cpu())
+        sums = [(len(chapter.visible(time)), int(chapter.is_night(time))) for time in times.tolist()]
+        return KeptClip(chapter, times, features.bfloat16().cpu(), torch.tensor(sums))
 
     def example(self, rng: random.Random, num_frames: int, num_questions: int, *, pieces: bool) -> Example:
         """One context of about `num_frames` frames with questions about it."""
         shift = rng.choice((0.0, 0.0, 0.0, rng.uniform(0, 3500), rng.uniform(0, 43000)))
         if pieces:
-            chapters, times, features = self._pieces(rng, num_frames)
+            chapters, times, features, sums = self._pieces(rng, num_frames)
         else:
             clip = rng.choice(self.clips)
             start = rng.randint(0, max(0, len(clip.times) - num_frames))
             chosen = slice(start, start + num_frames)
-            chapters, times, features = [clip.chapter], clip.times[chosen], clip.features[chosen]
+            chapters, times = [clip.chapter], clip.times[chosen]
+            features, sums = clip.features[chosen], clip.sums[chosen]
         hours = times[-1] + shift >= 3600 or rng.random() < 0.06
         scene = Scene(chapters, times.tolist(), hours=hours, shift=shift)
-        questions = ask_many(scene, rng, num_questions, KIND_DECK)
+        questions = ask_many(scene, rng, num_questions, KIND_DECK, TRAINING_MAKERS)
         moments = [moment_of(scene, question) for question in questions]
         labels = [format_time(t + shift, hours=hours) for t in times]
-        return Example(labels, features, questions, moments, [look_of(scene, labels, asked) for asked in questions])
+        looks = [look_of(scene, labels, asked) for asked in questions]
+        return Example(labels, features, questions, moments, looks, sums)
 
-    def _pieces(self, rng: random.Random, num_frames: int) -> tuple[list[Chapter], np.ndarray, Tensor]:
+    def _pieces(self, rng: random.Random, num_frames: int) -> tuple[list[Chapter], np.ndarray, Tensor, Tensor]:
         """Parts of several clips, in order, far apart."""
-        chapters, times, features = [], [], []
+        chapters, times, features, sums = [], [], [], []
         offset, left = 0.0, num_frames
         while left > 0:
             clip = rng.choice(self.clips)
@@ -131,12 +138,14 @@ class ClipBank:
             left -= len(chosen)
             chapters.append(shifted(clip.chapter, offset))
             seen, shown = clip.times[chosen] + offset, clip.features[torch.from_numpy(chosen)]
+            summed = clip.sums[torch.from_numpy(chosen)]
             if len(chosen) >= 3 and rng.random() < 0.12:
-                seen, shown = with_gist(seen, shown, rng)
+                seen, shown, summed = with_gist(seen, shown, summed, rng)
             times.append(seen)
             features.append(shown)
+            sums.append(summed)
             offset += 40.0 + rng.expovariate(1 / rng.choice((5.0, 60.0, 600.0)))
-        return chapters, np.concatenate(times), torch.cat(features)
+        return chapters, np.concatenate(times), torch.cat(features), torch.cat(sums)
 
 
 def moment_of(scene: Scene, question: Question) -> str | None:
@@ -152,12 +161,16 @@ def moment_of(scene: Scene, question: Question) -> str | None:
 def look_of(scene: Scene, labels: list[str], question: Question) -> Look | None:
     """Where a question's answer can be seen; None if that is nowhere in particular."""
     named = things_in(question.answer) or things_in(question.text)
-    thing = THINGS.index(named[0]) if named else None
     time = question.text.rstrip("?").split()[-1]
     if question.kind == "when":
         time = question.answer.rstrip(".").split()[-1]
     elif question.kind == "order":
+        if question.text.startswith("Which"):
+            return None  # it takes two places
+        if " before " in question.text:  # what comes knows what had come, not what will
+            named = things_in(question.text)
         time = scene.clock(scene.first_seen(scene.by_thing[named[0]][0].span))
+    thing = THINGS.index(named[0]) if named else None
     if time not in labels:
         return None if thing is None else Look(None, thing)
     frame = labels.index(time)
@@ -167,11 +180,13 @@ def look_of(scene: Scene, labels: list[str], question: Question) -> Look | None:
     return Look(frame, thing)
 
 
-KIND_DECK: tuple[Kind, ...] = (*KINDS, "when", "when", "order", "order", "how many", "which changed")
+KIND_DECK: tuple[Kind, ...] = (*KINDS, "what", "when", "order", "order", "order", "how many", "was there")
 """Kinds as training asks them: the harder ones more often."""
 
 
-def with_gist(times: np.ndarray, features: Tensor, rng: random.Random) -> tuple[np.ndarray, Tensor]:
+def with_gist(
+    times: np.ndarray, features: Tensor, sums: Tensor, rng: random.Random
+) -> tuple[np.ndarray, Tensor, Tensor]:
     """Put the mean of neighbouring frames before the first of them, as an element of long-term memory stands there.
 
     It tells nothing new, and its time is that of its beginning: an answer must come from the sharp frames.
@@ -179,7 +194,12 @@ def with_gist(times: np.ndarray, features: Tensor, rng: random.Random) -> tuple[
     first = rng.randint(0, len(times) - 3)
     last = min(len(times), first + rng.randint(3, 6))
     blend = features[first:last].float().mean(0, keepdim=True).to(features.dtype)
-    return np.insert(times, first, times[first]), torch.cat([features[:first], blend, features[first:]])
+    unknown = torch.full_like(sums[:1], -1)
+    return (
+        np.insert(times, first, times[first]),
+        torch.cat([features[:first], blend, features[first:]]),
+        torch.cat([sums[:first], unknown, sums[first:]]),
+    )
 
 
 def recalled(clip: KeptClip, rng: random.Random) -> np.ndarray:

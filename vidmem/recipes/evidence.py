@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from vidmem.recipes.alignment import NOTHING
-from vidmem.recipes.packing import ANY, Packed, question_mask
+from vidmem.recipes.packing import ANY, TOKENS_PER_FRAME, Packed, question_mask
 
 LOOKS_LAYER, LOOKS_HEAD = 3, 1
 """The head that had come nearest to it by itself: of its attention 4 % lay on the evidence of a *what*."""
@@ -31,13 +30,12 @@ class Wanted:
     keys: Tensor
 
 
-def wanted(batch: Packed, cells: Tensor, states: Tensor) -> Wanted:
+def wanted(batch: Packed, cells: Tensor) -> Wanted:
     """The clip's tokens in which each question's evidence stands, and the tokens that must look there.
 
     Args:
         batch: questions of B clips.
         cells: (F, 16, things + 1), what all their frames show, see `Alignment.cells`.
-        states: (F, 16), see `changes`.
     """
     shared = batch.num_shared
     rows, columns, frames, things, gone = batch.looks.unbind(1)
@@ -50,14 +48,15 @@ def wanted(batch: Packed, cells: Tensor, states: Tensor) -> Wanted:
     shows = cells[..., :-1] > SEEN
     shown[visual] = shows.flatten(0, 1)
     shown_before[visual] = shows.roll(1, 0).flatten(0, 1)
-    not_empty = torch.zeros_like(visual)
-    not_empty[visual] = (states != NOTHING).flatten()
+    is_last = torch.zeros_like(visual)
+    is_last[visual] = (torch.arange(TOKENS_PER_FRAME, device=cells.device) == TOKENS_PER_FRAME - 1).repeat(len(cells))
 
     keys = (frame_of[rows] == frames[:, None]) | ((frames[:, None] == ANY) & visual[rows])
     every = torch.arange(len(rows), device=cells.device)
     named = things.clamp(min=0)
     of_thing = torch.where(gone[:, None] > 0, shown_before[rows, :, named], shown[rows, :, named])
-    of_thing = torch.where(things[:, None] == ANY, not_empty[rows], of_thing) & keys
+    # what is true of a whole frame stands in its last token, which has seen all others
+    of_thing = torch.where(things[:, None] == ANY, is_last[rows], of_thing) & keys
     # what is not there can only be looked for: in the frame that is asked about
     fallback = ~of_thing.any(1) & (frames != ANY)
     keys = torch.where(fallback[:, None], keys, of_thing)

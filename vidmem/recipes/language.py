@@ -283,14 +283,15 @@ class Trainer:
             frames = frame_tokens(self.model, batch.features)
             layers = run_packed(self.model, batch, frames)
             logits, labels = answer_logits(self.model, batch, layers[-1])
-        told = nn.functional.cross_entropy(logits.float(), labels)
+            early, _ = answer_logits(self.model, batch, self.model.model.language_model.norm(layers[LOOKS_LAYER + 1]))
+        told, told_early = (nn.functional.cross_entropy(said.float(), labels) for said in (logits, early))
         cells = self.alignment.cells(batch.features)
         states, shown_before = changes(cells, batch.is_first_frame)
         seen = layers[FRAMES_KNOW][batch.is_visual]
         is_timed, in_clip = batch.clocks >= 0, batch.segments == 0
         clocks = batch.clocks[is_timed & in_clip].view_as(states)
         clocks = torch.where(states == GONE, clocks.roll(1, 0), clocks).flatten()  # when it was last seen
-        evidence = wanted(batch, cells, states)
+        evidence = wanted(batch, cells)
         states = states.flatten()
         shows, said = states != NOTHING, is_timed & ~in_clip
         moments = self.moments.changed(seen, states, shown_before.flatten())
@@ -298,13 +299,13 @@ class Trainer:
         moments = moments + self.moments.timed(layers[ANSWERS_KNOW][said], batch.clocks[said])
         asked = batch.asked_frames >= 0
         shown = self.moments.shown(layers[ANSWERS_KNOW][asked], cells[batch.asked_frames[asked]])
-        followed = self.moments.followed(
-            layers[FRAMES_KNOW + 1][batch.is_visual], came_before(cells, batch.num_frames).flatten()
-        )
+        later = layers[FRAMES_KNOW + 1][batch.is_visual]
+        followed = self.moments.followed(later, came_before(cells, batch.num_frames).flatten())
+        summed = self.moments.summed(later.unflatten(0, cells.shape[:2])[:, -1], batch.sums)
         look = attention(self.model, batch, layers[LOOKS_LAYER], LOOKS_LAYER, LOOKS_HEAD)
         looked = missed(look, batch, evidence)
         loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
-        loss = loss + 0.05 * shown + 0.05 * followed + 0.1 * looked
+        loss = loss + 0.05 * shown + 0.05 * (followed + summed) + 0.1 * looked + 0.1 * told_early
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()

@@ -41,6 +41,7 @@ class Packed:
     `asked_frames` (B, L) are the frames, numbers in `features`, that a token must know the things of, or -1.
     `looks` (N, 5) are the tokens that must look at their question's evidence: row and column in the batch, frame,
     thing, and whether the evidence is that the thing is gone. Frame and thing may be ANY.
+    `sums` (all frames, 2) are how many things each frame shows and whether it is night; -1 where nobody knows.
     `features` (all frames, 64, 192) in the order in which their tokens stand; `is_visual` (B, L) where they do.
     """
 
@@ -52,6 +53,7 @@ class Packed:
     asked_frames: Tensor
     looks: Tensor
     is_visual: Tensor
+    sums: Tensor
     num_shared: int
     features: Tensor
     num_frames: list[int]
@@ -128,6 +130,7 @@ class Packer:
             asked_frames,
             torch.tensor(looks, device=DEVICE).view(-1, 5),
             ids == self.video,
+            torch.cat([example.sums for example in examples]).to(DEVICE),
             num_shared,
             features,
             num_frames,

@@ -370,6 +370,13 @@ MAKERS: Makers = {
     "which changed": [(3, _which_moved), (2, _did_it_move), (0.7, _light_changed)],
 }
 
+TRAINING_MAKERS: Makers = {
+    **MAKERS,
+    "how many": [(1.5, _how_many_copies), (1, _how_many_times), (1.5, _how_many_things)],
+    "was there": [(1, _was_there), (2, _was_there_at), (1.3, _was_it_night), (0.6, _never_seen)],
+}
+"""The same questions; those that a model learns last come more often."""
+
 LOCAL_MAKERS: Makers = {
     "what": [(3, _what_at_place), (2, _what_appeared), (1, _what_alone)],
     "where": [(2, _where), (1, _where_at)],
