@@ -75,13 +75,14 @@ def test_a_stream_that_is_counted_is_the_stream() -> None:
     plain = StreamWriter(Toy(), LAYOUT, ROTARY, tokens(3, seed=9))
     model = CountedModel(Toy(), ROTARY, every=2)
     writer = StreamWriter(model, LAYOUT, ROTARY, tokens(3, seed=9))
-    model.watched = [Used.fresh(writer.opening)]
+    watched = model.watched = [Used.fresh(writer.opening)]
     for first in (0, 2, 4):
         clip = frames([4, 3], first=first)
         blocks = writer.write(clip)
         for block, other in zip(blocks, plain.write(clip), strict=True):
             assert torch.equal(block.keys, other.keys) and torch.equal(block.values, other.values)
-        model.watched += [Used.fresh(block) for block in blocks]
+        watched += [Used.fresh(block) for block in blocks]
+    assert model.watched is watched
     lives = [used.life.unique().tolist() for used in model.watched]
     assert lives == [[12.0], [8.0], [8.0], [4.0], [4.0], [0.0], [0.0]]  # 4 of a clip's 7 tokens are counted
     assert all(bool((used.usage > 0).all()) for used in model.watched[:5])

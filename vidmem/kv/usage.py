@@ -121,5 +121,6 @@ class CountedModel:
             return self._model.run(tokens, attention)
         counter = UsageCounter(attention, self._rotary, self.watched, tokens.positions, every=self._every)
         hidden = self._model.run(tokens, counter)
-        self.watched = counter.counted()
+        # In place: whoever holds the list while a clip is written holds what was counted of it.
+        self.watched[:] = counter.counted()
         return hidden
