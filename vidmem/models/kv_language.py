@@ -12,6 +12,7 @@ from vidmem.kv.asking import QuestionScores
 from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
 from vidmem.kv.context import Context, assemble
+from vidmem.kv.recall import fuse, ranking
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import FrameTokens, Tokens, join
@@ -57,13 +58,19 @@ class KvLanguage:
         """Blocks of a few frames whose own are not to be had: each sees only the opening and those before it here."""
         return self.writer(None).write(frames)
 
-    def ranking(self, question: str, representatives: Representatives, limit: int | None) -> list[int]:
-        """Blocks that the model's own queries ask for, the best first: one pass of the question, behind the opening."""
+    def ranking(
+        self, question: str, representatives: Representatives, among: Sequence[int], *, limit: int
+    ) -> list[int]:
+        """Blocks among some that the model's own queries ask for, the best first; each layer ranks `limit` of them.
+
+        One pass of the question, behind the opening.
+        """
         family = self.family
         tokens = family.text(family.ids(question))
         asking = QuestionScores(assemble(self.opening), representatives, family.rotary, tokens.positions)
         family.run(tokens, asking)
-        return asking.ranking(limit)
+        ids = torch.tensor(among, device=family.device)
+        return [int(ids[index]) for index in fuse(ranking(scores[ids], limit) for scores in asking.scores)]
 
     def context(self, blocks: Sequence[Block]) -> Context:
         """[opening | blocks in temporal order], on the model's device."""

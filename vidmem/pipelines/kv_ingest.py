@@ -111,8 +111,8 @@ class BlockStream:
         """Blocks that are lost, made again from their frames' tokens."""
         line = Timelines(self._store).of(video)
         rows = self._store.load_tokens([line.frame_ids[block_id] for block_id in block_ids])
-        frames = []
-        for block_id, row in zip(block_ids, rows, strict=True):
-            span = Span(float(line.pts_seconds[block_id]), float(line.end_seconds[block_id]))
-            frames.append(self._language.frame(format_time(span.start, hours=self._hours), row, span))
+        frames = [
+            self._language.frame(format_time(span.start, hours=self._hours), row, span)
+            for row, span in zip(rows, map(line.span_of, block_ids), strict=True)
+        ]
         return dict(zip(block_ids, self._language.remade(frames), strict=True))

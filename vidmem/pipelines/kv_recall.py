@@ -24,7 +24,10 @@ from vidmem.pipelines.timeline import Timeline
 from vidmem.types import Span
 
 _RANKED = 256
-"""Frames that each ranking brings to the fusion; more than any context takes."""
+"""Most frames of a ranking; more than any context takes."""
+_ADDED = 8
+"""Frames that the video-LLM's queries add to what the encoder found. Where that is little, what is left of the budget
+is better spent on the frames around it and on a sketch of the whole than on what the queries rank lower."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,15 +75,10 @@ class Inquiry:
         return self.language.context([*blocks.values(), *remade])
 
     def _frames(self, picks: Sequence[Pick]) -> list[FrameTokens]:
-        line = self.line
-        rows = self.store.load_tokens([line.frame_ids[pick.frame_index] for pick in picks])
-        return [
-            self.language.frame(
-                self.label_of(pick), row, Span(float(line.pts_seconds[place]), float(line.end_seconds[place]))
-            )
-            for pick, row in zip(picks, rows, strict=True)
-            for place in [pick.frame_index]
-        ]
+        rows = self.store.load_tokens([self.line.frame_ids[pick.frame_index] for pick in picks])
+        spans = [self.line.span_of(pick.frame_index) for pick in picks]
+        labels = map(self.label_of, picks)
+        return [self.language.frame(*frame) for frame in zip(labels, rows, spans, strict=True)]
 
     def _ranking(self, telling: Iterator[Pick]) -> list[int]:
         """Places of frames, the best first: what the encoder found, what the video-LLM asks for, or both fused."""
@@ -88,13 +86,11 @@ class Inquiry:
         if self.config.retrieval == "external":
             return external
         internal = self._internal()
-        return internal if self.config.retrieval == "internal" else fuse([external, internal])
+        return internal if self.config.retrieval == "internal" else fuse([external, internal[:_ADDED]])
 
     def _internal(self) -> list[int]:
-        """Where the question names stretches of time, only of those."""
+        """What the video-LLM asks for; where the question names stretches of time, only of those."""
         within = [places_within(self.line.pts_seconds, span) for span in self.asked.ranges]
-        # A question that names a stretch ranks more, as most of the video is none of it.
-        ranking = self.language.ranking(self.question, self.blocks.representatives(), None if within else _RANKED)
         # What was committed since the timeline was read has a block, and no place yet.
-        known = [place for place in ranking if place < len(self.line)]
-        return [place for place in known if not within or any(place in part for part in within)][:_RANKED]
+        among = sorted(set().union(*within)) if within else range(len(self.line))
+        return self.language.ranking(self.question, self.blocks.representatives(), among, limit=_RANKED)

@@ -95,9 +95,7 @@ class Recall:
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, named=len(relevant) > 1)
         budget = min(self._config.context_tokens, language.max_context_tokens - reserved_tokens)
-        # The times before blocks don't name their video: a question about several is answered from tokens.
-        only = min(relevant) if len(relevant) == 1 else None
-        inquiry = self._inquiry(question, only, asked, lines, labels) if only is not None else None
+        inquiry = self._inquiry(question, relevant, asked, lines, labels)
         cost = inquiry.cost if inquiry else lambda pick: language.frame_cost(labels.of(pick))
         take = inquiry.take if inquiry else None
         picks = choose_frames(self._config, asked, found, lines, relevant, cost, budget, take)
@@ -107,7 +105,8 @@ class Recall:
             gist = self._gist(queries, found, lines, labels, language, budget - sum(map(cost, picks)))
         context: Context | KvContext
         if inquiry:
-            context = inquiry.context(picks, [(seconds, frame) for (_, seconds), frame in gist])
+            of_video = [(seconds, frame) for (index, seconds), frame in gist if index in relevant]
+            context = inquiry.context(picks, of_video)
         else:
             frames = sorted([*self._frames(picks, lines, labels), *gist], key=lambda entry: entry[0])
             context = Context([frame for _, frame in frames])
@@ -121,22 +120,26 @@ class Recall:
         return Recalled(context, evidence, timings)
 
     def _inquiry(
-        self, question: str, video_index: int, asked: Sequence[Asked], lines: Sequence[Timeline], labels: Labels
+        self, question: str, relevant: set[int], asked: Sequence[Asked], lines: Sequence[Timeline], labels: Labels
     ) -> Inquiry | None:
-        """The question to the KV blocks of one video; None in tokens mode."""
-        if self._blocks is None:
+        """The question to the KV blocks of the only relevant video; None where it is to be answered from tokens.
+
+        So is a question about several videos: the times in blocks don't say of which video they are.
+        """
+        if self._blocks is None or len(relevant) > 1:
             return None
+        (video_index,) = relevant
         line = lines[video_index]
         return Inquiry(
-            question,
-            asked[video_index],
-            line,
-            video_index,
-            labels.of,
-            self._store,
-            self._blocks.of(line.video),
-            self._models.kv_language,
-            self._blocks.config,
+            question=question,
+            asked=asked[video_index],
+            line=line,
+            video_index=video_index,
+            label_of=labels.of,
+            store=self._store,
+            blocks=self._blocks.of(line.video),
+            language=self._models.kv_language,
+            config=self._blocks.config,
         )
 
     def _frames(self, picks: Sequence[Pick], lines: Sequence[Timeline], labels: Labels) -> list[_Placed]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidmem.index import FrameId, FrameRow, Store, StoredVideo
-from vidmem.types import VideoId
+from vidmem.types import Span, VideoId
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +32,10 @@ class Timeline:
     def duration_seconds(self) -> float:
         """The video's length, as far as it was committed."""
         return max(self.video.committed_until, float(self.end_seconds[-1]) if len(self) else 0.0)
+
+    def span_of(self, place: int) -> Span:
+        """The stretch that a frame stands for."""
+        return Span(float(self.pts_seconds[place]), float(self.end_seconds[place]))
 
     def place_of(self, pts_seconds: float) -> int:
         """The place of the frame with exactly this time; the last, if that one was committed since this was read."""
