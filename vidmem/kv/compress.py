@@ -6,7 +6,8 @@ the choice.
 
 Source: LiveVLM (arXiv 2505.15269), spec/livevlm.md. Its buckets ("VSB") are `best_by_bucket`; its score, the attention
 of the newest vision tokens, can be had from `vidmem.kv.usage` and given to `drop`. `compress` scores by `novelty`
-instead, which needs no queries, and chose better on the embedded model (docs/decisions/0009-kv-compression.md).
+instead, which needs no queries and is known as soon as a frame is written. Averaging what is dropped into what is most
+like it was measured and left out: it takes answers (docs/decisions/0009-kv-compression.md).
 """
 
 from __future__ import annotations
