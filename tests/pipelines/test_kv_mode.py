@@ -15,16 +15,18 @@ from test_embedded import world
 
 import vidmem
 from vidmem.errors import BadInput, ModelMismatch
+from vidmem.index import VideoRow
 from vidmem.kv.block import Block
 from vidmem.kv.context import Context as KvContext
 from vidmem.kv.keyfile import NAME as REPRESENTATIVES
 from vidmem.kv.recall import representative
+from vidmem.kv.writer import StreamWriter
 from vidmem.models.encoder import FrameEncoder
-from vidmem.models.kv_language import KvLanguage
 from vidmem.models.language import Context, VideoLanguageModel
 from vidmem.models.preset import load_preset
 from vidmem.pipelines import VideoMemory, open_store
 from vidmem.pipelines.kv_recall import Inquiry
+from vidmem.types import VideoId
 from vidmem.world.questions import ask_many
 from vidmem.world.scene import Scene
 from vidmem.world.script import Script, ScriptConfig
@@ -121,10 +123,9 @@ def test_a_short_video_is_answered_as_in_tokens_mode_and_again_without_encoding(
     def fail(*args: object) -> None:
         raise AssertionError("a frame was encoded")
 
-    for owner, name in ((FrameEncoder, "encode_frames"), (VideoLanguageModel, "encode_frames"), (KvLanguage, "remade")):
-        monkeypatch.setattr(
-            owner, name, fail if name == "encode_frames" else lambda self, frames: [fail()] if frames else []
-        )
+    monkeypatch.setattr(FrameEncoder, "encode_frames", fail)
+    monkeypatch.setattr(VideoLanguageModel, "encode_frames", fail)
+    monkeypatch.setattr(StreamWriter, "write", fail)  # nor is any run through the video-LLM again
     with vidmem.open(tmp_path / "kv.vidmem", create=False, read_only=True) as memory:
         again = [memory.ask(question) for question in questions]
         tiers = {tier.name: tier for tier in memory.state().kv}
@@ -216,6 +217,20 @@ def test_a_question_about_several_videos_is_answered_from_tokens(
         memory.ask("What is this?", video_ids=[memory.videos()[1].video_id])
         assert not contexts
         assert [tier.num_blocks for tier in memory.state().kv] == [18, 6, 6]
+
+
+def test_all_times_of_a_video_that_has_hours_are_told_with_them(tmp_path: Path, kv_preset: Path) -> None:
+    starts = np.arange(4.0)
+    sizes = []
+    with vidmem.open(tmp_path / "a.vidmem", kv_preset) as memory:
+        for name, seconds in (("short", 3599.0), ("long", 3600.0), ("live", None)):
+            row = VideoRow(VideoId(name), name, "settings", name, name)
+            with memory._block_stream(memory._store.begin_video(row), seconds) as stream:
+                stream.write(torch.randn(4, 4, 48), np.stack([starts, starts + 1], axis=1))
+                sizes.append(stream._log.num_tokens())
+        mark_ids = memory._models.language.mark_ids
+        longer = len(mark_ids("00:00:00")) - len(mark_ids("00:00"))
+    assert longer > 0 and sizes[1] == [size + longer for size in sizes[0]] and sizes[2] == sizes[0]
 
 
 # -- interrupted, killed, read meanwhile --

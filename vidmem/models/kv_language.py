@@ -56,7 +56,7 @@ class KvLanguage:
 
     def remade(self, frames: Sequence[FrameTokens]) -> list[Block]:
         """Blocks of a few frames whose own are not to be had: each sees only the opening and those before it here."""
-        return self.writer(None).write(frames)
+        return self.writer(None).write(frames) if frames else []
 
     def ranking(
         self, question: str, representatives: Representatives, among: Sequence[int], *, limit: int
