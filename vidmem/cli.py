@@ -59,6 +59,9 @@ Preset = Annotated[str | None, typer.Option(help="Name or TOML file; by default 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: the figures mean nothing.")]
+Hours = Annotated[
+    float | None, typer.Option(min=0.02, help="Hours of video to watch; 1 by default, and minutes with --quick.")
+]
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, help="How many spans to find.")]
 Videos = Annotated[list[str] | None, typer.Option("--video", metavar="ID", help="Only this video; repeatable.")]
 
@@ -365,6 +368,14 @@ def bench_ingest(seed: Seed = 0, quick: Quick = False, as_json: Json = False) ->
     from vidmem.bench import ingest
 
     _print_figures(ingest.run(seed, quick=quick, progress=console.note), as_json)
+
+
+@bench.command("kv", epilog="Example: vidmem bench kv --json --hours 6 > kv.json")
+def bench_kv(seed: Seed = 0, hours: Hours = None, quick: Quick = False, as_json: Json = False) -> None:
+    """Exactness, right answers, time to the first token, bytes and speed of KV memory."""
+    from vidmem.bench import kv
+
+    _print_figures(kv.run(seed, hours=hours, quick=quick, progress=console.note), as_json)
 
 
 def _print_figures(result: dict[str, Any], as_json: bool) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from family_kit import QUESTION, UNEVEN, Case, case_of
-from random_families import FAMILIES
 
+from vidmem.bench.family_kit import QUESTION, UNEVEN, Case, case_of
+from vidmem.bench.random_families import FAMILIES
 from vidmem.kv.block import Block
 from vidmem.kv.compress import Compression, Seen, compress
 from vidmem.kv.consolidate import consolidate, tokens_within

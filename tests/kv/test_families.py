@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-from family_kit import QUESTION, UNEVEN, Case, case_of, copies
-from random_families import FAMILIES, random_model, token_id, tokenizer
 from torch import Tensor
 from transformers import AutoTokenizer, AutoVideoProcessor, LlavaOnevisionForConditionalGeneration
 
+from vidmem.bench.family_kit import QUESTION, UNEVEN, Case, case_of, copies
+from vidmem.bench.random_families import FAMILIES, random_model, token_id, tokenizer
 from vidmem.errors import BadInput
 from vidmem.kv.asking import LayerRecall, QuestionScores
 from vidmem.kv.attention import Window

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from random_families import FAMILIES, random_model
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2Model
 
+from vidmem.bench.random_families import FAMILIES, random_model
 from vidmem.errors import BadInput
 from vidmem.kv.attention import LayerAttention
 from vidmem.kv.block import Layout

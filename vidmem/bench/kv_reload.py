@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vidmem.bench.report import Figure, at_least, beside
 from vidmem.kv.payload import Payload
 from vidmem.kv.records import BlockId
 from vidmem.kv.segments import SegmentLog
@@ -87,6 +88,18 @@ def reload_figures(
         num_bytes=room.numel(),
         num_pieces=2 * num_layers * num_frames,
     )
+
+
+def kv_reload_figures(
+    folder: Path, *, num_frames: int = 64, num_layers: int = 28, rounds: int = 5, device: str = "cpu"
+) -> dict[str, Figure]:
+    """`reload_figures` as a report has them."""
+    measured = reload_figures(folder, num_frames=num_frames, num_layers=num_layers, rounds=rounds, device=device)
+    return {
+        "kv_reload_to_pieces": at_least(measured.speedup, f"times sooner than {measured.num_pieces} pieces", 3.0),
+        "kv_reload_to_sequential": at_least(measured.share_of_sequential, "of a raw sequential read's speed", 0.85),
+        "kv_reload": beside(1e3 * measured.ours_seconds, f"ms for {measured.num_bytes / 1e6:.0f} MB (median)"),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What KV memory needs to know of a model family, and what all families share. One small file a family does the rest.
 
 A new family is a subclass of `Family` that says how it `see`s pictures, how it `mark`s their time and what stands
-`around` them, and an entry in `vidmem.models.families.registry`. `tests/kv/family_kit.py` runs the same checks on every
-one.
+`around` them, and an entry in `vidmem.models.families.registry`. `tests/kv/test_families.py` runs the same checks on
+every one.
 """
 
 from __future__ import annotations

@@ -52,7 +52,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def token_id(text: str) -> int:
-    return int(tokenizer().convert_tokens_to_ids(text))
+    found = tokenizer().convert_tokens_to_ids(text)
+    assert isinstance(found, int), f"{text} is one token"
+    return found
+
+
+def _ids(**tokens: str) -> dict[str, Any]:
+    return {name: token_id(token) for name, token in tokens.items()}
 
 
 def _text() -> dict[str, Any]:
@@ -74,8 +80,8 @@ def _siglip() -> dict[str, Any]:
 def _llava_onevision() -> Any:
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**_siglip(), vision_use_head=False), text_config=Qwen2Config(**_text()),
-        image_token_id=token_id("<image>"), video_token_id=token_id("<video>"), vision_feature_layer=-1,
-        vision_feature_select_strategy="full", image_grid_pinpoints=[[56, 56]],
+        vision_feature_layer=-1, vision_feature_select_strategy="full", image_grid_pinpoints=[[56, 56]],
+        **_ids(image_token_id="<image>", video_token_id="<video>"),
     )  # fmt: skip
     return LlavaOnevisionForConditionalGeneration(config)
 
@@ -83,16 +89,16 @@ def _llava_onevision() -> Any:
 def _smolvlm() -> Any:
     config = SmolVLMConfig(
         vision_config=_siglip(), text_config={**_text(), "model_type": "llama"}, scale_factor=2,
-        image_token_id=token_id("<image>"), pad_token_id=tokenizer().pad_token_id,
+        **_ids(image_token_id="<image>", pad_token_id="<|endoftext|>"),
     )  # fmt: skip
     return SmolVLMForConditionalGeneration(config)
 
 
-def _vision_tokens() -> dict[str, int]:
-    return {
-        "image_token_id": token_id("<|image_pad|>"), "video_token_id": token_id("<|video_pad|>"),
-        "vision_start_token_id": token_id("<|vision_start|>"), "vision_end_token_id": token_id("<|vision_end|>"),
-    }  # fmt: skip
+def _vision_tokens() -> dict[str, Any]:
+    return _ids(
+        image_token_id="<|image_pad|>", video_token_id="<|video_pad|>", vision_start_token_id="<|vision_start|>",
+        vision_end_token_id="<|vision_end|>",
+    )  # fmt: skip
 
 
 def _qwen2_5_vl() -> Any:
@@ -119,7 +125,7 @@ def _qwen3_vl() -> Any:
 
 @cache
 def random_model(family: str) -> Any:
-    """One model of a family, the same every time; shared by all tests, which leave it as it is."""
+    """One model of a family, the same every time; shared by all who ask, who leave it as it is."""
     torch.manual_seed(0)
     makers = {
         "llava_onevision": _llava_onevision, "smolvlm": _smolvlm, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl,

@@ -1,4 +1,4 @@
-"""What every adapter has to do, against one plain forward of the stock model with inputs in the stock form.
+"""One adapter beside its stock model: what the checks of every adapter, and the benchmark's exactness, compare.
 
 A `Case` is an adapter and a way to make the stock inputs: ids with placeholders and pixels as the family's own
 processor prepares them, without positions, masks or embeddings of ours.
@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any
 
 import torch
-from random_families import random_model, token_id, tokenizer
 from torch import Tensor
 from transformers import LlavaOnevisionVideoProcessor, Qwen2VLVideoProcessor, Qwen3VLVideoProcessor
 
+from vidmem.bench.random_families import random_model, token_id, tokenizer
 from vidmem.kv.block import Block
 from vidmem.kv.context import Context, ContextAttention, RamBlocks, assemble
 from vidmem.kv.tokens import Tokens, join
@@ -32,6 +32,8 @@ QUESTION = "When did the dog appear?"
 
 @dataclass(frozen=True)
 class Case:
+    """An adapter, and how its stock model is given the same video."""
+
     family: Family
     placeholder: str
     stock_pixels: Callable[[Tensor], dict[str, Tensor]]
@@ -143,8 +145,8 @@ def case_of(name: str, dtype: torch.dtype = torch.float32) -> Case:
     if name == "smolvlm":
         return Case(family_of(model)(model, words, half), "<image>", _smolvlm_pixels, newline="\n\n")
     if name == "qwen2_5_vl":
-        processor = Qwen2VLVideoProcessor()
+        processor = Qwen2VLVideoProcessor(cap_pixels_per_frame=False)
         family = family_of(model)(model, words, processor, view=View(84, 56))
         return Case(family, "<|video_pad|>", _qwen_pixels(processor))
-    processor = Qwen3VLVideoProcessor()
-    return Case(family_of(model)(model, words, processor, view=View(96, 64)), "<|video_pad|>", _qwen_pixels(processor))
+    newer = Qwen3VLVideoProcessor(cap_pixels_per_frame=False)
+    return Case(family_of(model)(model, words, newer, view=View(96, 64)), "<|video_pad|>", _qwen_pixels(newer))

@@ -1,0 +1,88 @@
+"""What the memory costs an ingest in kv mode, beside the model's own run over the frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vidmem.bench.kv_stream import CLIP_FRAMES, frames_of, noise_clip
+from vidmem.bench.report import Figure, Say, at_most, beside
+from vidmem.index import FrameRows, Store, VideoRow
+from vidmem.memory import MemoryConfig
+from vidmem.models.preset import load_preset
+from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
+from vidmem.pipelines.loading import Models
+from vidmem.types import Span, VideoId
+
+_NAME = VideoId("noise")
+_THUMBNAIL = bytes(4096)
+"""As many bytes as a thumbnail of the sample world has."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTimes:
+    """Seconds of all counted clips."""
+
+    alone: float
+    with_memory: float
+    num_frames: int
+
+
+def kv_write_figures(
+    folder: Path, seed: int, *, num_clips: int = 128, warm_up: int = 16, preset: str = "tiny", say: Say
+) -> dict[str, Figure]:
+    """Ingest clips of noise whose frames count as encoded, and in turns run the model over the same and keep nothing.
+
+    The model runs in the same window on both sides. The memory's part is all else: packing, tiers, segments and
+    representatives forced to disk, and the store's catalogue, index, tokens and thumbnails.
+
+    Args:
+        folder: empty; what is written stays there.
+        warm_up: clips that are not counted, until the window is full.
+    """
+    say(f"writing {num_clips} clips with and without a memory")
+    times = _write(folder, seed, num_clips, warm_up, Models(replace(load_preset(preset), mode="kv")))
+    return {
+        "kv_write_overhead": at_most(times.with_memory / times.alone - 1, "of the prefill's time", 0.15),
+        "kv_write_prefill": beside(1e3 * times.alone / times.num_frames, "ms a frame"),
+        "kv_write_with_memory": beside(1e3 * times.with_memory / times.num_frames, "ms a frame"),
+    }
+
+
+def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models) -> WriteTimes:
+    language, chance = models.kv_language, torch.Generator().manual_seed(seed)
+    identity = models.identity(None, MemoryConfig(**models.preset.memory).policy)
+    alone = language.writer(window_tokens(models.preset))
+    seconds: dict[str, list[float]] = {"alone": [], "with_memory": []}
+    with Store.open(folder / "write.vidmem", identity) as store:
+        video = store.begin_video(VideoRow(_NAME, _NAME, "", "noise", "noise"))
+        with BlockStream(store, video, language, models.preset, hours=False) as stream:
+            for clip in range(num_clips):
+                tokens, spans = noise_clip(models, clip, chance)
+                noise = torch.randn(CLIP_FRAMES, models.encoder.dim, generator=chance)
+                embeddings = torch.nn.functional.normalize(noise, dim=1).numpy()
+                rows = FrameRows(spans[:, 0], embeddings, tokens.half(), [_THUMBNAIL] * CLIP_FRAMES)
+
+                def remember(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
+                    position = stream.write(rows.tokens, spans)
+                    store.append_clip(_NAME, Span(*spans[[0, -1], [0, 1]].tolist()), rows, None, position)
+
+                def prefill(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
+                    alone.write(frames_of(language, rows.tokens, spans))
+
+                ways = {"alone": prefill, "with_memory": remember}
+                for name in sorted(ways, reverse=bool(clip % 2)):
+                    seconds[name].append(_seconds(ways[name]))
+    num_frames = (num_clips - warm_up) * CLIP_FRAMES
+    return WriteTimes(**{name: sum(taken[warm_up:]) for name, taken in seconds.items()}, num_frames=num_frames)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
