@@ -29,6 +29,7 @@ VERBS = (
     ["world", "render"],
     ["bench", "world"],
     ["bench", "ingest"],
+    ["bench", "kv"],
 )
 HEAVY = ("torch", "transformers", "gradio", "open_clip", "faiss", "av", "decord")
 

@@ -81,7 +81,7 @@ def kv_ask_figures(
     """Measure on one video of `hours`, and on short ones for what length costs.
 
     Args:
-        folder: for videos and stores; each is removed or small once it was asked.
+        folder: empty. A video is removed once it was asked, its store stays.
         needles: things planted in the long video, at most one a minute.
     """
     short, long = AskRun(), AskRun()
