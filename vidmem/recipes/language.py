@@ -279,33 +279,7 @@ class Trainer:
 
     def learn(self, batch: Packed, rate: float) -> float:
         """One step. Returns the loss of the answers alone."""
-        with half():
-            frames = frame_tokens(self.model, batch.features)
-            layers = run_packed(self.model, batch, frames)
-            logits, labels = answer_logits(self.model, batch, layers[-1])
-            early, _ = answer_logits(self.model, batch, self.model.model.language_model.norm(layers[LOOKS_LAYER + 1]))
-        told, told_early = (nn.functional.cross_entropy(said.float(), labels) for said in (logits, early))
-        cells = self.alignment.cells(batch.features)
-        states, shown_before = changes(cells, batch.is_first_frame)
-        seen = layers[FRAMES_KNOW][batch.is_visual]
-        is_timed, in_clip = batch.clocks >= 0, batch.segments == 0
-        clocks = batch.clocks[is_timed & in_clip].view_as(states)
-        clocks = torch.where(states == GONE, clocks.roll(1, 0), clocks).flatten()  # when it was last seen
-        evidence = wanted(batch, cells)
-        states = states.flatten()
-        shows, said = states != NOTHING, is_timed & ~in_clip
-        moments = self.moments.changed(seen, states, shown_before.flatten())
-        moments = moments + self.moments.timed(seen[shows], clocks[shows])
-        moments = moments + self.moments.timed(layers[ANSWERS_KNOW][said], batch.clocks[said])
-        asked = batch.asked_frames >= 0
-        shown = self.moments.shown(layers[ANSWERS_KNOW][asked], cells[batch.asked_frames[asked]])
-        later = layers[FRAMES_KNOW + 1][batch.is_visual]
-        followed = self.moments.followed(later, came_before(cells, batch.num_frames).flatten())
-        summed = self.moments.summed(later.unflatten(0, cells.shape[:2])[:, -1], batch.sums)
-        look = attention(self.model, batch, layers[LOOKS_LAYER], LOOKS_LAYER, LOOKS_HEAD)
-        looked = missed(look, batch, evidence)
-        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model)) + 0.1 * moments
-        loss = loss + 0.05 * shown + 0.05 * (followed + summed) + 0.1 * looked + 0.1 * told_early
+        told, loss = self._losses(batch)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -315,6 +289,40 @@ class Trainer:
             optimizer.step()
         self.step += 1
         return told.item()
+
+    def _losses(self, batch: Packed) -> tuple[Tensor, Tensor]:
+        """Of the answers alone, and with all that tokens on the way to them are held to."""
+        with half():
+            frames = frame_tokens(self.model, batch.features)
+            layers = run_packed(self.model, batch, frames)
+            logits, labels = answer_logits(self.model, batch, layers[-1])
+            early, _ = answer_logits(self.model, batch, self.model.model.language_model.norm(layers[LOOKS_LAYER + 1]))
+        told, told_early = (nn.functional.cross_entropy(said.float(), labels) for said in (logits, early))
+        cells = self.alignment.cells(batch.features)
+        look = attention(self.model, batch, layers[LOOKS_LAYER], LOOKS_LAYER, LOOKS_HEAD)
+        loss = told + 0.15 * self.alignment(frames, cells, word_embedding(self.model))
+        loss = loss + self._of_frames(batch, layers, cells) + self._of_questions(batch, layers, cells)
+        return told, loss + 0.1 * missed(look, batch, wanted(batch, cells)) + 0.1 * told_early
+
+    def _of_frames(self, batch: Packed, layers: tuple[Tensor, ...], cells: Tensor) -> Tensor:
+        """What frame tokens must know: of their cell, of their time, of what came before, and of the whole frame."""
+        states, shown_before = changes(cells, batch.is_first_frame)
+        clocks = batch.clocks[(batch.clocks >= 0) & (batch.segments == 0)].view_as(states)
+        clocks = torch.where(states == GONE, clocks.roll(1, 0), clocks).flatten()  # when it was last seen
+        states = states.flatten()
+        seen, later = (layers[layer][batch.is_visual] for layer in (FRAMES_KNOW, FRAMES_KNOW + 1))
+        changed = self.moments.changed(seen, states, shown_before.flatten())
+        timed = self.moments.timed(seen[states != NOTHING], clocks[states != NOTHING])
+        followed = self.moments.followed(later, came_before(cells, batch.num_frames).flatten())
+        summed = self.moments.summed(later.unflatten(0, cells.shape[:2])[:, -1], batch.sums)
+        return 0.1 * (changed + timed) + 0.05 * (followed + summed)
+
+    def _of_questions(self, batch: Packed, layers: tuple[Tensor, ...], cells: Tensor) -> Tensor:
+        """What tokens of questions and answers must know: when it was, and what was there at the time asked about."""
+        hidden = layers[ANSWERS_KNOW]
+        said, asked = (batch.clocks >= 0) & (batch.segments > 0), batch.asked_frames >= 0
+        timed = self.moments.timed(hidden[said], batch.clocks[said])
+        return 0.1 * timed + 0.05 * self.moments.shown(hidden[asked], cells[batch.asked_frames[asked]])
 
 
 def train(
