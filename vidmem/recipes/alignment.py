@@ -68,7 +68,7 @@ class Alignment(nn.Module):
 
 NOTHING, THERE, NEW, GONE = range(4)
 MOST_THINGS = 7
-"""The most that are told apart in one frame: it shows three different ones, one of them up to four times."""
+"""Counts are told apart up to this: more than a frame has places."""
 
 
 def changes(cells: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:

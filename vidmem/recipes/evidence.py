@@ -1,7 +1,7 @@
 """Answers held to their evidence: while the video-LLM is trained, one of its heads must look where the answer stands.
 
-That an answer's words are right tells the heads little about where to look: after 6,500 steps of it *what was at the
-top at 00:12* was still right in 56 % of cases. Which frame tokens show the answer is known, so it is said.
+That an answer's words are right tells the heads little about where to look: after 6,500 steps of it 56 % of the answers
+to a *what* were right. Which frame tokens show the answer is known, so it is said.
 """
 
 from __future__ import annotations
