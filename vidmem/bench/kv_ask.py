@@ -190,13 +190,7 @@ class _Asked:
         self._line = timelines.of(video)
         self._labels = Labels([self._line], named=False)
         memories = Memories(store, memory_config, timelines)
-        budget = models.preset.budget
-        config = RecallConfig(
-            context_tokens=budget.context_tokens,
-            sketch_share=budget.sketch_share,
-            gist_elements=budget.gist_elements,
-            relevance_floor=models.preset.encoder.relevance_floor,
-        )
+        config = RecallConfig.of(models.preset)
         self._blocks = {
             name: OpenBlocks(
                 store, replace(models.preset.kv, retrieval=name), lambda: Form.of(models.kv_language.family)
@@ -249,12 +243,12 @@ class _Asked:
         shown = {place for place in range(len(line)) if line.span_of(place).overlaps(question.evidence)}
         most = min(len(shown), NUM_FRAMES)
         for name, recall in self._recalls.items():
-            recall.recall(question.text, self._videos, reserved_tokens=self._reserved(question.text))
+            recall.recall(question.text, self._videos)
             run.found[name].append(len(shown.intersection(recall.picked)) / most)
         run.uniform_found.append(min(1.0, NUM_FRAMES / len(line)) * len(shown) / most)
 
     def _hybrid(self, question: str) -> Iterator[str]:
-        recalled = self._recalls["hybrid"].recall(question, self._videos, reserved_tokens=self._reserved(question))
+        recalled = self._recalls["hybrid"].recall(question, self._videos)
         assert isinstance(recalled.context, KvContext), "a question about one video is answered from its blocks"
         return self._models.kv_language.stream(recalled.context, question)
 
@@ -290,10 +284,6 @@ class _Asked:
         middle = int(np.searchsorted(self._line.pts_seconds, (evidence.start + evidence.end) / 2))
         first = min(max(0, middle - count // 2), len(self._line) - count)
         return range(first, first + count)
-
-    def _reserved(self, question: str) -> int:
-        language = self._models.language
-        return language.prompt_cost(question) + language.config.max_new_tokens
 
 
 def _timed(begin: Callable[[str], Iterator[str]], question: str) -> tuple[str, float]:

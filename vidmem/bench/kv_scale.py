@@ -23,7 +23,6 @@ from vidmem.index.catalogue import IndexRows
 from vidmem.index.vectors import VectorIndex
 from vidmem.kv.block import Block
 from vidmem.kv.packing import pack
-from vidmem.kv.recall import Budget, choose, fuse
 from vidmem.kv.records import Position
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import text_positions
@@ -32,6 +31,7 @@ from vidmem.kv.tiers import TierConfig, Tiers
 from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import KvConfig, load_preset
 from vidmem.pipelines.kv_blocks import Form, fetch
+from vidmem.pipelines.kv_recall import RANKED, down_ranking, hybrid
 from vidmem.pipelines.loading import Models
 from vidmem.types import Span
 
@@ -42,8 +42,6 @@ _QUESTION = "When did the dog appear?"
 _VIDEO = "simulated"
 _CLIP_FRAMES = 8
 _AT_ONCE = 3600
-_RANKED, _ADDED = 256, 8
-"""As kv mode ranks: so many frames by embeddings, and of those that the video-LLM asks for the first few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,12 +154,11 @@ def _recall_seconds(
 
 def _choose(simulated: Simulated, language: KvLanguage, query: np.ndarray, config: KvConfig) -> list[int]:
     """Places of the frames that hybrid retrieval brings back."""
-    found = simulated.index.search(query, _RANKED, video_ids=[_VIDEO])
+    found = simulated.index.search(query, RANKED, video_ids=[_VIDEO])
     external = [int(frame_id) - 1 for frame_id in found.frame_ids]
     sizes = simulated.representatives.block_tokens
-    internal = language.ranking(_QUESTION, simulated.representatives, range(len(sizes)), limit=_RANKED)
-    budget = Budget(NUM_FRAMES * sizes[0], num_neighbours=config.neighbours, max_event_share=config.max_clip_share)
-    return choose(fuse([external, internal[:_ADDED]]), sizes, budget, events=simulated.clip_ids)
+    internal = language.ranking(_QUESTION, simulated.representatives, range(len(sizes)), limit=RANKED)
+    return down_ranking(hybrid(external, internal), sizes, NUM_FRAMES * sizes[0], config, simulated.clip_ids)
 
 
 def _drop_pages(folder: Path) -> None:

@@ -60,6 +60,11 @@ class StoredVideo(VideoRow):
     """RFC 3339 with zone, to the microsecond: tells a video from the same one that was removed before it came again."""
 
     @property
+    def key(self) -> tuple[VideoId, str]:
+        """What no two videos share, not even one that was removed and the same one ingested again."""
+        return self.video_id, self.added_at
+
+    @property
     def has_hours(self) -> bool:
         """Whether its times are written with hours: all of them, once it is an hour long."""
         return max(self.duration_seconds or 0.0, self.committed_until) >= 3600.0

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vidmem.index import FrameHit, Store
+from vidmem.models.preset import Preset
 from vidmem.pipelines.planning import Pick, Run, around_moment, rounds, runs_of, strong
 from vidmem.pipelines.question import Asked
 from vidmem.pipelines.timeline import Timeline
@@ -41,6 +42,17 @@ class RecallConfig:
     widen_frames: int = 4
     """Frames to either side of the best run, or of the named moment, that are offered when budget is left."""
     max_evidence: int = 5
+
+    @classmethod
+    def of(cls, preset: Preset) -> RecallConfig:
+        """As a preset says."""
+        budget = preset.budget
+        return cls(
+            context_tokens=budget.context_tokens,
+            sketch_share=budget.sketch_share,
+            gist_elements=budget.gist_elements,
+            relevance_floor=preset.encoder.relevance_floor,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class OpenBlocks:
 
     def of(self, video: StoredVideo) -> VideoBlocks:
         """A video's blocks, as far as they are committed now."""
-        key = _key(video)
+        key = video.key
         blocks = self._open.pop(key, None)
         if blocks is None:
             blocks = VideoBlocks(self._store, video.video_id, self.config, self._form())
@@ -153,7 +153,7 @@ class OpenBlocks:
 
     def keep_only(self, videos: Iterable[StoredVideo]) -> None:
         """Let go of all other videos: they were removed, here or by another process."""
-        for key in self._open.keys() - {_key(video) for video in videos}:
+        for key in self._open.keys() - {video.key for video in videos}:
             self._open.pop(key).close()
 
     def state(self) -> tuple[TierState, ...]:
@@ -163,11 +163,6 @@ class OpenBlocks:
 
     def close(self) -> None:
         self.keep_only([])
-
-
-def _key(video: StoredVideo) -> tuple[VideoId, str]:
-    """What no two videos share, not even one that was removed and the same one ingested again."""
-    return video.video_id, video.added_at
 
 
 def _sum(tiers: Sequence[TierState]) -> TierState:

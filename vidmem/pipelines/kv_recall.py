@@ -23,11 +23,24 @@ from vidmem.pipelines.question import Asked
 from vidmem.pipelines.timeline import Timeline
 from vidmem.types import Span
 
-_RANKED = 256
+RANKED = 256
 """Most frames of a ranking; more than any context takes."""
 _ADDED = 8
 """Frames that the video-LLM's queries add to what the encoder found. Where that is little, what is left of the budget
 is better spent on the frames around it and on a sketch of the whole than on what the queries rank lower."""
+
+
+def hybrid(external: Sequence[int], internal: Sequence[int]) -> list[int]:
+    """One ranking of frames out of the encoder's and the video-LLM's."""
+    return fuse([external, internal[:_ADDED]])
+
+
+def down_ranking(
+    order: Sequence[int], block_tokens: Sequence[int], num_tokens: int, config: KvConfig, clip_ids: Sequence[int]
+) -> list[int]:
+    """Places of the frames that a budget of tokens takes of a ranking, in temporal order. Raises as `choose`."""
+    limits = Budget(num_tokens, num_neighbours=config.neighbours, max_event_share=config.max_clip_share)
+    return choose(order, block_tokens, limits, events=clip_ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +72,7 @@ class Inquiry:
         sizes = self.blocks.block_tokens[: len(self.line)]
         if not order or left < max(sizes[place] for place in order):
             return first
-        limits = Budget(left, num_neighbours=self.config.neighbours, max_event_share=self.config.max_clip_share)
-        chosen = choose(order, sizes, limits, events=self.line.clip_ids)
+        chosen = down_ranking(order, sizes, left, self.config, self.line.clip_ids)
         return [*first, *(Pick(self.video_index, place) for place in chosen if place not in taken)]
 
     def context(self, picks: Sequence[Pick], gist: Sequence[tuple[float, ContextFrame]]) -> Context:
@@ -82,15 +94,15 @@ class Inquiry:
 
     def _ranking(self, telling: Iterator[Pick]) -> list[int]:
         """Places of frames, the best first: what the encoder found, what the video-LLM asks for, or both fused."""
-        external = [pick.frame_index for pick in islice(telling, _RANKED)]
+        external = [pick.frame_index for pick in islice(telling, RANKED)]
         if self.config.retrieval == "external":
             return external
         internal = self._internal()
-        return internal if self.config.retrieval == "internal" else fuse([external, internal[:_ADDED]])
+        return internal if self.config.retrieval == "internal" else hybrid(external, internal)
 
     def _internal(self) -> list[int]:
         """What the video-LLM asks for; where the question names stretches of time, only of those."""
         within = [places_within(self.line.pts_seconds, span) for span in self.asked.ranges]
         # What was committed since the timeline was read has a block, and no place yet.
         among = sorted(set().union(*within)) if within else range(len(self.line))
-        return self.language.ranking(self.question, self.blocks.representatives(), among, limit=_RANKED)
+        return self.language.ranking(self.question, self.blocks.representatives(), among, limit=RANKED)

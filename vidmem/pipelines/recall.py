@@ -76,12 +76,8 @@ class Recall:
         lines = [self._timelines.of(video) for video in videos]
         return _beyond([read_question(question, line.duration_seconds) for line in lines], lines)
 
-    def recall(self, question: str, videos: Sequence[StoredVideo], *, reserved_tokens: int = 0) -> Recalled:
-        """Bring back what answers a question about some videos.
-
-        Args:
-            reserved_tokens: what the model's limit must leave beside the frames.
-        """
+    def recall(self, question: str, videos: Sequence[StoredVideo]) -> Recalled:
+        """Bring back what answers a question about some videos, and leaves the model room for question and answer."""
         encoder, language = self._models.encoder, self._models.language
         begun = time.perf_counter()
         lines = [self._timelines.of(video) for video in videos]
@@ -94,7 +90,8 @@ class Recall:
         found = self._finder.find(queries, phrases, asked, lines)
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, named=len(relevant) > 1)
-        budget = min(self._config.context_tokens, language.max_context_tokens - reserved_tokens)
+        reserved = language.prompt_cost(question) + language.config.max_new_tokens
+        budget = min(self._config.context_tokens, language.max_context_tokens - reserved)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
         cost = inquiry.cost if inquiry else lambda pick: language.frame_cost(labels.of(pick))
         take = inquiry.take if inquiry else None

@@ -39,9 +39,9 @@ class Memories:
             StoreCorrupt: its saved state or tokens are damaged.
             ModelMismatch: its saved state does not fit the settings of this memory.
         """
-        memory = self._held.pop(_key(video), None) or self._loaded(video)
+        memory = self._held.pop(video.key, None) or self._loaded(video)
         self._replay(memory, video)
-        self._held[_key(video)] = memory
+        self._held[video.key] = memory
         while len(self._held) > _MEMORIES_HELD:
             self._held.popitem(last=False)
         return memory
@@ -52,11 +52,11 @@ class Memories:
 
     def forget(self, video: StoredVideo) -> None:
         """Drop what is held of a video, so that the next use starts from what is committed."""
-        self._held.pop(_key(video), None)
+        self._held.pop(video.key, None)
 
     def keep_only(self, videos: Iterable[StoredVideo]) -> None:
         """Drop what is held of all other videos: they were removed, here or by another process."""
-        present = {_key(video) for video in videos}
+        present = {video.key for video in videos}
         for key in self._held.keys() - present:
             del self._held[key]
 
@@ -90,11 +90,6 @@ def _widened(config: MemoryConfig, saved: Mapping[str, Tensor]) -> MemoryConfig:
         working_max_frames=max(config.working_max_frames, working),
         max_elements=max(config.max_elements, long_term),
     )
-
-
-def _key(video: StoredVideo) -> tuple[VideoId, str]:
-    """What no two videos share, not even one that was removed and the same one ingested again."""
-    return video.video_id, video.added_at
 
 
 def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:

@@ -181,9 +181,7 @@ class VideoMemory(StoredMemory):
             timings = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
             return AnswerStream(question, iter([known]), (), timings, begun=begun, on_end=self._log_question)
         loading = self._models.load()
-        language = self._models.language
-        reserved = language.prompt_cost(question) + language.config.max_new_tokens
-        recalled = self._recall.recall(question, videos, reserved_tokens=reserved)
+        recalled = self._recall.recall(question, videos)
         timings = ({"load": loading} if loading else {}) | recalled.timings
         return AnswerStream(
             question,
@@ -210,13 +208,7 @@ class VideoMemory(StoredMemory):
 
     @cached_property
     def _recall(self) -> Recall:
-        budget = self.preset.budget
-        config = RecallConfig(
-            context_tokens=budget.context_tokens,
-            sketch_share=budget.sketch_share,
-            gist_elements=budget.gist_elements,
-            relevance_floor=self.preset.encoder.relevance_floor,
-        )
+        config = RecallConfig.of(self.preset)
         return Recall(self._store, self._models, self._timelines, self._memories, config, self._blocks)
 
     def _pieces(self, recalled: Recalled, question: str) -> Iterator[str]:
