@@ -31,7 +31,7 @@ ROWS = {
     "recall": ("kv_recall_growth", "kv_recall_10h"),
     "bytes while streaming": ("kv_stream_bytes_growth", "kv_stream_resident_growth"),
     "formats": ("kv_2bit_to_fp16", "kv_2bit_points_lost", "kv_stored_to_bf16"),
-    "relevant frames": ("kv_relevant_frames_to_uniform", "kv_relevant_frames_over_internal"),
+    "relevant frames": ("kv_relevant_frames_to_uniform", "kv_relevant_frames_over_rekv"),
     "representatives": ("kv_representative_bytes_to_rekv",),
     "reload": ("kv_reload_to_pieces", "kv_reload_to_sequential"),
     "packing": ("kv_int4_pack_to_plain", "kv_int4_unpack_to_plain", "kv_int4_answer_error"),
@@ -129,6 +129,6 @@ def test_accuracy_is_compared_in_points() -> None:
 
 
 def test_representatives_are_counted_against_query_heads() -> None:
-    figures = kv_ask.byte_figures(Layout(6, 2, 64), 16, 256)
-    assert figures["kv_representative_bytes"].value == 6 * 2 * 64 * 2 + 256 * 4
-    assert figures["kv_representative_bytes_to_rekv"].value == pytest.approx((1536 + 1024) / 12288, rel=1e-4)
+    figures = kv_ask.byte_figures(100.0, Layout(6, 2, 64), 16, 256)
+    assert figures["kv_representative_bytes"].value == 100 + 256 * 2
+    assert figures["kv_representative_bytes_to_rekv"].value == pytest.approx(612 / 12288, rel=1e-4)

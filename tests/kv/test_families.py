@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer, AutoVideoProcessor, LlavaOnevisionForCon
 from vidmem.bench.family_kit import QUESTION, UNEVEN, Case, case_of, copies
 from vidmem.bench.random_families import FAMILIES, random_model, token_id, tokenizer
 from vidmem.errors import BadInput
-from vidmem.kv.asking import LayerRecall, QuestionScores
+from vidmem.kv.asking import AllTaken, LayerRecall, QuestionQueries, QuestionScores
 from vidmem.kv.attention import Window
 from vidmem.kv.context import ContextAttention, RamBlocks, align, assemble, assemble_layer
 from vidmem.kv.recall import Budget, choose, fuse, ranking, top_groups
@@ -236,6 +237,35 @@ def test_a_question_recalls_for_itself_in_every_layer(case: Case) -> None:
     assert some.context().num_tokens == len(writer.opening) + max(
         sum(len(store.fetch([index])[0]) for index in part) for part in best
     )
+
+
+class _Recording(ContextAttention):
+    """Also holds every layer's queries."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.queries: dict[int, Tensor] = {}
+
+    def attend(self, layer_index: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+        self.queries[layer_index] = query
+        return super().attend(layer_index, query, key, value, scale=scale)
+
+
+def test_queries_of_some_heads_are_those_of_a_whole_pass_which_ends_behind_the_last(case: Case) -> None:
+    family, question = case.family, case.family.text(case.family.ids(QUESTION))
+    context = assemble(case.writer().opening)
+    recording = _Recording(context, family.rotary, question.positions)
+    family.run(question, recording)
+    last_head = family.layout.num_kv_heads - 1
+    heads = ((1, last_head), (0, 0), (1, 0))
+    asking = QuestionQueries(context, family.rotary, question.positions, heads)
+    with pytest.raises(AllTaken):
+        family.run(question, asking)
+    assert family.layout.num_layers > 2
+    for (layer, head), queries in zip(heads, asking.queries, strict=True):
+        per = len(recording.queries[layer]) // family.layout.num_kv_heads
+        wanted = recording.queries[layer][head * per : (head + 1) * per].flatten(0, 1)
+        torch.testing.assert_close(queries, wanted, atol=1e-6, rtol=0)
 
 
 def test_a_grey_picture_is_seen(case: Case) -> None:

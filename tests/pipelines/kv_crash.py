@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-STEPS = ("prefilled", "rows written", "flushed", "committed")
+STEPS = ("prefilled", "flushed", "committed")
 
 
 def context() -> multiprocessing.context.ForkServerContext:
@@ -22,12 +22,10 @@ def ingest_and_die(path: str, preset: str, video: str, step: str) -> None:
     """Ingest, and be killed in the second clip of this process, after the step (SIGKILL: nothing is closed)."""
     import vidmem
     from vidmem.index import Store
-    from vidmem.kv.keyfile import KeyFile
     from vidmem.kv.tiers import Tiers
 
     owner, name = {
         "prefilled": (Tiers, "put"),
-        "rows written": (KeyFile, "write"),
         "flushed": (Tiers, "flush"),
         "committed": (Store, "append_clip"),
     }[step]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import kv_crash as crash
@@ -18,8 +20,8 @@ from vidmem.errors import BadInput, ModelMismatch
 from vidmem.index import VideoRow
 from vidmem.kv.block import Block
 from vidmem.kv.context import Context as KvContext
-from vidmem.kv.keyfile import NAME as REPRESENTATIVES
-from vidmem.kv.recall import representative
+from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import Landmarks, groups, landmarks
 from vidmem.kv.writer import StreamWriter
 from vidmem.models.encoder import FrameEncoder
 from vidmem.models.language import Context, VideoLanguageModel
@@ -153,18 +155,54 @@ def test_every_frame_has_its_block_in_temporal_order(whole: VideoMemory) -> None
     assert whole._blocks.of(video).block_tokens == [len(block) for block in blocks]
 
 
-def test_representatives_are_read_from_their_file_and_made_again_where_it_is_damaged(
-    store: Path, kv_preset: Path
+class Noted(LandmarkIndex):
+    """Also holds what was appended."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.rows: list[tuple[bytes, int]] = []
+
+    def append(self, group: Landmarks | None, num_blocks: int) -> None:
+        assert group is not None
+        self.rows.append((group.to_bytes(), num_blocks))
+        super().append(group, num_blocks)
+
+
+@pytest.mark.parametrize("gone", ["", "WHERE first_frame = 0", "WHERE first_frame > 0", "WHERE 1"])
+def test_landmarks_are_those_of_the_blocks_and_made_again_where_the_catalogue_has_none(
+    store: Path, kv_preset: Path, gone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file,) = store.glob(f"kv/*/{REPRESENTATIVES}")
-    for change in (lambda data: data, lambda data: data[:-9], lambda data: b"\xff" + data[1:], lambda data: b""):
-        file.write_bytes(change(file.read_bytes()))
-        with vidmem.open(store, kv_preset, read_only=True) as memory:
-            assert memory._blocks is not None
-            held = memory._blocks.of(memory.videos()[0]).representatives()
-            for layer in range(3):
-                wanted = torch.stack([representative(block.keys)[layer] for block in blocks_of(memory)])
-                torch.testing.assert_close(held.of_layer(layer).float(), wanted, atol=2e-3, rtol=2e-3)
+    monkeypatch.setattr("vidmem.pipelines.kv_blocks.LandmarkIndex", Noted)
+    if gone:
+        with closing(sqlite3.connect(store / "catalogue.sqlite")) as catalogue:
+            assert catalogue.execute(f"DELETE FROM landmarks {gone}").rowcount > 0
+            catalogue.commit()
+    with vidmem.open(store, kv_preset, read_only=True) as memory:
+        assert memory._blocks is not None
+        held = memory._blocks.of(memory.videos()[0]).landmarks()
+        assert isinstance(held, Noted) and held.num_blocks == 12
+        blocks, place = blocks_of(memory), 0
+        for data, num_blocks in held.rows:
+            assert data == landmarks(blocks[place : place + num_blocks], held.heads).to_bytes()
+            place += num_blocks
+
+
+def test_landmarks_of_other_heads_than_the_presets_are_made_again(
+    store: Path, preset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidmem.pipelines.kv_blocks.LandmarkIndex", Noted)
+    other = changed(preset, "heads", format="none", window_tokens=WINDOW, heads=[[2, 0], [0, 1]])
+    with vidmem.open(store, other, read_only=True) as memory:
+        assert memory._blocks is not None
+        held, blocks = memory._blocks.of(memory.videos()[0]).landmarks(), blocks_of(memory)
+        assert isinstance(held, Noted) and held.heads == ((2, 0), (0, 1))
+        ends = [(first, end) for first, end in groups(12)]
+        assert held.rows == [(landmarks(blocks[first:end], held.heads).to_bytes(), end - first) for first, end in ends]
+    with (
+        pytest.raises(BadInput, match="names KV head 0 of layer 9"),
+        vidmem.open(store, changed(preset, "no", heads=[[9, 0]]), read_only=True) as memory,
+    ):
+        memory.ask("What is this?")
 
 
 @pytest.mark.parametrize("retrieval", ["hybrid", "external", "internal"])

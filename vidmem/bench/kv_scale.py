@@ -1,6 +1,6 @@
 """Bringing blocks back out of 1, 10 and 100 hours: what a question costs before its context is assembled.
 
-Representatives and embeddings are noise, as many as the hours have frames; the search over embeddings, the pass of the
+Landmarks and embeddings are noise, as many as the hours have frames; the search over embeddings, the pass of the
 question through the video-LLM, the choice, the segments on disk and the tiers are the real ones. The segments hold a
 few hundred blocks, and a frame's block is one of them: what is fetched is read from disk, for the kernel's pages of
 the files are dropped before each question and the tiers are new.
@@ -21,10 +21,12 @@ import torch
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.index.catalogue import IndexRows
 from vidmem.index.vectors import VectorIndex
-from vidmem.kv.block import Block
+from vidmem.kv.block import Block, Layout
+from vidmem.kv.heads import Heads, heads_of
+from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import GROUP_FRAMES, NUM_LANDMARKS, Landmarks
 from vidmem.kv.packing import pack
 from vidmem.kv.records import Position
-from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import text_positions
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
@@ -49,7 +51,8 @@ class Simulated:
     """What a long video's recall looks at."""
 
     index: VectorIndex
-    representatives: Representatives
+    landmarks: LandmarkIndex
+    block_tokens: Sequence[int]
     clip_ids: Sequence[int]
 
 
@@ -78,7 +81,7 @@ def kv_scale_figures(
     seconds = []
     for length in hours:
         say(f"recall of blocks out of {length:g} h")
-        simulated = _simulate(int(length * FRAMES_AN_HOUR), form, dim, tokens, chance)
+        simulated = _simulate(int(length * FRAMES_AN_HOUR), form, config, dim, tokens, chance)
         taken = []
         for _ in range(rounds + 1):
             query = _unit(1, dim, chance)[0]
@@ -111,17 +114,27 @@ def _store_blocks(
         tiers.close()
 
 
-def _simulate(num_frames: int, form: Form, dim: int, tokens: int, chance: torch.Generator) -> Simulated:
+def _simulate(
+    num_frames: int, form: Form, config: KvConfig, dim: int, tokens: int, chance: torch.Generator
+) -> Simulated:
     layout, index = form.layout, VectorIndex(dim)
-    representatives = Representatives(layout, device=form.device, dtype=torch.float16)
+    held = LandmarkIndex(heads_of(layout, config.heads), layout.head_dim)
     for first in range(0, num_frames, _AT_ONCE):
         count = min(_AT_ONCE, num_frames - first)
         places = np.arange(first, first + count)
         spans = np.stack([places, places + 1], axis=1).astype(np.float64)
         index.add(IndexRows(places + 1, [_VIDEO] * count, spans, _unit(count, dim, chance)))
-        means = torch.randn(count, layout.num_layers, layout.num_kv_heads, layout.head_dim, generator=chance)
-        representatives.extend(means.to(form.device), [tokens] * count)
-    return Simulated(index, representatives, [place // _CLIP_FRAMES for place in range(num_frames)])
+    for first in range(0, num_frames, GROUP_FRAMES):
+        held.append(_noise_landmarks(held.heads, layout, chance), min(GROUP_FRAMES, num_frames - first))
+    return Simulated(index, held, [tokens] * num_frames, [place // _CLIP_FRAMES for place in range(num_frames)])
+
+
+def _noise_landmarks(heads: Heads, layout: Layout, chance: torch.Generator) -> Landmarks:
+    """Codes from 1 to 15, as keys have them."""
+    shape = len(heads), layout.head_dim // 2, NUM_LANDMARKS
+    low, high = torch.randint(1, 16, (2, *shape), generator=chance, dtype=torch.uint8)
+    owners = torch.randint(0, GROUP_FRAMES, (len(heads), NUM_LANDMARKS), generator=chance, dtype=torch.uint8)
+    return Landmarks(heads, torch.full((len(heads),), 0.5, dtype=torch.float16), owners, low | high << 4)
 
 
 def _unit(count: int, dim: int, chance: torch.Generator) -> np.ndarray:
@@ -156,8 +169,8 @@ def _choose(simulated: Simulated, language: KvLanguage, query: np.ndarray, confi
     """Places of the frames that hybrid retrieval brings back."""
     found = simulated.index.search(query, RANKED, video_ids=[_VIDEO])
     external = [int(frame_id) - 1 for frame_id in found.frame_ids]
-    sizes = simulated.representatives.block_tokens
-    internal = language.ranking(_QUESTION, simulated.representatives, range(len(sizes)), limit=RANKED)
+    sizes, held = simulated.block_tokens, simulated.landmarks
+    internal = held.ranking(language.queries(_QUESTION, held.heads), RANKED, range(len(sizes)))
     return down_ranking(hybrid(external, internal), sizes, NUM_FRAMES * sizes[0], config, simulated.clip_ids)
 
 

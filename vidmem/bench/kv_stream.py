@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from vidmem.bench.report import Figure, Say, at_most, beside
-from vidmem.kv.keyfile import KeyFile
+from vidmem.kv.heads import heads_of
+from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import landmarks as landmarks_of
 from vidmem.kv.packing import pack
 from vidmem.kv.payload import body_bytes, fields_of
-from vidmem.kv.recall import representative
 from vidmem.kv.records import BlockId
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
@@ -42,7 +43,7 @@ class Held:
     """Bytes at one moment of a stream."""
 
     counted: int
-    """The writer's window, the accelerator's tier and RAM's."""
+    """The writer's window, the landmarks, the accelerator's tier and RAM's."""
     resident: int
     """Of the whole process, as the kernel has it."""
 
@@ -79,7 +80,9 @@ def _range(values: list[int]) -> float:
 def _stream(folder: Path, seed: int, num_clips: int, models: Models) -> list[Held]:
     language, preset = models.kv_language, models.preset
     chance, places = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    writer, keys = language.writer(window_tokens(preset)), KeyFile(folder, language.family.layout)
+    layout = language.family.layout
+    heads = heads_of(layout, preset.kv.heads)
+    writer, landmarks = language.writer(window_tokens(preset)), LandmarkIndex(heads, layout.head_dim)
     room_blocks = int(num_clips * CLIP_FRAMES * _TIER_PART)
     num_fetched, room = min(_MOST_FETCHED, room_blocks // 2), room_blocks * _block_bytes(models)
     tiers = Tiers(SegmentLog(folder), language.family.device, TierConfig(room, room))
@@ -90,15 +93,15 @@ def _stream(folder: Path, seed: int, num_clips: int, models: Models) -> list[Hel
             blocks = writer.write(frames_of(language, tokens, spans))
             for block in blocks:
                 tiers.put(pack(block, preset.kv.format))
-            keys.write(clip * CLIP_FRAMES, torch.stack([representative(block.keys) for block in blocks]))
+            landmarks.append(landmarks_of(blocks, heads), len(blocks))
             num_blocks = tiers.flush().num_blocks
             if clip % _CLIPS_A_QUESTION == 0:
                 wanted = places.choice(num_blocks, min(num_fetched, num_blocks), replace=False)
                 with tiers.fetch([BlockId(int(place)) for place in wanted]):
                     pass
             accelerator, ram, _ = tiers.state()
-            counted = writer.num_bytes + accelerator.num_reserved_bytes + ram.num_reserved_bytes
-            held.append(Held(counted, resident_bytes()))
+            reserved = accelerator.num_reserved_bytes + ram.num_reserved_bytes
+            held.append(Held(writer.num_bytes + landmarks.num_bytes + reserved, resident_bytes()))
     finally:
         tiers.close()
     return held

@@ -38,8 +38,8 @@ def kv_write_figures(
 ) -> dict[str, Figure]:
     """Ingest clips of noise whose frames count as encoded, and in turns run the model over the same and keep nothing.
 
-    The model runs in the same window on both sides. The memory's part is all else: packing, tiers, segments and
-    representatives forced to disk, and the store's catalogue, index, tokens and thumbnails.
+    The model runs in the same window on both sides. The memory's part is all else: packing, tiers, segments forced
+    to disk, landmarks, and the store's catalogue, index, tokens and thumbnails.
 
     Args:
         folder: empty; what is written stays there.
@@ -69,8 +69,8 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
                 rows = FrameRows(spans[:, 0], embeddings, tokens.half(), [_THUMBNAIL] * CLIP_FRAMES)
 
                 def remember(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
-                    position = stream.write(rows.tokens, spans)
-                    store.append_clip(_NAME, Span(*spans[[0, -1], [0, 1]].tolist()), rows, None, position)
+                    written = stream.write(rows.tokens, spans)
+                    store.append_clip(_NAME, Span(*spans[[0, -1], [0, 1]].tolist()), rows, None, *written)
 
                 def prefill(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
                     alone.write(frames_of(language, rows.tokens, spans))

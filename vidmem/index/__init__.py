@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from vidmem.index.manifest import Manifest, StoreIdentity
-from vidmem.index.rows import FrameHit, FrameId, FrameRow, FrameRows, QuestionRow, StoredVideo, StoreState, VideoRow
+from vidmem.index.rows import (
+    FrameHit,
+    FrameId,
+    FrameRow,
+    FrameRows,
+    LandmarkRow,
+    QuestionRow,
+    StoredVideo,
+    StoreState,
+    VideoRow,
+)
 from vidmem.index.store import Store
 
 __all__ = [
@@ -11,6 +21,7 @@ __all__ = [
     "FrameId",
     "FrameRow",
     "FrameRows",
+    "LandmarkRow",
     "Manifest",
     "QuestionRow",
     "Store",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vidmem.errors import StorageFull, StoreCorrupt
-from vidmem.index.rows import FrameId, StoredVideo, VideoRow
+from vidmem.index.rows import FrameId, LandmarkRow, StoredVideo, VideoRow
 from vidmem.index.schema import SCHEMA
 from vidmem.kv.records import Position
 from vidmem.types import Span, VideoId
@@ -218,6 +218,19 @@ class Catalogue:
             (video_id,),
         ).fetchone()
         return Position(*row) if row else Position()
+
+    def add_landmarks(self, clip_id: int, rows: Iterable[LandmarkRow]) -> None:
+        for row in rows:
+            self._run("INSERT INTO landmarks VALUES (?, ?, ?, ?)", (clip_id, *astuple(row)))
+
+    def landmarks(self, video_id: str, after: int) -> list[LandmarkRow]:
+        """Of a video's frames from place `after` on, in order."""
+        rows = self._run(
+            "SELECT first_frame, num_frames, data FROM landmarks JOIN clips USING (clip_id)"
+            " WHERE video_id = ? AND first_frame >= ? ORDER BY first_frame",
+            (video_id, after),
+        )
+        return [LandmarkRow(*row) for row in rows]
 
     def set_memory(self, video_id: str, memory: StoredFile) -> None:
         self._run(

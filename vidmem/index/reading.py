@@ -19,7 +19,7 @@ from vidmem.index.folder import inside
 from vidmem.index.following import follow
 from vidmem.index.lock import WriterLock
 from vidmem.index.manifest import Manifest, StoreIdentity
-from vidmem.index.rows import FrameHit, FrameId, FrameRow, QuestionRow, StoredVideo, StoreState
+from vidmem.index.rows import FrameHit, FrameId, FrameRow, LandmarkRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
 from vidmem.kv.records import Position
@@ -154,6 +154,12 @@ class StoreReader:
     def blocks_folder(self, video_id: VideoId) -> Path:
         """Where the log of a video's KV blocks lies in a store in kv mode. It may not be there yet."""
         return blocks_folder(self.path, video_id)
+
+    def landmarks(self, video_id: VideoId, *, after: int = 0) -> list[LandmarkRow]:
+        """Landmarks of a video's committed frames from place `after` on, in order. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            return catalogue.landmarks(video_id, after)
 
     def blocks_position(self, video_id: VideoId) -> Position:
         """How far that log is committed. Raises NotFound."""

@@ -109,6 +109,16 @@ class FrameRows:
 
 
 @dataclass(frozen=True, slots=True)
+class LandmarkRow:
+    """What internal retrieval looks at, of a few frames in a row: `vidmem.kv.landmarks.Landmarks.to_bytes`."""
+
+    first_frame: int
+    """The first one's place in its video, from 0."""
+    num_frames: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class FrameRow:
     """A committed frame. It stands for `[pts_seconds, end_seconds)`: up to the next frame, or its clip's end."""
 

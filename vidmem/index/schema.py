@@ -50,6 +50,15 @@ CREATE TABLE kv_clips (
     num_blocks INTEGER NOT NULL
 );
 
+-- What internal retrieval looks at, of a few frames in a row: `vidmem.kv.landmarks`.
+CREATE TABLE landmarks (
+    clip_id INTEGER NOT NULL REFERENCES clips ON DELETE CASCADE,
+    first_frame INTEGER NOT NULL, -- its place in its video
+    num_frames INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (clip_id, first_frame)
+) WITHOUT ROWID;
+
 CREATE INDEX clips_of_video ON clips (video_id, start_seconds);
 
 CREATE TABLE frames (

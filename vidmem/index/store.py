@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +29,7 @@ from vidmem.index.following import load_index
 from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.reading import StoreReader
-from vidmem.index.rows import FrameRows, StoredVideo, VideoRow
+from vidmem.index.rows import FrameRows, LandmarkRow, StoredVideo, VideoRow
 from vidmem.index.vectors import INDEX_NAME
 from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
 from vidmem.kv.records import Position
@@ -183,6 +183,7 @@ class Store(StoreReader):
         frames: FrameRows,
         memory_state: Mapping[str, Tensor] | None = None,
         blocks: Position | None = None,
+        landmarks: Sequence[LandmarkRow] = (),
     ) -> None:
         """Commit the next clip of a video: its frames, and the memory as it is after them. All of it, or nothing.
 
@@ -191,6 +192,7 @@ class Store(StoreReader):
             memory_state: takes the place of the video's memory; None leaves what is there.
             blocks: in kv mode, how far the log in `blocks_folder` is durable after this clip. Blocks follow each other
                 as frames do, one a frame: the id of a frame's block is the frame's place in its video, from 0.
+            landmarks: in kv mode, of the clip's frames; those that have none are looked up in their blocks.
 
         Raises:
             NotFound: there is no such video.
@@ -214,6 +216,7 @@ class Store(StoreReader):
                     _add_rows(catalogue, written, span, frames)
                     if blocks is not None:
                         catalogue.set_blocks(written.clip_id, blocks)
+                    catalogue.add_landmarks(written.clip_id, landmarks)
                     written.is_sealed = True
             except BaseException:
                 written.discard()

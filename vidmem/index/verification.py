@@ -12,7 +12,7 @@ import numpy as np
 
 from vidmem.index.catalogue import Catalogue, StoredFile, Thumbnail
 from vidmem.index.folder import KV, inside, leftovers
-from vidmem.index.vectors import VectorIndex
+from vidmem.index.vectors import VectorIndex, as_held
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def index_problems(catalogue: Catalogue, index: VectorIndex) -> Iterator[str]:
     for rows in catalogue.index_rows(0, catalogue.last_frame_id(), vectors=True):
         place = slice(position, position + len(rows.frame_ids))
         position = place.stop
-        if not np.array_equal(ids[place], rows.frame_ids) or not np.array_equal(vectors[place], rows.vectors):
+        if not np.array_equal(ids[place], rows.frame_ids) or not np.array_equal(vectors[place], as_held(rows.vectors)):
             yield "The vector index and the catalogue differ: remove index.faiss, and it is rebuilt."
             return
     if position != len(ids):

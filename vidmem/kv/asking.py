@@ -1,8 +1,9 @@
 """Internal retrieval: a question's own queries choose blocks while it runs through the model.
 
-Both ways are `LayerAttention`s. `QuestionScores` looks and brings nothing back: one pass scores all blocks in all
-layers, for a choice that the layers share. `LayerRecall` is ReKV's way: every layer brings back what it chose before
-it attends, so that deeper layers ask with what shallower ones found.
+All ways are `LayerAttention`s. `QuestionQueries` takes the queries of a few heads, for landmarks to be searched with,
+and ends the pass behind the last of them. `QuestionScores` and `LayerRecall` search mean keys, as ReKV does: the first
+scores all blocks in all layers and brings nothing back, for a choice that the layers share; with the second every
+layer brings back what it chose before it attends, so that deeper layers ask with what shallower ones found.
 """
 
 from __future__ import annotations
@@ -14,9 +15,38 @@ from torch import Tensor
 from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
 from vidmem.kv.context import BlockStore, Context, ContextAttention, LayerContext, align, assemble_layer, attend_after
+from vidmem.kv.heads import Heads
 from vidmem.kv.recall import block_scores, fuse, ranking
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import Rotary, place
+
+
+class AllTaken(Exception):
+    """Ends a pass through the model whose further layers nobody needs."""
+
+
+class QuestionQueries:
+    """Takes the queries of some heads while a question attends to a context (the opening).
+
+    Raises:
+        AllTaken: from the last of the heads' layers.
+    """
+
+    def __init__(self, context: Context, rotary: Rotary, positions: Tensor, heads: Heads) -> None:
+        self._inner, self._heads = ContextAttention(context, rotary, positions), heads
+        self._taken: dict[tuple[int, ...], Tensor] = {}
+
+    def attend(self, layer_index: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+        by_head = query.unflatten(0, (len(key), -1)).flatten(1, 2)
+        self._taken |= {(layer, head): by_head[head] for layer, head in self._heads if layer == layer_index}
+        if len(self._taken) == len(set(self._heads)):
+            raise AllTaken
+        return self._inner.attend(layer_index, query, key, value, scale=scale)
+
+    @property
+    def queries(self) -> list[Tensor]:
+        """For each head the queries (Q, D), before RoPE, of all query heads that it serves and all tokens."""
+        return [self._taken[layer, head] for layer, head in self._heads]
 
 
 class QuestionScores:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from vidmem.kv.asking import QuestionScores
+from vidmem.kv.asking import AllTaken, QuestionQueries
 from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
 from vidmem.kv.context import Context, assemble
-from vidmem.kv.recall import fuse, ranking
-from vidmem.kv.representatives import Representatives
+from vidmem.kv.heads import Heads
 from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import FrameTokens, Tokens, join
 from vidmem.kv.writer import StreamWriter
@@ -58,19 +58,14 @@ class KvLanguage:
         """Blocks of a few frames whose own are not to be had: each sees only the opening and those before it here."""
         return self.writer(None).write(frames) if frames else []
 
-    def ranking(
-        self, question: str, representatives: Representatives, among: Sequence[int], *, limit: int
-    ) -> list[int]:
-        """Blocks among some that the model's own queries ask for, the best first; each layer ranks `limit` of them.
-
-        One pass of the question, behind the opening.
-        """
+    def queries(self, question: str, heads: Heads) -> list[Tensor]:
+        """What a question's tokens look for behind the opening, for each KV head (Q, D), before RoPE."""
         family = self.family
         tokens = family.text(family.ids(question))
-        asking = QuestionScores(assemble(self.opening), representatives, family.rotary, tokens.positions)
-        family.run(tokens, asking)
-        ids = torch.tensor(among, device=family.device)
-        return [int(ids[index]) for index in fuse(ranking(scores[ids], limit) for scores in asking.scores)]
+        asking = QuestionQueries(assemble(self.opening), family.rotary, tokens.positions, heads)
+        with suppress(AllTaken):
+            family.run(tokens, asking)
+        return asking.queries
 
     def context(self, blocks: Sequence[Block]) -> Context:
         """[opening | blocks in temporal order], on the model's device."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from vidmem.errors import BadInput
 from vidmem.kv.formats import Format
+from vidmem.kv.heads import Heads
 from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, missing_files, repository_of
 from vidmem.types import Mode
 
@@ -26,6 +27,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "Format": (str,),
     "Retrieval": (str,),
+    "Heads": (list,),
 }
 _PLAIN: dict[str, type] = {"name": str, "description": str, "device": str, "dtype": str, "mode": str, "memory": dict}
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -102,6 +104,8 @@ class KvConfig:
     """How blocks rest in RAM and on disk: none, int8, int4, int2 or kivi2 (`vidmem.kv.quantise`)."""
     retrieval: Retrieval = "hybrid"
     """What ranks frames: `external` is the encoder through the index, `internal` the video-LLM's own queries."""
+    heads: Heads = ()
+    """`[[layer, KV head], ...]` that look for what a question names; none for all of a layer a third of the way up."""
     neighbours: int = 1
     """Frames on either side that come along with a chosen one."""
     max_clip_share: float = 0.5
@@ -114,6 +118,8 @@ class KvConfig:
     def __post_init__(self) -> None:
         if min(self.window_tokens, self.neighbours) < 0 or not 0 < self.max_clip_share <= 1:
             raise BadInput("[kv] needs window_tokens and neighbours of at least 0, and max_clip_share in (0, 1].")
+        if not all(len(head) == 2 and min(head) >= 0 for head in self.heads):
+            raise BadInput("[kv] heads should be pairs of a layer and a KV head, as [[1, 0], [2, 3]].")
         if min(self.accelerator_bytes, self.ram_bytes) < 1:
             raise BadInput("[kv] needs accelerator_bytes and ram_bytes above 0.")
 
@@ -240,4 +246,12 @@ def _config(kind: type[Config], table: Any, where: str) -> Config:
             raise BadInput(f"{where} {key} = {value!r} should be a {_called(expected)}.")
         if key in _CHOICES:
             _check_choice(key, str(value), where)
+    if "heads" in table:
+        table = {**table, "heads": _heads(table["heads"], where)}
     return kind(**table)
+
+
+def _heads(pairs: list[Any], where: str) -> Heads:
+    if not all(isinstance(pair, list) and all(type(number) is int for number in pair) for pair in pairs):
+        raise BadInput(f"{where} heads = {pairs!r} should be pairs of whole numbers, as [[1, 0], [2, 3]].")
+    return tuple(tuple(pair) for pair in pairs)

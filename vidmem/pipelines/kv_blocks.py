@@ -16,11 +16,11 @@ import torch
 from vidmem.errors import BlocksLost
 from vidmem.index import Store, StoredVideo
 from vidmem.kv.block import Block, Layout
-from vidmem.kv.keyfile import KeyFile
+from vidmem.kv.heads import heads_of
+from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import Landmarks, groups, landmarks
 from vidmem.kv.packing import unpack
-from vidmem.kv.recall import representative
 from vidmem.kv.records import BlockId
-from vidmem.kv.representatives import Representatives
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tier import TierState
 from vidmem.kv.tiers import TierConfig, Tiers
@@ -29,7 +29,6 @@ from vidmem.models.preset import KvConfig
 from vidmem.types import VideoId
 
 _VIDEOS_OPEN = 3
-_BLOCKS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,7 @@ class VideoBlocks:
         self._position = store.blocks_position(video_id)
         self._log = SegmentLog(folder, self._position, read_only=True)
         self._tiers = Tiers(self._log, form.device, TierConfig(config.accelerator_bytes, config.ram_bytes))
-        self._key_file = KeyFile(folder, form.layout)
-        self._representatives = Representatives(form.layout, device=form.device, dtype=torch.float16)
+        self._landmarks = LandmarkIndex(heads_of(form.layout, config.heads), form.layout.head_dim)
         self.block_tokens = self._sizes()
         """Tokens of each block, by its id."""
         self._told: set[int] = set()
@@ -96,19 +94,24 @@ class VideoBlocks:
             self._tell(lost.block_ids)
         return blocks
 
-    def representatives(self) -> Representatives:
-        """Of all committed blocks. Rows that are damaged on disk are made again from their blocks."""
-        held = len(self._representatives)
-        missing = self._position.num_blocks - held
-        if missing:
-            rows = self._key_file.read(held, missing)
-            means = rows.means
-            damaged = [held + int(index) for index in (~rows.is_sound).nonzero()[0]]
-            for start in range(0, len(damaged), _BLOCKS_AT_ONCE):
-                for block_id, block in self.fetch(damaged[start : start + _BLOCKS_AT_ONCE]).items():
-                    means[block_id - held] = representative(block.keys)
-            self._representatives.extend(means.to(self._form.device), self.block_tokens[held:])
-        return self._representatives
+    def landmarks(self) -> LandmarkIndex:
+        """Of all committed blocks. What the catalogue has none of, or of other heads, is looked up in the blocks."""
+        held, end = self._landmarks, self._position.num_blocks
+        for row in self._store.landmarks(self._video_id, after=held.num_blocks):
+            found = Landmarks.from_bytes(row.data, held.heads, self._form.layout.head_dim)
+            if found is not None and row.first_frame + row.num_frames <= end:
+                self._look_up(row.first_frame)
+                held.append(found, row.num_frames)
+        self._look_up(end)
+        return held
+
+    def _look_up(self, end: int) -> None:
+        """Add landmarks of the blocks up to `end`, which is as far as none are held. Of lost blocks there are none."""
+        begin = self._landmarks.num_blocks
+        for first, last in groups(end - begin):
+            blocks = list(self.fetch(range(begin + first, begin + last)).values())
+            found = landmarks(blocks, self._landmarks.heads) if blocks else None
+            self._landmarks.append(found, last - first)
 
     def state(self) -> tuple[TierState, ...]:
         return self._tiers.state()

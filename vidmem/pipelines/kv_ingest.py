@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from vidmem.index import Store, StoredVideo
+from vidmem.index import LandmarkRow, Store, StoredVideo
 from vidmem.kv.block import Block
-from vidmem.kv.keyfile import KeyFile
+from vidmem.kv.heads import Heads, heads_of
+from vidmem.kv.landmarks import groups, landmarks
 from vidmem.kv.packing import pack
-from vidmem.kv.recall import representative
 from vidmem.kv.records import Position
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
@@ -30,6 +30,14 @@ _RAM_BYTES = 256 * 1024**2
 def window_tokens(preset: Preset) -> int:
     """How far back a frame sees: what the preset says, or as far as in a context of frames."""
     return preset.kv.window_tokens or preset.budget.context_tokens
+
+
+def landmark_rows(blocks: Sequence[Block], first_frame: int, heads: Heads) -> list[LandmarkRow]:
+    """Landmarks of consecutive frames' blocks, for the catalogue."""
+    return [
+        LandmarkRow(first_frame + first, end - first, landmarks(blocks[first:end], heads).to_bytes())
+        for first, end in groups(len(blocks))
+    ]
 
 
 class BlockStream:
@@ -50,7 +58,7 @@ class BlockStream:
         self._log = SegmentLog(folder, store.blocks_position(video.video_id))
         ram_bytes = min(preset.kv.ram_bytes, _RAM_BYTES)
         self._tiers = Tiers(self._log, self._form.device, TierConfig(preset.kv.accelerator_bytes, ram_bytes))
-        self._keys = KeyFile(folder, self._form.layout)
+        self._heads = heads_of(self._form.layout, preset.kv.heads)
         self._num_blocks = self._log.num_blocks
         try:
             self._writer = language.writer(self._window_tokens)
@@ -60,10 +68,11 @@ class BlockStream:
             self._tiers.close()
             raise
 
-    def write(self, tokens: Tensor, spans_seconds: np.ndarray) -> Position:
+    def write(self, tokens: Tensor, spans_seconds: np.ndarray) -> tuple[Position, list[LandmarkRow]]:
         """Prefill the frames of a clip, tokens (F, P, D) and spans (F, 2), and force their blocks to disk.
 
-        Returns how far the log is durable, for the catalogue to commit. After an error the stream must be opened anew.
+        Returns how far the log is durable, and what finds its frames, for the catalogue to commit. After an error the
+        stream must be opened anew.
 
         Raises:
             StorageFull: the disk is full.
@@ -75,10 +84,9 @@ class BlockStream:
         blocks = self._writer.write(frames)
         for block in blocks:
             self._tiers.put(pack(block, self._format))
-        if blocks:
-            self._keys.write(self._num_blocks, torch.stack([representative(block.keys) for block in blocks]))
+        rows = landmark_rows(blocks, self._num_blocks, self._heads)
         self._num_blocks += len(blocks)
-        return self._tiers.flush()
+        return self._tiers.flush(), rows
 
     def close(self) -> None:
         """Let the files go. What was not committed is cut by the next opening."""

@@ -104,5 +104,6 @@ class Inquiry:
         """What the video-LLM asks for; where the question names stretches of time, only of those."""
         within = [places_within(self.line.pts_seconds, span) for span in self.asked.ranges]
         # What was committed since the timeline was read has a block, and no place yet.
-        among = sorted(set().union(*within)) if within else range(len(self.line))
-        return self.language.ranking(self.question, self.blocks.representatives(), among, limit=RANKED)
+        among = set().union(*within) if within else range(len(self.line))
+        landmarks = self.blocks.landmarks()
+        return landmarks.ranking(self.language.queries(self.question, landmarks.heads), RANKED, among)

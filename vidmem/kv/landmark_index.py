@@ -1,0 +1,136 @@
+"""All landmarks of a video, and which of its blocks a question's own queries ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidmem.kv.heads import Heads
+from vidmem.kv.landmarks import NUM_LANDMARKS, Landmarks
+
+NUM_QUERIES = 4
+"""Of a question's queries, so many of each head are put to all groups: those that tell groups apart most."""
+_SAMPLE_GROUPS = 512
+_NEARNESS = 1e-3
+"""What a block loses of its group's score for each block between it and the one that the best key is from."""
+
+
+class LandmarkIndex:
+    """Landmarks of consecutive blocks in the order of writing, in RAM that doubles when it is full."""
+
+    def __init__(self, heads: Heads, head_dim: int) -> None:
+        self.heads = heads
+        self.num_blocks = 0
+        """Blocks from the first one on that the landmarks stand for."""
+        shapes = {"codes": (head_dim // 2, NUM_LANDMARKS), "owners": (NUM_LANDMARKS,)}
+        self._scale = [_Growing((), np.float32) for _ in heads]
+        self._owners = [_Growing(shapes["owners"], np.uint8) for _ in heads]
+        self._codes = [_Growing(shapes["codes"], np.uint8) for _ in heads]
+        self._firsts = _Growing((), np.int64)
+
+    def append(self, group: Landmarks | None, num_blocks: int) -> None:
+        """Landmarks of the next `num_blocks` blocks; None where all are lost: keys that are 0."""
+        group = group or _nothing(self.heads, 2 * self._codes[0].rows.shape[1])
+        for head in range(len(self.heads)):
+            self._scale[head].append(group.scale[head].float().numpy())
+            self._owners[head].append(group.owners[head].numpy())
+            self._codes[head].append(group.codes[head].numpy())
+        self._firsts.append(np.int64(self.num_blocks))
+        self.num_blocks += num_blocks
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of what is searched."""
+        return sum(part.rows.nbytes for part in (*self._scale, *self._owners, *self._codes, self._firsts))
+
+    def ranking(self, queries: Sequence[Tensor], limit: int, among: Collection[int] | None = None) -> list[int]:
+        """Ids of up to `limit` blocks, best first, those of a group behind each other.
+
+        A query is worth by how much a group's best key beats the mean of all groups' best keys, squared: what every
+        group answers as well, as it does to most words of a question, adds nothing. Heads are added up in units of
+        their mean score, so that one which tells nothing apart counts little.
+
+        Args:
+            queries: (Q, D) of each head.
+            among: only these blocks; None is all.
+        """
+        num_groups = len(self._firsts.rows)
+        if not num_groups or limit < 1:
+            return []
+        total = np.zeros(num_groups, np.float32)
+        nearest = np.zeros((len(self.heads), num_groups), np.float32)
+        chosen = [self._telling(head, of_head.float().cpu().numpy()) for head, of_head in enumerate(queries)]
+        for head, telling in enumerate(chosen):
+            nearest[head] = self._scores(head, telling)
+            total += nearest[head]
+        ids: list[int] = []
+        for group in np.argsort(-total, kind="stable").tolist():
+            head = int(nearest[:, group].argmax())
+            ids += self._blocks(group, self._owner(head, group, chosen[head]), among)
+            if len(ids) >= limit:
+                break
+        return ids[:limit]
+
+    def _telling(self, head: int, queries: np.ndarray) -> np.ndarray:
+        """The queries whose best products differ most between groups."""
+        if len(queries) <= NUM_QUERIES:
+            return queries
+        step = 1 + len(self._firsts.rows) // _SAMPLE_GROUPS
+        spread = self._products(head, queries, step).std(0)
+        return queries[np.sort(np.argsort(-spread, kind="stable")[:NUM_QUERIES])]
+
+    def _scores(self, head: int, queries: np.ndarray) -> np.ndarray:
+        above = self._products(head, queries)
+        above -= above.mean(0)
+        np.maximum(above, 0, out=above)
+        scores = np.einsum("nq,nq->n", above, above)
+        return scores / max(float(scores.mean()), 1e-12)
+
+    def _products(self, head: int, queries: np.ndarray, step: int = 1) -> np.ndarray:
+        from vidmem.kv.scan import best_products
+
+        codes, scale = (part[head].rows[::step] for part in (self._codes, self._scale))
+        return best_products(np.ascontiguousarray(codes), np.ascontiguousarray(scale), queries)
+
+    def _owner(self, head: int, group: int, queries: np.ndarray) -> int:
+        """The block, by its place in the group, that the key with the largest product is from."""
+        codes = self._codes[head].rows[group]
+        keys = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1, NUM_LANDMARKS).astype(np.float32) - 8
+        return int(self._owners[head].rows[group][(queries @ keys).max(0).argmax()])
+
+    def _blocks(self, group: int, owner: int, among: Collection[int] | None) -> list[int]:
+        """A group's blocks, those nearest to its best key's own first."""
+        firsts = self._firsts.rows
+        first = int(firsts[group])
+        end = int(firsts[group + 1]) if group + 1 < len(firsts) else self.num_blocks
+        ids: Iterable[int] = range(first, end)
+        if among is not None:
+            ids = (block_id for block_id in ids if block_id in among)
+        return sorted(ids, key=lambda block_id: abs(block_id - first - owner))
+
+
+def _nothing(heads: Heads, head_dim: int) -> Landmarks:
+    """Keys that are 0."""
+    owners = torch.zeros(len(heads), NUM_LANDMARKS, dtype=torch.uint8)
+    codes = torch.full((len(heads), head_dim // 2, NUM_LANDMARKS), 0x88, dtype=torch.uint8)
+    return Landmarks(heads, torch.zeros(len(heads), dtype=torch.float16), owners, codes)
+
+
+class _Growing:
+    """Rows of one shape in an array that doubles when it is full."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        self._held, self._used = np.empty((16, *shape), dtype), 0
+
+    def append(self, row: np.ndarray | np.generic) -> None:
+        if self._used == len(self._held):
+            self._held = np.concatenate([self._held, np.empty_like(self._held)])
+        self._held[self._used] = row
+        self._used += 1
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self._held[: self._used]
