@@ -97,7 +97,7 @@ def test_streaming_and_writing_give_their_figures(tmp_path: Path, monkeypatch: p
     assert figures["kv_write_prefill"].value > 0 and figures["kv_write_overhead"].value > -1
     monkeypatch.setattr(kv_stream, "_FEWEST_CLIPS", 28)
     figures = kv_stream.kv_stream_figures(tmp_path / "stream", 1, hours=0.0, say=lambda line: None)
-    assert figures["kv_stream_bytes_growth"].value == 0
+    assert 0 < figures["kv_stream_bytes_growth"].value < 0.001  # the landmarks
     # 900 tokens and more of 6 layers, 4 heads of 64, keys and values in float32.
     assert figures["kv_stream_bytes"].value * 1e6 > 850 * 6 * 4 * 64 * 2 * 4
     assert figures["kv_stream_resident"].value > figures["kv_stream_bytes"].value
@@ -122,7 +122,7 @@ def test_accuracy_is_compared_in_points() -> None:
         for kind, said in zip(("what", "when"), answers, strict=True):
             long.scores[name].add(replace(question(kind), kind="what"), {"d": "A dog.", "c": "A cat."}[said])
     short.scores["hybrid"].add(question("what"), "A dog.")
-    figures = kv_ask.accuracy_figures(short, long)
+    figures = kv_ask.accuracy_figures(short, long, long)
     assert figures["kv_needles_oracle_blocks"].value == 0.5
     assert figures["kv_needles_below_oracle"].value == 0 and figures["kv_needles_below_oracle"].holds
     assert figures["kv_needles_above_uniform"].value == 50 and figures["kv_needles_fall_from_10min"].value == 0

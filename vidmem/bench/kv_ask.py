@@ -1,5 +1,8 @@
 """Asking in kv mode, with a budget of 64 frames: right answers, the right frames, and how soon the first word comes.
 
+One world is watched in pieces of ten minutes, by the hour and, where there is more, whole. What is planted in its first
+hour is asked about in each of these videos, so that only their length differs.
+
 The same questions go to four contexts of 64 frames: what the memory brings back (hybrid retrieval), the right frames
 by an oracle, once run through the model afresh and once as their stored blocks, and frames spread evenly over the
 video, run through the model for every question.
@@ -43,11 +46,14 @@ from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.timeline import Timelines
 from vidmem.types import Span, format_time
 from vidmem.world.answers import Kind, Question
-from vidmem.world.needle import NeedleScript, needle_questions, needle_script
+from vidmem.world.needle import NeedleScript, moved, needle_questions, needle_script
+from vidmem.world.script import Stay
 from vidmem.world.video import encode, frames
 
 NUM_FRAMES = 64
 """What a context may hold, whoever chooses."""
+_OVER = 5.0
+"""Seconds."""
 KINDS: tuple[Kind, ...] = ("what", "when")
 RETRIEVALS: tuple[Retrieval, ...] = get_args(Retrieval)
 
@@ -77,41 +83,61 @@ def kv_ask_figures(
     seed: int,
     *,
     hours: float,
-    needles: int = 24,
+    needles: int = 30,
     short_seconds: float = 600.0,
-    short_videos: int = 3,
-    short_needles: int = 10,
     preset: str = "tiny",
     say: Say,
 ) -> dict[str, Figure]:
-    """Measure on one video of `hours`, and on short ones for what length costs.
+    """Measure on one world of `hours`, on its first hour where it is longer, and on that hour in pieces.
 
     Args:
         folder: empty. A video is removed once it was asked, its store stays.
-        needles: things planted in the long video, at most one a minute.
+        needles: things planted in the first hour, at most one a minute.
+        short_seconds: length of a piece, whole minutes. Pieces in which nothing is planted are left out.
     """
-    short, long = AskRun(), AskRun()
-    for index in range(short_videos):
-        script = needle_script(unseen_seed(seed, 400_000 + index), short_seconds, short_needles)
-        _watch_and_ask(folder / f"short-{index}", script, preset, short, say)
     # A little over the hour, so that its times are written with hours however its end is rounded.
-    script = needle_script(unseen_seed(seed, 410_000), hours * 3600 + 5, needles)
-    searched = _watch_and_ask(folder / "long", script, preset, long, say)
-    figures = accuracy_figures(short, long) | first_token_figures(long) | relevance_figures(long)
+    ends = sorted({min(hours, 1.0) * 3600 + _OVER, hours * 3600 + _OVER})
+    script = needle_script(unseen_seed(seed, 410_000), ends[-1], needles, within=ends[0])
+    short, by_hours = AskRun(), [AskRun() for _ in ends]
+    for index in range(round(ends[0] / short_seconds)):
+        piece = Piece(script, Span(index * short_seconds, (index + 1) * short_seconds))
+        if piece.needles():
+            _watch_and_ask(folder / f"short-{index}", piece, preset, short, say)
+    for run, end in zip(by_hours, ends, strict=True):
+        searched = _watch_and_ask(folder / f"{end:.0f}", Piece(script, Span(0.0, end)), preset, run, say)
+    long = by_hours[-1]
+    figures = accuracy_figures(short, by_hours[0], long) | first_token_figures(long) | relevance_figures(long)
     return figures | byte_figures(*searched)
 
 
-def accuracy_figures(short: AskRun, long: AskRun) -> dict[str, Figure]:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a world as a video of its own."""
+
+    script: NeedleScript
+    span: Span
+
+    def encode(self, path: Path) -> None:
+        pictures = frames(self.script, fps=VIDEO_FPS, size=SIZE, start=self.span.start, end=self.span.end)
+        encode(path, pictures, fps=VIDEO_FPS, size=SIZE, duration=self.span.seconds)
+
+    def needles(self) -> list[Stay]:
+        """Of what is planted in the world, what lies in this part, at the part's own times."""
+        there = [stay for stay in self.script.needles() if self.span.overlaps(stay.span)]
+        return [moved(stay, -self.span.start) for stay in there]
+
+
+def accuracy_figures(short: AskRun, hour: AskRun, long: AskRun) -> dict[str, Figure]:
+    """`hour` and `long` are the same where no more than an hour was watched."""
     asked = sum(long.scores["hybrid"].asked[kind] for kind in KINDS)
     hybrid, oracle, uniform = (100 * long.accuracy(name) for name in ("hybrid", "oracle", "uniform"))
-    figures = {
-        f"kv_needles_{name}": beside(long.accuracy(name), f"share of {asked} questions what and when")
-        for name in long.scores
-    }
+    unit = f"share of {asked} questions what and when"
+    figures = {f"kv_needles_{name}": beside(long.accuracy(name), unit) for name in long.scores}
     return figures | {
         "kv_needles_below_oracle": at_most(oracle - hybrid, "points", 2.0),
         "kv_needles_above_uniform": at_least(hybrid - uniform, "points", 25.0),
-        "kv_needles_10min": beside(short.accuracy("hybrid"), "share of questions what and when"),
+        "kv_needles_10min": beside(short.accuracy("hybrid"), "share of the same questions in videos of ten minutes"),
+        "kv_needles_1h": beside(hour.accuracy("hybrid"), "share of the same questions in the first hour"),
         "kv_needles_fall_from_10min": at_most(100 * short.accuracy("hybrid") - hybrid, "points", 3.0),
     }
 
@@ -152,15 +178,13 @@ def byte_figures(landmark_bytes: float, layout: Layout, num_heads: int, embeddin
 # -- one video --
 
 
-def _watch_and_ask(
-    path: Path, script: NeedleScript, preset: str, run: AskRun, say: Say
-) -> tuple[float, Layout, int, int]:
+def _watch_and_ask(path: Path, piece: Piece, preset: str, run: AskRun, say: Say) -> tuple[float, Layout, int, int]:
     """Render, ingest and ask; what `byte_figures` needs."""
     video = path.with_suffix(".mp4")
-    length = format_time(script.duration)
+    length = format_time(piece.span.seconds)
     say(f"kv mode: rendering {length}")
-    encode(video, frames(script, fps=VIDEO_FPS, size=SIZE), fps=VIDEO_FPS, size=SIZE, duration=script.duration)
-    models = Models(kv_preset(preset, script.duration))
+    piece.encode(video)
+    models = Models(kv_preset(preset, piece.span.seconds))
     config = MemoryConfig(**models.preset.memory)
     store = Store.open(path.with_suffix(".vidmem"), models.identity(None, config.policy))
     with VideoMemory(store, models, config) as memory:
@@ -169,8 +193,8 @@ def _watch_and_ask(
         asked = _Asked(store, models, config)
         try:
             pictures = asked.uniform_pictures(video)
-            for stay in script.needles():
-                for question in needle_questions(stay, hours=script.duration >= 3600):
+            for stay in piece.needles():
+                for question in needle_questions(stay, hours=piece.span.seconds >= 3600):
                     asked.ask(question, pictures, run)
             landmark_bytes = asked.landmark_bytes()
         finally:

@@ -20,11 +20,13 @@ class NeedleScript(Script):
     Each has a chapter of its own, drawn from the seed, so there can be as many needles as chapters.
     """
 
-    def __init__(self, config: ScriptConfig, needles: Sequence[str]) -> None:
+    def __init__(self, config: ScriptConfig, needles: Sequence[str], *, within: float = math.inf) -> None:
+        """`within`: needles are in chapters that end by this many seconds."""
         super().__init__(replace(config, things=tuple(thing for thing in config.things if thing not in needles)))
-        if len(needles) > self.num_chapters:
-            raise ValueError(f"{len(needles)} needles need as many chapters, and there are {self.num_chapters}")
-        chosen = random.Random(f"{config.seed}:needles").sample(range(self.num_chapters), len(needles))
+        free = [index for index in range(self.num_chapters) if self.chapter_span(index).end <= within]
+        if len(needles) > len(free):
+            raise ValueError(f"{len(needles)} needles need as many chapters, and there are {len(free)}")
+        chosen = random.Random(f"{config.seed}:needles").sample(free, len(needles))
         self.needle_chapters = dict(zip(chosen, needles, strict=True))
 
     def _make_chapter(self, index: int) -> Chapter:
@@ -37,10 +39,15 @@ class NeedleScript(Script):
         return [next(s for s in self.chapter(index).stays if s.thing == thing) for index, thing in wanted]
 
 
-def needle_script(seed: int, duration: float, count: int) -> NeedleScript:
-    """A world with `count` needles drawn from the seed, at most one a minute."""
+def needle_script(seed: int, duration: float, count: int, *, within: float = math.inf) -> NeedleScript:
+    """A world with `count` needles drawn from the seed, at most one a minute, all of them `within` so many seconds."""
     things = random.Random(f"{seed}:which").sample(list(EMOJI), count)
-    return NeedleScript(ScriptConfig(seed=seed, duration=duration), things)
+    return NeedleScript(ScriptConfig(seed=seed, duration=duration), things, within=within)
+
+
+def moved(stay: Stay, seconds: float) -> Stay:
+    """The stay of a needle as it is in a video that begins so many seconds earlier."""
+    return replace(stay, span=Span(stay.span.start + seconds, stay.span.end + seconds))
 
 
 def needle_questions(stay: Stay, *, hours: bool = False) -> list[Question]:
