@@ -13,7 +13,7 @@ from vidmem.errors import BadInput
 from vidmem.kv.block import Block, Layout
 from vidmem.kv.heads import heads_of
 from vidmem.kv.landmark_index import NUM_QUERIES, LandmarkIndex
-from vidmem.kv.landmarks import GROUP_FRAMES, NUM_LANDMARKS, Landmarks, farthest, groups, landmarks
+from vidmem.kv.landmarks import GROUP_FRAMES, NUM_LANDMARKS, Landmarks, farthest, groups, head_keys, landmarks
 from vidmem.kv.rope import text_positions
 from vidmem.kv.scan import best_products
 from vidmem.types import Span
@@ -36,10 +36,14 @@ def decoded(found: Landmarks, head: int) -> Tensor:
     return (both.float().T - 8) * found.scale[head].float()
 
 
+def marks(stored: list[Block], heads: tuple[tuple[int, int], ...] = HEADS) -> Landmarks:
+    return landmarks([head_keys(block, heads) for block in stored], heads)
+
+
 def index_of(stored: list[Block], heads: tuple[tuple[int, int], ...] = HEADS) -> LandmarkIndex:
     index = LandmarkIndex(heads, LAYOUT.head_dim)
     for first, end in groups(len(stored)):
-        index.append(landmarks(stored[first:end], heads), end - first)
+        index.append(marks(stored[first:end], heads), end - first)
     return index
 
 
@@ -62,7 +66,7 @@ def test_each_is_the_farthest_from_those_before_it(seed: int, num_points: int, c
 @pytest.mark.parametrize("num_blocks", [1, 3, GROUP_FRAMES])
 def test_keys_come_back_within_half_a_step_of_the_block_that_they_are_said_to_be_from(num_blocks: int) -> None:
     stored = blocks(num_blocks)
-    found = landmarks(stored, HEADS)
+    found = marks(stored)
     again = Landmarks.from_bytes(found.to_bytes(), HEADS, LAYOUT.head_dim)
     assert again is not None
     for place, (layer, head) in enumerate(HEADS):
@@ -73,7 +77,7 @@ def test_keys_come_back_within_half_a_step_of_the_block_that_they_are_said_to_be
 
 
 def test_bytes_of_other_heads_or_another_model_are_known() -> None:
-    data = landmarks(blocks(2), HEADS).to_bytes()
+    data = marks(blocks(2)).to_bytes()
     assert Landmarks.from_bytes(data, ((1, 0), (2, 0)), LAYOUT.head_dim) is None
     assert Landmarks.from_bytes(data, ((1, 0),), LAYOUT.head_dim) is None
     assert Landmarks.from_bytes(data, HEADS, 32) is None
@@ -131,7 +135,7 @@ def test_lost_blocks_keep_their_places() -> None:
     index = LandmarkIndex(HEADS, LAYOUT.head_dim)
     index.append(None, GROUP_FRAMES)
     for first, end in groups(100):
-        index.append(landmarks(stored[first:end], HEADS), end - first)
+        index.append(marks(stored[first:end]), end - first)
     assert index.num_blocks == 100 + GROUP_FRAMES
     ids = index.ranking([queries, queries[:1]], 200)
     assert ids[0] == 42 + GROUP_FRAMES and sorted(ids) == list(range(index.num_blocks))
@@ -143,7 +147,7 @@ def test_what_is_appended_later_is_found_too() -> None:
     held = index.num_bytes
     assert 90 not in index.ranking([queries, queries[:1]], 100)
     for first, end in groups(52):
-        index.append(landmarks(stored[48 + first : 48 + end], HEADS), end - first)
+        index.append(marks(stored[48 + first : 48 + end]), end - first)
     assert index.num_bytes > held and index.ranking([queries, queries[:1]], 100)[0] == 90
 
 

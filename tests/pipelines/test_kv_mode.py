@@ -21,7 +21,7 @@ from vidmem.index import VideoRow
 from vidmem.kv.block import Block
 from vidmem.kv.context import Context as KvContext
 from vidmem.kv.landmark_index import LandmarkIndex
-from vidmem.kv.landmarks import Landmarks, groups, landmarks
+from vidmem.kv.landmarks import Landmarks, groups, head_keys, landmarks
 from vidmem.kv.writer import StreamWriter
 from vidmem.models.encoder import FrameEncoder
 from vidmem.models.language import Context, VideoLanguageModel
@@ -168,6 +168,10 @@ class Noted(LandmarkIndex):
         super().append(group, num_blocks)
 
 
+def marks(blocks: Sequence[Block], heads: tuple[tuple[int, ...], ...]) -> bytes:
+    return landmarks([head_keys(block, heads) for block in blocks], heads).to_bytes()
+
+
 @pytest.mark.parametrize("gone", ["", "WHERE first_frame = 0", "WHERE first_frame > 0", "WHERE 1"])
 def test_landmarks_are_those_of_the_blocks_and_made_again_where_the_catalogue_has_none(
     store: Path, kv_preset: Path, gone: str, monkeypatch: pytest.MonkeyPatch
@@ -183,7 +187,7 @@ def test_landmarks_are_those_of_the_blocks_and_made_again_where_the_catalogue_ha
         assert isinstance(held, Noted) and held.num_blocks == 12
         blocks, place = blocks_of(memory), 0
         for data, num_blocks in held.rows:
-            assert data == landmarks(blocks[place : place + num_blocks], held.heads).to_bytes()
+            assert data == marks(blocks[place : place + num_blocks], held.heads)
             place += num_blocks
 
 
@@ -197,7 +201,7 @@ def test_landmarks_of_other_heads_than_the_presets_are_made_again(
         held, blocks = memory._blocks.of(memory.videos()[0]).landmarks(), blocks_of(memory)
         assert isinstance(held, Noted) and held.heads == ((2, 0), (0, 1))
         ends = [(first, end) for first, end in groups(12)]
-        assert held.rows == [(landmarks(blocks[first:end], held.heads).to_bytes(), end - first) for first, end in ends]
+        assert held.rows == [(marks(blocks[first:end], held.heads), end - first) for first, end in ends]
     with (
         pytest.raises(BadInput, match="names KV head 0 of layer 9"),
         vidmem.open(store, changed(preset, "no", heads=[[9, 0]]), read_only=True) as memory,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vidmem.bench.kv_ask import kv_ask_figures
-from vidmem.bench.kv_bytes import EQUAL_BYTES, SMALLEST, WAYS, kv_bytes_figures
+from vidmem.bench.kv_bytes import SMALLEST, WAYS, kv_bytes_figures
 from vidmem.bench.kv_exact import kv_exactness_figures
 from vidmem.bench.kv_packing import kv_packing_figures
+from vidmem.bench.kv_planted import kv_planted_figures
 from vidmem.bench.kv_reload import kv_reload_figures
 from vidmem.bench.kv_scale import kv_scale_figures
 from vidmem.bench.kv_stream import kv_stream_figures
@@ -33,8 +34,6 @@ class Sizes:
     write_clips: int = 128
     write_warm_up: int = 16
     clip_questions: int = 100
-    bytes_seconds: float = 1200.0
-    bytes_needles: int = 20
     ways: tuple[str, ...] = tuple(WAYS)
 
 
@@ -49,9 +48,7 @@ QUICK = Sizes(
     write_clips=4,
     write_warm_up=1,
     clip_questions=3,
-    bytes_seconds=60.0,
-    bytes_needles=1,
-    ways=("keep_all", "int2", SMALLEST, EQUAL_BYTES),
+    ways=("keep_all", "int2", SMALLEST),
 )
 """Only to see that everything runs: the figures mean nothing."""
 
@@ -88,14 +85,10 @@ def run(
             folder, seed, hours=sizes.scale_hours, rounds=sizes.rounds, preset=preset, say=say
         ),
         "bytes": lambda folder: kv_bytes_figures(
-            folder,
-            seed,
-            questions=sizes.clip_questions,
-            needle_seconds=sizes.bytes_seconds,
-            needles=sizes.bytes_needles,
-            ways=ways,
-            preset=preset,
-            say=say,
+            folder, seed, questions=sizes.clip_questions, ways=ways, preset=preset, say=say
+        ),
+        "planted": lambda folder: kv_planted_figures(
+            seed, hours=hours, needles=min(sizes.needles, int(hours * 60)), preset=preset, say=say
         ),
         "ask": lambda folder: kv_ask_figures(
             folder,

@@ -14,6 +14,7 @@ from torch import Tensor
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.kv.heads import heads_of
 from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import head_keys
 from vidmem.kv.landmarks import landmarks as landmarks_of
 from vidmem.kv.packing import pack
 from vidmem.kv.payload import body_bytes, fields_of
@@ -93,7 +94,7 @@ def _stream(folder: Path, seed: int, num_clips: int, models: Models) -> list[Hel
             blocks = writer.write(frames_of(language, tokens, spans))
             for block in blocks:
                 tiers.put(pack(block, preset.kv.format))
-            landmarks.append(landmarks_of(blocks, heads), len(blocks))
+            landmarks.append(landmarks_of([head_keys(block, heads) for block in blocks], heads), len(blocks))
             num_blocks = tiers.flush().num_blocks
             if clip % _CLIPS_A_QUESTION == 0:
                 wanted = places.choice(num_blocks, min(num_fetched, num_blocks), replace=False)

@@ -69,13 +69,21 @@ def groups(num_frames: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + GROUP_FRAMES, num_frames)
 
 
-def landmarks(blocks: Sequence[Block], heads: Heads) -> Landmarks:
-    """Of up to `GROUP_FRAMES` consecutive blocks, on the CPU. Where they have fewer tokens, keys come twice."""
-    keys = torch.stack([torch.cat([block.keys[layer, head] for block in blocks]) for layer, head in heads]).float()
-    sizes = torch.tensor([len(block) for block in blocks])
-    chosen = farthest(keys, NUM_LANDMARKS)
-    owners = torch.arange(len(blocks)).repeat_interleave(sizes).to(chosen.device)[chosen]
-    taken = keys.gather(1, chosen[..., None].expand(-1, -1, keys.shape[2]))
+def head_keys(block: Block, heads: Heads) -> Tensor:
+    """A block's keys of some heads: (G, T, D)."""
+    return torch.stack([block.keys[layer, head] for layer, head in heads])
+
+
+def landmarks(keys: Sequence[Tensor], heads: Heads) -> Landmarks:
+    """Of the `head_keys` of up to `GROUP_FRAMES` consecutive blocks, on the CPU.
+
+    Where they have fewer tokens than `NUM_LANDMARKS`, some come twice.
+    """
+    sizes = torch.tensor([part.shape[1] for part in keys])
+    points = torch.cat(list(keys), dim=1).float()
+    chosen = farthest(points, NUM_LANDMARKS)
+    owners = torch.arange(len(keys)).repeat_interleave(sizes).to(chosen.device)[chosen]
+    taken = points.gather(1, chosen[..., None].expand(-1, -1, points.shape[2]))
     scale = (taken.abs().amax((1, 2)) / _TOP).clamp(2**-24, 65504).half()
     codes = (taken / scale.float()[:, None, None]).round_().clamp_(-_TOP, _TOP).add_(8).to(torch.uint8).mT
     return Landmarks(heads, scale.cpu(), owners.to(torch.uint8).cpu(), (codes[:, ::2] | codes[:, 1::2] << 4).cpu())

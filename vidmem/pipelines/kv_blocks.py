@@ -18,7 +18,7 @@ from vidmem.index import Store, StoredVideo
 from vidmem.kv.block import Block, Layout
 from vidmem.kv.heads import heads_of
 from vidmem.kv.landmark_index import LandmarkIndex
-from vidmem.kv.landmarks import Landmarks, groups, landmarks
+from vidmem.kv.landmarks import Landmarks, groups, head_keys, landmarks
 from vidmem.kv.packing import unpack
 from vidmem.kv.records import BlockId
 from vidmem.kv.segments import SegmentLog
@@ -109,8 +109,9 @@ class VideoBlocks:
         """Add landmarks of the blocks up to `end`, which is as far as none are held. Of lost blocks there are none."""
         begin = self._landmarks.num_blocks
         for first, last in groups(end - begin):
-            blocks = list(self.fetch(range(begin + first, begin + last)).values())
-            found = landmarks(blocks, self._landmarks.heads) if blocks else None
+            blocks = self.fetch(range(begin + first, begin + last)).values()
+            keys = [head_keys(block, self._landmarks.heads) for block in blocks]
+            found = landmarks(keys, self._landmarks.heads) if keys else None
             self._landmarks.append(found, last - first)
 
     def state(self) -> tuple[TierState, ...]:

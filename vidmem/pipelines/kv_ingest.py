@@ -12,7 +12,7 @@ from torch import Tensor
 from vidmem.index import LandmarkRow, Store, StoredVideo
 from vidmem.kv.block import Block
 from vidmem.kv.heads import Heads, heads_of
-from vidmem.kv.landmarks import groups, landmarks
+from vidmem.kv.landmarks import groups, head_keys, landmarks
 from vidmem.kv.packing import pack
 from vidmem.kv.records import Position
 from vidmem.kv.segments import SegmentLog
@@ -34,9 +34,10 @@ def window_tokens(preset: Preset) -> int:
 
 def landmark_rows(blocks: Sequence[Block], first_frame: int, heads: Heads) -> list[LandmarkRow]:
     """Landmarks of consecutive frames' blocks, for the catalogue."""
+    keys = [head_keys(block, heads) for block in blocks]
     return [
-        LandmarkRow(first_frame + first, end - first, landmarks(blocks[first:end], heads).to_bytes())
-        for first, end in groups(len(blocks))
+        LandmarkRow(first_frame + first, end - first, landmarks(keys[first:end], heads).to_bytes())
+        for first, end in groups(len(keys))
     ]
 
 
