@@ -378,6 +378,19 @@ def bench_kv(seed: Seed = 0, hours: Hours = None, quick: Quick = False, as_json:
     _print_figures(kv.run(seed, hours=hours, quick=quick, progress=console.note), as_json)
 
 
+@bench.command("heads", epilog="Example: vidmem bench heads --preset mine.toml")
+def bench_heads(
+    preset: Annotated[str, typer.Option(help="A preset's name or TOML file.")] = "tiny",
+    seed: Seed = 0,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Which heads of a video-LLM look for what a question names: for `heads` in a preset's [kv]."""
+    from vidmem.bench import heads
+
+    _print_figures(heads.run(seed, preset=preset, quick=quick, progress=console.note), as_json)
+
+
 def _print_figures(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.print_json(result)

@@ -62,11 +62,11 @@ WAYS = {
     "keep_1_8_spread": Way(compression=Compression(1 / 8, spread=1.0)),
     "keep_1_4_int2": Way("int2", Compression(1 / 4)),
     "keep_1_4_kivi2": Way("kivi2", Compression(1 / 4)),
-    "absorb_1_5_kivi2": Way("kivi2", Compression(1 / 5, absorb=True)),
+    "absorb_1_6_kivi2": Way("kivi2", Compression(1 / 6, absorb=True)),
     "uniform_1_3_int2": Way("int2", every=3),
     "uniform_1_20": Way(every=20),
 }
-SMALLEST = "absorb_1_5_kivi2"
+SMALLEST = "absorb_1_6_kivi2"
 """The way that is held to 1/20 of bfloat16."""
 
 
