@@ -161,7 +161,9 @@ def test_representatives_are_read_from_their_file_and_made_again_where_it_is_dam
         file.write_bytes(change(file.read_bytes()))
         with vidmem.open(store, kv_preset, read_only=True) as memory:
             assert memory._blocks is not None
-            held = memory._blocks.of(memory.videos()[0]).representatives()
+            held = memory._blocks.of(memory.videos()[0]).representatives(
+                memory._timelines.of(memory.videos()[0]).block_ids
+            )
             for layer in range(3):
                 wanted = torch.stack([representative(block.keys)[layer] for block in blocks_of(memory)])
                 torch.testing.assert_close(held.of_layer(layer).float(), wanted, atol=2e-3, rtol=2e-3)

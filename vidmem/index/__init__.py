@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from vidmem.index.manifest import Manifest, StoreIdentity
-from vidmem.index.rows import FrameHit, FrameId, FrameRow, FrameRows, QuestionRow, StoredVideo, StoreState, VideoRow
+from vidmem.index.rows import (
+    ClipBlocks,
+    FrameHit,
+    FrameId,
+    FrameRow,
+    FrameRows,
+    QuestionRow,
+    StoredVideo,
+    StoreState,
+    VideoRow,
+)
 from vidmem.index.store import Store
 
 __all__ = [
+    "ClipBlocks",
     "FrameHit",
     "FrameId",
     "FrameRow",

@@ -13,11 +13,12 @@ from vidmem.errors import ModelMismatch, StoreCorrupt, StoreVersion
 from vidmem.index.files import replace_file
 from vidmem.types import Mode
 
-FORMAT = 2
+FORMAT = 3
 """The newest store format that this program reads.
 
 A store in tokens mode is still written as format 1. Format 2 has KV blocks, which a program that knows only format 1
-would take for leftovers and remove.
+would take for leftovers and remove. In format 3 frames may share a block, which a program that knows only format 2
+would look for at the frames' own places. A store keeps its format: one of format 2 goes on with one block a frame.
 """
 
 MANIFEST_NAME = "manifest.toml"

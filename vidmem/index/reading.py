@@ -20,6 +20,7 @@ from vidmem.index.following import follow
 from vidmem.index.lock import WriterLock
 from vidmem.index.manifest import Manifest, StoreIdentity
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, QuestionRow, StoredVideo, StoreState
+from vidmem.index.schema import NAMES_BLOCKS
 from vidmem.index.segments import read_rows, read_tensors
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
 from vidmem.kv.records import Position
@@ -58,6 +59,11 @@ class StoreReader:
     @property
     def identity(self) -> StoreIdentity:
         return self.manifest.identity
+
+    @property
+    def shares_blocks(self) -> bool:
+        """In kv mode, whether frames may share a block: stores that were made before format 3 have one a frame."""
+        return self.manifest.format >= NAMES_BLOCKS
 
     @property
     def _has_kv(self) -> bool:
@@ -241,9 +247,9 @@ class StoreReader:
             raise NotFound(f"No video {video_id!r} in {self.path}: `vidmem info` lists those that are there.")
 
     def _frame(self, row: tuple) -> FrameRow:
-        frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail = row
+        frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail, block_id = row
         path = str(inside(self.path, thumbnail)) if thumbnail is not None else None
-        return FrameRow(frame_id, video_id, clip_id, pts_seconds, end_seconds, path)
+        return FrameRow(frame_id, video_id, clip_id, pts_seconds, end_seconds, path, block_id)
 
 
 @contextmanager

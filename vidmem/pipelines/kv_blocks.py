@@ -1,7 +1,7 @@
 """The KV blocks of a store's videos, for reading: opened where a question needs them, followed as clips are committed.
 
-A frame's block has the frame's place on its video's timeline as its id: `Store.append_clip` takes one block a frame, in
-order, and refuses anything else.
+A block holds a frame, or several in a row; which one holds which is on the video's timeline (`Timeline.block_ids`).
+What ranks frames, their representatives, is kept of every frame.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from vidmem.errors import BlocksLost
@@ -96,19 +97,30 @@ class VideoBlocks:
             self._tell(lost.block_ids)
         return blocks
 
-    def representatives(self) -> Representatives:
-        """Of all committed blocks. Rows that are damaged on disk are made again from their blocks."""
+    def representatives(self, block_ids: np.ndarray) -> Representatives:
+        """Of all committed frames, whose blocks these are (n,).
+
+        They were made of whole blocks, before compression. Rows that are damaged on disk are made again from what the
+        frames' blocks still hold.
+        """
         held = len(self._representatives)
-        missing = self._position.num_blocks - held
-        if missing:
-            rows = self._key_file.read(held, missing)
+        new = block_ids[held:].tolist()
+        if new:
+            rows = self._key_file.read(held, len(new))
             means = rows.means
-            damaged = [held + int(index) for index in (~rows.is_sound).nonzero()[0]]
+            damaged = (~rows.is_sound).nonzero()[0].tolist()
             for start in range(0, len(damaged), _BLOCKS_AT_ONCE):
-                for block_id, block in self.fetch(damaged[start : start + _BLOCKS_AT_ONCE]).items():
-                    means[block_id - held] = representative(block.keys)
-            self._representatives.extend(means.to(self._form.device), self.block_tokens[held:])
+                part = damaged[start : start + _BLOCKS_AT_ONCE]
+                blocks = self.fetch(dict.fromkeys(new[index] for index in part))
+                for index in part:
+                    if new[index] in blocks:
+                        means[index] = representative(blocks[new[index]].keys)
+            self._representatives.extend(means.to(self._form.device), [self.block_tokens[block_id] for block_id in new])
         return self._representatives
+
+    def tokens_when_written(self, block_id: int) -> int | None:
+        """None where the block's record is gone, too."""
+        return self._log.num_tokens()[block_id] or None
 
     def state(self) -> tuple[TierState, ...]:
         return self._tiers.state()

@@ -136,6 +136,11 @@ class VideoMemory(StoredMemory):
         """
         if self._store.is_read_only:
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to ingest.")
+        if self._blocks is not None and self.preset.kv.absorb and not self._store.shares_blocks:
+            raise BadInput(
+                f"{self.path} was made by a vidmem that kept one KV block a frame: ingest into a new store, or with"
+                " absorb = false under [kv]."
+            )
         config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity, self._kv_settings())
         with ExitStack() as stack:
             source = stack.enter_context(open_source(video, decoder=decoder))
@@ -224,7 +229,11 @@ class VideoMemory(StoredMemory):
         """What the numbers of a block depend on, beside the models: part of what makes an ingest another one."""
         if self._blocks is None:
             return None
-        return {"window_tokens": window_tokens(self.preset), "format": self.preset.kv.format}
+        kv = self.preset.kv
+        settings: dict[str, object] = {"window_tokens": window_tokens(self.preset), "format": kv.format}
+        if kv.keep_ratio == 1:
+            return settings  # so that what was ingested before blocks could be compressed is still recognised
+        return settings | {"keep_ratio": kv.keep_ratio, "absorb": kv.absorb}
 
     def _kv_state(self) -> tuple[TierState, ...]:
         return (*super()._kv_state(), *(self._blocks.state() if self._blocks is not None else ()))
