@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def written(folder: Path, name: str, text: str) -> Path:
 
 def changed(preset: Path, name: str, *, mode: str = "kv", **kv: object) -> Path:
     """A copy of the random models' preset, beside it, in another mode."""
-    settings = "".join(f"{key} = {value!r}\n".replace("'", '"') for key, value in kv.items())
+    settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in kv.items())
     return written(preset.parent, name, f'mode = "{mode}"\n{preset.read_text()}\n[kv]\n{settings}')
 
 
