@@ -153,7 +153,7 @@ def print_state(state: State) -> None:
     say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
     if state.kv:
         tiers = ", ".join(f"{tier.name} {num_bytes(tier.num_bytes)}" for tier in state.kv)
-        say(f"  KV blocks of {state.kv[0].num_blocks} frames: {tiers}")
+        say(f"  {state.kv[0].num_blocks} KV blocks of {state.disk.num_frames} frames: {tiers}")
 
 
 def print_timings(timings: Mapping[str, float]) -> None:

@@ -26,6 +26,7 @@ from vidmem.errors import (
     VidmemError,
 )
 from vidmem.index import Store
+from vidmem.index.manifest import FORMAT
 
 A = world.video().video_id
 
@@ -122,7 +123,7 @@ def test_another_model_is_a_mismatch(filled, field):
 
 def test_a_newer_format_is_said(filled):
     manifest = filled / "manifest.toml"
-    manifest.write_text(manifest.read_text().replace("format = 1", "format = 3"))
+    manifest.write_text(manifest.read_text().replace("format = 1", f"format = {FORMAT + 1}"))
     for attempt in (reopened, Store.peek):
         with pytest.raises(StoreVersion, match="update vidmem"):
             attempt(filled)

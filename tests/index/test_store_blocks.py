@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import pytest
 import store_world as world
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from vidmem.errors import ModelMismatch, StoreCorrupt
-from vidmem.index import Store
+from vidmem.errors import ModelMismatch, StoreCorrupt, StoreVersion
+from vidmem.index import ClipBlocks, Store
 from vidmem.kv.records import Position
 from vidmem.kv.segments import SegmentLog
 from vidmem.types import Span, VideoId
@@ -24,14 +28,28 @@ def block(number: int) -> tuple[bytes, bytes]:
 
 def append(store: Store, video_id: VideoId, clip: int) -> Position:
     """The next clip with one block a frame; its log's position, as it was committed."""
+    before = store.blocks_position(video_id)
+    position = grown(store, video_id, world.FRAMES)
+    blocks = ClipBlocks(position, range(before.num_blocks, position.num_blocks))
+    store.append_clip(video_id, world.span(clip), world.frames(video_id, clip), blocks=blocks)
+    return position
+
+
+def grown(store: Store, video_id: VideoId, num_blocks: int) -> Position:
+    """Put blocks behind those that are committed, and say how far the log is durable then."""
     log = SegmentLog(store.blocks_folder(video_id), store.blocks_position(video_id))
-    for row in range(world.FRAMES):
-        head, body = block(clip * world.FRAMES + row)
+    for number in range(log.num_blocks, log.num_blocks + num_blocks):
+        clip, row = divmod(number, world.FRAMES)
+        head, body = block(number)
         log.append(head, body, num_tokens=5, span=Span(clip * 8 + row, clip * 8 + row + 1))
     position = log.flush()
     log.close()
-    store.append_clip(video_id, world.span(clip), world.frames(video_id, clip), blocks=position)
     return position
+
+
+def named(store: Store, video_id: VideoId) -> list[int | None]:
+    """What the catalogue says of each frame of a video: its block."""
+    return [frame.block_id for frame in store.frames_between(video_id, 0.0, 1e9)]
 
 
 def content(store: Store, video_id: VideoId) -> list[tuple[bytes, bytes]]:
@@ -130,17 +148,94 @@ def test_verify_names_the_time_of_damaged_blocks(path):
     assert "00:18-00:19" in problem and str(segment.parent) in problem
 
 
-@pytest.mark.parametrize("blocks", [None, Position(0, 70_000, 2 * world.FRAMES - 1)])
-def test_a_clip_needs_one_block_a_frame(path, blocks):
-    with Store.open(path, KV) as store, pytest.raises(ValueError, match="not one each"):
-        store.append_clip(B, world.span(1), world.frames(B, 1), blocks=blocks)
+clips_of_blocks = st.lists(st.lists(st.integers(1, 3), max_size=4), min_size=1, max_size=5)
+"""Clips of a video: how many frames each of its blocks holds. A clip may be without frames."""
+
+
+@settings(max_examples=25, deadline=None)
+@given(clips_of_blocks)
+def test_every_frame_is_held_by_the_block_it_was_written_with(clips):
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "a.vidmem", KV) as store:
+        store.begin_video(world.video())
+        expected_ids: list[int] = []
+        for clip, sizes in enumerate(clips):
+            first = store.blocks_position(A).num_blocks
+            ids = [first + index for index, size in enumerate(sizes) for _ in range(size)]
+            position = grown(store, A, len(sizes))
+            rows = world.frames(A, clip, len(ids))
+            store.append_clip(A, world.span(clip), rows, blocks=ClipBlocks(position, ids))
+            expected_ids += ids
+        assert named(store, A) == expected_ids
+        found = {frame.frame_id: frame.block_id for frame in store.frames_between(A, 0.0, 1e9)}
+        assert store.blocks_state().num_blocks == len(set(expected_ids)) and store.verify() == []
+        if expected_ids:
+            changed = max(found)
+            with sqlite3.connect(store.path / "catalogue.sqlite") as catalogue:
+                catalogue.execute("UPDATE kv_frames SET block_id = block_id + 1 WHERE frame_id = ?", (changed,))
+            (problem,) = store.verify()
+            assert "out of order" in problem and "0.mp4" in problem
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-1, 8), max_size=4), st.integers(0, 4), st.integers(0, 4))
+@example([3, 3, 4], 3, 2)
+@example([2, 3, 4], 3, 2)  # the first frame would share a block with the clip before
+@example([3, 3, 5], 3, 3)
+@example([3, 4, 3], 3, 2)
+@example([3, 3, 4], 3, 3)
+def test_a_clip_whose_blocks_do_not_follow_is_refused(ids, num_frames, num_new):
+    """Against the law said slowly: one id a frame, from the first new block on, by 0 or 1, to the last new block."""
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "a.vidmem", KV) as store:
+        store.begin_video(world.video())
+        append(store, A, 0)
+        blocks = ClipBlocks(grown(store, A, num_new), ids)
+        steps = [later - earlier for earlier, later in zip([world.FRAMES - 1, *ids], ids, strict=False)]
+        is_right = (
+            len(ids) == num_frames
+            and set(steps) <= {0, 1}
+            and steps[:1] in ([], [1])
+            and [world.FRAMES - 1, *ids][-1] == world.FRAMES + num_new - 1
+        )
+        rows = world.frames(A, 1, num_frames)
+        if is_right:
+            store.append_clip(A, world.span(1), rows, blocks=blocks)
+        else:
+            with pytest.raises(ValueError, match=f"{num_frames} frames behind"):
+                store.append_clip(A, world.span(1), rows, blocks=blocks)
+        assert named(store, A) == [0, 1, 2, *(ids if is_right else [])]
+        assert store.verify() == []
+
+
+def test_a_clip_needs_blocks(path):
+    with Store.open(path, KV) as store, pytest.raises(ValueError, match="can't have the blocks of None"):
+        store.append_clip(B, world.span(1), world.frames(B, 1))
+
+
+def test_a_removed_video_takes_what_is_said_of_its_blocks_with_it(path):
+    with Store.open(path, KV) as store:
+        store.remove_video(A)
+        with sqlite3.connect(path / "catalogue.sqlite") as catalogue:
+            assert catalogue.execute("SELECT block_id FROM kv_frames").fetchall() == [(0,), (1,), (2,)]
+        assert named(store, B) == [0, 1, 2]
+
+
+def test_a_store_of_the_format_that_was_never_released_is_refused(path):
+    manifest = path / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace("format = 3", "format = 2"))
+    with pytest.raises(StoreVersion, match="format 2, which was never released: ingest its videos anew"):
+        Store.open(path, KV)
 
 
 def test_a_store_of_tokens_takes_no_blocks(tmp_path):
     with Store.open(tmp_path / "t.vidmem", world.IDENTITY) as store:
         store.begin_video(world.video())
         with pytest.raises(ValueError, match="takes no blocks"):
-            store.append_clip(A, world.span(0), world.frames(A, 0), blocks=Position(0, 70_000, world.FRAMES))
+            store.append_clip(
+                A,
+                world.span(0),
+                world.frames(A, 0),
+                blocks=ClipBlocks(Position(0, 70_000, world.FRAMES), range(world.FRAMES)),
+            )
 
 
 def test_a_store_of_the_other_mode_is_refused_in_one_sentence(path):
@@ -150,7 +245,7 @@ def test_a_store_of_the_other_mode_is_refused_in_one_sentence(path):
 
 def test_only_stores_with_blocks_need_a_program_that_knows_them(path, tmp_path):
     Store.open(tmp_path / "t.vidmem", world.IDENTITY).close()
-    assert Store.peek(path).format == 2 and Store.peek(tmp_path / "t.vidmem").format == 1
+    assert Store.peek(path).format == 3 and Store.peek(tmp_path / "t.vidmem").format == 1
 
 
 def test_a_store_from_before_there_were_modes_is_one_of_tokens(tmp_path):
@@ -161,7 +256,7 @@ def test_a_store_from_before_there_were_modes_is_one_of_tokens(tmp_path):
     manifest = path / "manifest.toml"
     manifest.write_text("".join(line for line in manifest.read_text().splitlines(True) if not line.startswith("mode")))
     with sqlite3.connect(path / "catalogue.sqlite") as catalogue:
-        catalogue.execute("DROP TABLE kv_clips")
+        catalogue.executescript("DROP TABLE kv_frames; DROP TABLE kv_clips")
     with Store.open(path, world.IDENTITY) as store:
         assert store.identity.mode == "tokens" and store.blocks_state() is None
         world.append(store, A, 1)

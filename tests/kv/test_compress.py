@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vidmem.kv.block import Block
-from vidmem.kv.compress import MOST_NOVEL, Compression, Seen, best_by_bucket, compress, drop, novelty, take
+from vidmem.kv.compress import MOST_NOVEL, Compression, Seen, best_by_bucket, compress, drop, novelty, take, thin
 from vidmem.kv.rope import text_positions
 from vidmem.types import Span
 
@@ -101,7 +102,9 @@ def test_the_example_of_the_papers_notes() -> None:
 
 def test_ratio_1_leaves_the_very_blocks() -> None:
     clip = a_clip()
-    assert all(got is seen.block for got, seen in zip(compress(clip, Compression(keep_ratio=1.0)), clip, strict=True))
+    assert all(
+        got is seen.block for got, seen in zip(compress(clip, Compression(keep_ratio=1.0)).blocks, clip, strict=True)
+    )
 
 
 @given(
@@ -113,13 +116,17 @@ def test_ratio_1_leaves_the_very_blocks() -> None:
 def test_a_compressed_clip(sizes: list[tuple[int, int]], ratio: float, spread: float, absorb: bool) -> None:
     """Text stays, tokens are the originals' at their places, no block is empty, the time is covered without a gap."""
     clip = [a_frame(index, num_text=text, num_visual=visual) for index, (text, visual) in enumerate(sizes)]
-    blocks = compress(clip, Compression(ratio, spread, absorb))
+    compressed = compress(clip, Compression(ratio, spread, absorb))
+    blocks = compressed.blocks
     budget = round(ratio * sum(visual for _, visual in sizes))
     spare = sum(text == 0 for text, _ in sizes)
     assert [block.span.start for block in blocks][:1] == [0]
     assert all(block.span.end == after.span.start for block, after in zip(blocks, blocks[1:], strict=False))
     assert blocks[-1].span.end == len(clip)
     assert len(blocks) == len(clip) or absorb
+    assert compressed.block_index == [
+        sum(block.span.start <= seen.block.span.start for block in blocks) - 1 for seen in clip
+    ]
     num_visual = 0
     for block in blocks:
         seen = clip[int(block.span.start)]
@@ -136,7 +143,7 @@ def test_what_changed_is_kept_and_what_stood_still_goes() -> None:
     clip = [a_frame(0)]
     for index in range(1, 4):
         clip.append(a_frame(index, like=clip[-1]))
-    blocks = compress(clip[1:], Compression(keep_ratio=1 / NUM_VISUAL), before=clip[0])
+    blocks = compress(clip[1:], Compression(keep_ratio=1 / NUM_VISUAL), before=clip[0]).blocks
     assert [block.positions[0].tolist() for block in blocks] == [[0, 1, NUM_TEXT + NUM_VISUAL - 1]] * 3
 
 
@@ -145,21 +152,41 @@ def test_a_frame_that_says_nothing_new_is_absorbed() -> None:
     still = [Seen(Block(first.block.keys, first.block.values, first.block.positions, Span(t, t + 1)), first.is_visual)
              for t in (1, 2)]  # fmt: skip
     clip = [first, *still, a_frame(3)]
-    blocks = compress(clip, Compression(keep_ratio=0.5, absorb=True))
+    blocks = compress(clip, Compression(keep_ratio=0.5, absorb=True)).blocks
     assert [block.span for block in blocks] == [Span(0, 3), Span(3, 4)]
     assert torch.equal(blocks[0].keys, first.block.keys) and torch.equal(blocks[1].keys, clip[3].block.keys)
-    assert len(compress(clip, Compression(keep_ratio=0.5))) == 4
+    assert len(compress(clip, Compression(keep_ratio=0.5)).blocks) == 4
+
+
+def test_a_first_frame_with_nothing_new_begins_a_block_of_its_own() -> None:
+    first = a_frame(0)
+    still = Seen(replace(first.block, span=Span(1, 2)), first.is_visual)
+    compressed = compress([still, a_frame(2)], Compression(keep_ratio=0.5, absorb=True), before=first)
+    assert [block.span for block in compressed.blocks] == [Span(1, 2), Span(2, 3)]
+    assert [len(block) for block in compressed.blocks] == [NUM_TEXT, NUM_TEXT + NUM_VISUAL]
+    assert compressed.block_index == [0, 1]
+
+
+@given(st.integers(0, 3), st.integers(0, 6), st.integers(0, 12))
+def test_a_thinned_block_is_no_larger_than_asked_and_keeps_its_text(text: int, visual: int, size: int) -> None:
+    seen = a_frame(0, num_text=text, num_visual=visual)
+    block = thin(seen, size)
+    places = block.positions[0].tolist()
+    assert len(block) == min(text + visual, max(size, text)) and places[:text] == list(range(text))
+    assert torch.equal(block.keys, seen.block.keys[:, :, places]) and block.span == seen.block.span
+    steps = [later - earlier for earlier, later in zip(places[text:], places[text + 1 :], strict=False)]
+    assert not steps or max(steps) <= 2 * -(-visual // len(places[text:]))
 
 
 def test_scores_of_any_kind_choose() -> None:
     clip = a_clip(2)
     scores = [torch.tensor([0.0, 9, 0, 0, 0, 0]), torch.tensor([0.0, 0, 0, 0, 8, 7])]
-    blocks = drop(clip, scores, Compression(keep_ratio=0.25))
+    blocks = drop(clip, scores, Compression(keep_ratio=0.25)).blocks
     assert [block.positions[0].tolist() for block in blocks] == [[0, 1, 3], [0, 1, 6, 7]]
 
 
 def test_nothing_gives_nothing_and_bad_settings_are_refused() -> None:
-    assert compress([], Compression(0.5)) == []
+    assert compress([], Compression(0.5)).blocks == []
     for ratio, spread in ((-0.1, 0.0), (1.1, 0.0), (0.5, 2.0)):
         with pytest.raises(ValueError, match="ratio and a spread"):
             Compression(ratio, spread)

@@ -53,7 +53,7 @@ def test_ratio_1_unquantised_is_one_plain_forward(case: Case) -> None:
         per = family.frames_per_block
         frames = family.frames(images[first * per : (first + size) * per], spans[first : first + size])
         clip = [Seen(b, f.tokens.is_visual) for b, f in zip(writer.write(frames), frames, strict=True)]
-        blocks += compress(clip, Compression(keep_ratio=1.0), before=before)
+        blocks += compress(clip, Compression(keep_ratio=1.0), before=before).blocks
         before = clip[-1]
     rested = [through(block, "none", case) for block in blocks]
     got = case.question_logits(assemble(writer.opening, retrieved=rested), ids)
@@ -64,7 +64,7 @@ def test_ratio_1_unquantised_is_one_plain_forward(case: Case) -> None:
 def test_compressed_blocks_come_back_from_every_format(case: Case, format: Format) -> None:
     writer = case.writer()
     for ratio in (1.0, 0.4, 0.0):
-        for block in compress(seen_stream(case, writer, 3), Compression(keep_ratio=ratio)):
+        for block in compress(seen_stream(case, writer, 3), Compression(keep_ratio=ratio)).blocks:
             back = through(block, format, case)
             assert torch.equal(back.positions, block.positions) and back.span == block.span
             for name in ("keys", "values"):
@@ -80,7 +80,7 @@ def test_compressed_blocks_come_back_from_every_format(case: Case, format: Forma
 def test_tiers_give_back_what_memory_held(case: Case, format: Format, tmp_path: Path) -> None:
     """The same bytes from RAM and, opened again, from disk."""
     writer = case.writer()
-    blocks = compress(seen_stream(case, writer, 4), Compression(keep_ratio=0.3))
+    blocks = compress(seen_stream(case, writer, 4), Compression(keep_ratio=0.3)).blocks
     tiers = Tiers(SegmentLog(tmp_path / "kv"), "cpu", TierConfig(1 << 22, 1 << 22))
     for block in blocks:
         tiers.put(pack(block, format))
@@ -102,7 +102,7 @@ def test_tiers_give_back_what_memory_held(case: Case, format: Format, tmp_path: 
 def test_positions_keep_their_pattern(case: Case) -> None:
     """Text stays text, and a picture's tokens keep their row and column."""
     for seen, block in zip(
-        clip := seen_stream(case, case.writer(), 3), compress(clip, Compression(keep_ratio=0.5)), strict=True
+        clip := seen_stream(case, case.writer(), 3), compress(clip, Compression(keep_ratio=0.5)).blocks, strict=True
     ):
         original = [tuple(column.tolist()) for column in seen.block.positions.T]
         assert {original[place] for place in seen.text} <= {tuple(column.tolist()) for column in block.positions.T}
@@ -127,7 +127,7 @@ def test_an_answer_from_gist_and_compressed_and_quantised_blocks(case: Case) -> 
     num = tokens_within(budget, "int4", family.layout, family.dtype)
     gist = consolidate(model.watched[1:5], num).block
     assert num_bytes("int4", family.layout, len(gist), family.dtype) <= budget
-    small = [through(block, "int2", case) for block in compress(clips[2], Compression(0.5), before=clips[1][-1])]
+    small = [through(block, "int2", case) for block in compress(clips[2], Compression(0.5), before=clips[1][-1]).blocks]
     working = [seen.block for seen in clips[3]]
     context = assemble(writer.opening, gist=[through(gist, "int4", case)], retrieved=small, working=working)
     extents = [block.extent for block in (writer.opening, gist, *small, *working)]

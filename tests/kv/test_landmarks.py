@@ -136,9 +136,9 @@ def test_lost_blocks_keep_their_places() -> None:
     index.append(None, GROUP_FRAMES)
     for first, end in groups(100):
         index.append(marks(stored[first:end]), end - first)
-    assert index.num_blocks == 100 + GROUP_FRAMES
+    assert index.num_frames == 100 + GROUP_FRAMES
     ids = index.ranking([queries, queries[:1]], 200)
-    assert ids[0] == 42 + GROUP_FRAMES and sorted(ids) == list(range(index.num_blocks))
+    assert ids[0] == 42 + GROUP_FRAMES and sorted(ids) == list(range(index.num_frames))
 
 
 def test_what_is_appended_later_is_found_too() -> None:

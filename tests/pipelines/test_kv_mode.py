@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ def written(folder: Path, name: str, text: str) -> Path:
 
 def changed(preset: Path, name: str, *, mode: str = "kv", **kv: object) -> Path:
     """A copy of the random models' preset, beside it, in another mode."""
-    settings = "".join(f"{key} = {value!r}\n".replace("'", '"') for key, value in kv.items())
+    settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in kv.items())
     return written(preset.parent, name, f'mode = "{mode}"\n{preset.read_text()}\n[kv]\n{settings}')
 
 
@@ -183,8 +184,8 @@ def test_landmarks_are_those_of_the_blocks_and_made_again_where_the_catalogue_ha
             catalogue.commit()
     with vidmem.open(store, kv_preset, read_only=True) as memory:
         assert memory._blocks is not None
-        held = memory._blocks.of(memory.videos()[0]).landmarks()
-        assert isinstance(held, Noted) and held.num_blocks == 12
+        held = memory._blocks.of(memory.videos()[0]).landmarks(np.arange(12))
+        assert isinstance(held, Noted) and held.num_frames == 12
         blocks, place = blocks_of(memory), 0
         for data, num_blocks in held.rows:
             assert data == marks(blocks[place : place + num_blocks], held.heads)
@@ -198,7 +199,7 @@ def test_landmarks_of_other_heads_than_the_presets_are_made_again(
     other = changed(preset, "heads", format="none", window_tokens=WINDOW, heads=[[2, 0], [0, 1]])
     with vidmem.open(store, other, read_only=True) as memory:
         assert memory._blocks is not None
-        held, blocks = memory._blocks.of(memory.videos()[0]).landmarks(), blocks_of(memory)
+        held, blocks = memory._blocks.of(memory.videos()[0]).landmarks(np.arange(12)), blocks_of(memory)
         assert isinstance(held, Noted) and held.heads == ((2, 0), (0, 1))
         ends = [(first, end) for first, end in groups(12)]
         assert held.rows == [(marks(blocks[first:end], held.heads), end - first) for first, end in ends]

@@ -278,7 +278,7 @@ class _Asked:
         most = min(len(shown), NUM_FRAMES)
         for name, recall in self._recalls.items():
             recall.recall(question.text, self._videos)
-            run.found[name].append(len(shown.intersection(recall.picked)) / most)
+            run.found[name].append(min(1.0, len(shown.intersection(recall.picked)) / most))
         run.rekv_found.append(len(shown.intersection(self._by_mean_keys(question.text))) / most)
         run.uniform_found.append(min(1.0, NUM_FRAMES / len(line)) * len(shown) / most)
 
@@ -301,7 +301,7 @@ class _Asked:
 
     def landmark_bytes(self) -> float:
         """Bytes of landmarks a frame."""
-        return self._blocks["hybrid"].of(self._line.video).landmarks().num_bytes / len(self._line)
+        return self._blocks["hybrid"].of(self._line.video).landmarks(self._line.block_ids).num_bytes / len(self._line)
 
     def _hybrid(self, question: str) -> Iterator[str]:
         recalled = self._recalls["hybrid"].recall(question, self._videos)
@@ -323,7 +323,8 @@ class _Asked:
         return self._context(places, rows)
 
     def _stored(self, places: Sequence[int]) -> KvContext:
-        blocks = self._blocks["hybrid"].of(self._line.video).fetch(places)
+        wanted = dict.fromkeys(self._line.block_ids[list(places)].tolist())
+        blocks = self._blocks["hybrid"].of(self._line.video).fetch(wanted)
         return self._models.kv_language.context(list(blocks.values()))
 
     def _context(self, places: Sequence[int], rows: Iterable[torch.Tensor]) -> Context:
@@ -358,7 +359,7 @@ class _Noting(Inquiry):
     picked: list[int] = field(default_factory=list)
 
     def context(self, picks: Sequence[Pick], gist: Sequence[tuple[float, ContextFrame]]) -> KvContext:
-        self.picked[:] = [pick.frame_index for pick in picks]
+        self.picked[:] = [place for pick in picks for place in self.line.places_in(self.block_of(pick))]
         return Inquiry.context(self, picks, gist)
 
 

@@ -118,7 +118,7 @@ def _write(writer: StreamWriter, tokens: Sequence[FrameTokens]) -> list[Seen]:
 def store(clip: Sequence[Seen], way: Way, before: Seen | None, first: int, family: Family) -> tuple[list[Block], int]:
     """A clip's blocks as they come back, and the bytes that they took. `first` is its first frame's number."""
     kept = [seen for number, seen in enumerate(clip, start=first) if number % way.every == 0]
-    payloads = [pack(_in_half(block), way.format) for block in compress(kept, way.compression, before=before)]
+    payloads = [pack(_in_half(block), way.format) for block in compress(kept, way.compression, before=before).blocks]
     num_bytes = sum(tensor.numel() * tensor.itemsize for payload in payloads for tensor in payload.tensors.values())
     return [unpack(payload, family.layout, family.dtype) for payload in payloads], num_bytes
 

@@ -70,7 +70,7 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
 
                 def remember(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
                     written = stream.write(rows.tokens, spans)
-                    store.append_clip(_NAME, Span(*spans[[0, -1], [0, 1]].tolist()), rows, None, *written)
+                    store.append_clip(_NAME, Span(*spans[[0, -1], [0, 1]].tolist()), rows, None, written)
 
                 def prefill(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
                     alone.write(frames_of(language, rows.tokens, spans))

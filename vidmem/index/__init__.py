@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vidmem.index.manifest import Manifest, StoreIdentity
 from vidmem.index.rows import (
+    ClipBlocks,
     FrameHit,
     FrameId,
     FrameRow,
@@ -17,6 +18,7 @@ from vidmem.index.rows import (
 from vidmem.index.store import Store
 
 __all__ = [
+    "ClipBlocks",
     "FrameHit",
     "FrameId",
     "FrameRow",

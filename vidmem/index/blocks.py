@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidmem.index.catalogue import Catalogue
 from vidmem.index.folder import KV, inside
+from vidmem.index.rows import are_in_order
 from vidmem.kv.records import Position
 from vidmem.kv.recovery import discard_beyond
 from vidmem.kv.segments import SegmentLog
@@ -44,6 +45,18 @@ def blocks_bytes(store: Path) -> int:
                 with suppress(FileNotFoundError), os.scandir(folder) as files:  # a writer may just remove it
                     total += sum(file.stat().st_size for file in files)
     return total
+
+
+def order_problems(catalogue: Catalogue) -> Iterator[str]:
+    """One sentence for each video whose frames don't hold its blocks in order, clip by clip."""
+    for video in catalogue.videos():
+        start = 0
+        for block_ids, end in catalogue.blocks_by_clip(video.video_id):
+            known = [block_id for block_id in block_ids if block_id is not None]
+            if end is None or len(known) < len(block_ids) or not are_in_order(known, start, end):
+                yield f"The catalogue names KV blocks of {video.name} out of order: remove it and ingest it anew."
+                break
+            start = end
 
 
 def blocks_problems(store: Path, positions: Mapping[str, Position]) -> Iterator[str]:

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from vidmem.errors import StorageFull, StoreCorrupt
 from vidmem.index.rows import FrameId, LandmarkRow, StoredVideo, VideoRow
-from vidmem.index.schema import SCHEMA
+from vidmem.index.schema import HAS_BLOCKS, SCHEMA
 from vidmem.kv.records import Position
 from vidmem.types import Span, VideoId
 
@@ -77,9 +79,14 @@ class IndexRows:
 class Catalogue:
     """Queries on one open catalogue. Each runs inside the `transaction` of its caller."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, user_version: int) -> None:
         self._connection = connection
         self._run = connection.execute
+        self._has_blocks = user_version >= HAS_BLOCKS
+        block = (
+            ", block_id FROM frames LEFT JOIN kv_frames USING (frame_id)" if self._has_blocks else ", NULL FROM frames"
+        )
+        self._select_frames = _FRAME_COLUMNS + block
 
     @classmethod
     def create(cls, folder: Path, user_version: int) -> None:
@@ -117,7 +124,7 @@ class Catalogue:
             connection.close()
             what = damage if damage != "ok" else "it is no catalogue of this store"
             raise StoreCorrupt(f"{path} is damaged ({what}): put back a copy of the store, or ingest the videos anew.")
-        return cls(connection)
+        return cls(connection, user_version)
 
     def close(self) -> None:
         self._connection.close()
@@ -245,23 +252,42 @@ class Catalogue:
 
     def add_frame(
         self, video_id: str, clip_id: int, row: int, span: Span, crc32: int, thumbnail: Thumbnail | None, vector: bytes
-    ) -> None:
+    ) -> int:
+        """Returns its id."""
         picture = astuple(thumbnail) if thumbnail else (None, 0, None)
         cursor = self._run(
             "INSERT INTO frames VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (video_id, clip_id, row, span.start, span.end, crc32, *picture),
         )
+        assert cursor.lastrowid is not None
         self._run("INSERT INTO embeddings VALUES (?, ?)", (cursor.lastrowid, vector))
+        return cursor.lastrowid
+
+    def set_block_of(self, frame_id: int, block_id: int) -> None:
+        """Say which KV block holds a frame."""
+        self._run("INSERT INTO kv_frames VALUES (?, ?)", (frame_id, block_id))
+
+    def blocks_by_clip(self, video_id: str) -> list[tuple[list[int | None], int | None]]:
+        """Of each clip that has frames, in order: their KV blocks, and how many the log holds up to the clip's end."""
+        if not self._has_blocks:
+            return []
+        rows = self._run(
+            "SELECT clip_id, block_id, num_blocks FROM frames LEFT JOIN kv_frames USING (frame_id)"
+            " LEFT JOIN kv_clips USING (clip_id) WHERE video_id = ? ORDER BY pts_seconds",
+            (video_id,),
+        )
+        clips = [list(group) for _, group in groupby(rows, key=itemgetter(0))]
+        return [([block_id for _, block_id, _ in clip], clip[-1][2]) for clip in clips]
 
     def frames(self, frame_ids: Sequence[int]) -> dict[int, tuple]:
-        """Columns (frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file) by frame id."""
-        rows = self._run(f"{_FRAME_COLUMNS} WHERE frame_id IN {_LISTED}", (json.dumps(list(frame_ids)),))
+        """Columns (frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file, block_id) by frame id."""
+        rows = self._run(f"{self._select_frames} WHERE frame_id IN {_LISTED}", (json.dumps(list(frame_ids)),))
         return {row[0]: row for row in rows}
 
     def frames_between(self, video_id: str, start: float, end: float) -> list[tuple]:
         """Columns as `frames` has them, of the frames whose span meets `[start, end)`, in time order."""
         return self._run(
-            f"{_FRAME_COLUMNS} WHERE video_id = ? AND pts_seconds < ? AND (end_seconds > ? OR pts_seconds >= ?)"
+            f"{self._select_frames} WHERE video_id = ? AND pts_seconds < ? AND (end_seconds > ? OR pts_seconds >= ?)"
             " ORDER BY pts_seconds",
             (video_id, end, start, start),
         ).fetchall()
@@ -368,7 +394,7 @@ class Catalogue:
         return self._run(query, values).fetchone()[0]
 
 
-_FRAME_COLUMNS = "SELECT frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file FROM frames"
+_FRAME_COLUMNS = "SELECT frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file"
 _LISTED = "(SELECT value FROM json_each(?))"  # of any length, where SQLite bounds the number of `?`
 
 

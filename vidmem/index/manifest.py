@@ -13,11 +13,11 @@ from vidmem.errors import ModelMismatch, StoreCorrupt, StoreVersion
 from vidmem.index.files import replace_file
 from vidmem.types import Mode
 
-FORMAT = 2
+FORMAT = 3
 """The newest store format that this program reads.
 
-A store in tokens mode is still written as format 1. Format 2 has KV blocks, which a program that knows only format 1
-would take for leftovers and remove.
+A store in tokens mode is still written as format 1. Format 3 has KV blocks, which a program that knows only format 1
+would take for leftovers and remove. Format 2, with one block a frame, was never released.
 """
 
 MANIFEST_NAME = "manifest.toml"
@@ -81,6 +81,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreVersion(
             f"{folder} has store format {number} and this vidmem reads up to {FORMAT}: update vidmem to open it."
         )
+    if number == 2:
+        raise StoreVersion(f"{folder} has store format 2, which was never released: ingest its videos anew.")
     return Manifest(number, str(table.get("created_at", "")), _identity(table.get("identity"), path))
 
 

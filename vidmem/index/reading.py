@@ -247,9 +247,9 @@ class StoreReader:
             raise NotFound(f"No video {video_id!r} in {self.path}: `vidmem info` lists those that are there.")
 
     def _frame(self, row: tuple) -> FrameRow:
-        frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail = row
+        frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail, block_id = row
         path = str(inside(self.path, thumbnail)) if thumbnail is not None else None
-        return FrameRow(frame_id, video_id, clip_id, pts_seconds, end_seconds, path)
+        return FrameRow(frame_id, video_id, clip_id, pts_seconds, end_seconds, path, block_id)
 
 
 @contextmanager

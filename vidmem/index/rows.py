@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NewType
 
 import numpy as np
 
+from vidmem.kv.records import Position
 from vidmem.types import Answer, VideoId
 
 if TYPE_CHECKING:
@@ -119,6 +120,29 @@ class LandmarkRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipBlocks:
+    """One clip's KV blocks on their way into the store.
+
+    `position` is how far the video's log is durable with them, `block_ids` has the block of each frame. Blocks follow
+    each other as frames do; one may hold several frames in a row, but none of another clip.
+    """
+
+    position: Position
+    block_ids: Sequence[int]
+    landmarks: Sequence[LandmarkRow] = ()
+    """Of the clip's frames; for those that have none, the blocks are looked into."""
+
+    def follow(self, before: Position) -> bool:
+        """Whether they are all that the log holds behind `before`, each held by a frame, in order."""
+        return are_in_order(self.block_ids, before.num_blocks, self.position.num_blocks)
+
+
+def are_in_order(block_ids: Sequence[int], start: int, end: int) -> bool:
+    """Whether frames that follow each other hold the blocks [start, end): every one, and none that is passed over."""
+    return list(block_ids) == sorted(block_ids) and sorted(set(block_ids)) == list(range(start, end))
+
+
+@dataclass(frozen=True, slots=True)
 class FrameRow:
     """A committed frame. It stands for `[pts_seconds, end_seconds)`: up to the next frame, or its clip's end."""
 
@@ -128,6 +152,8 @@ class FrameRow:
     pts_seconds: float
     end_seconds: float
     thumbnail_path: str | None
+    block_id: int | None
+    """Its KV block; None in tokens mode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
-"""Formats 1 and 2 of `catalogue.sqlite`. Times are float64 seconds on the presentation timeline, spans half-open.
+"""Formats 1 and 3 of `catalogue.sqlite`. Times are float64 seconds on the presentation timeline, spans half-open.
 
-In format 1 nothing reads or writes `kv_clips`, which the first catalogues of that format do not have.
+In format 1 nothing reads or writes `kv_clips`, `kv_frames` and `landmarks`: the first catalogues of that format do
+not have them.
 """
 
 from __future__ import annotations
+
+HAS_BLOCKS = 3
+"""The first format with KV blocks."""
 
 SCHEMA = """
 CREATE TABLE store (
@@ -75,6 +79,13 @@ CREATE TABLE frames (
 );
 CREATE INDEX frames_of_video ON frames (video_id, pts_seconds);
 CREATE INDEX frames_of_clip ON frames (clip_id);
+
+-- The KV block of each frame, by its place in the video's log. Over the frames of a video ids rise by 0 or 1, and by 1
+-- from clip to clip.
+CREATE TABLE kv_frames (
+    frame_id INTEGER PRIMARY KEY REFERENCES frames ON DELETE CASCADE,
+    block_id INTEGER NOT NULL
+);
 
 -- Apart from `frames`: a vector is ten times as long as the rest of its row, which is read far more often.
 CREATE TABLE embeddings (

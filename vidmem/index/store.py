@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
-from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, remove_blocks
+from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, order_problems, remove_blocks
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.clipfiles import ClipFiles
 from vidmem.index.files import remove_file, translated
@@ -29,7 +29,7 @@ from vidmem.index.following import load_index
 from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.reading import StoreReader
-from vidmem.index.rows import FrameRows, LandmarkRow, StoredVideo, VideoRow
+from vidmem.index.rows import ClipBlocks, FrameRows, StoredVideo, VideoRow
 from vidmem.index.vectors import INDEX_NAME
 from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
 from vidmem.kv.records import Position
@@ -182,22 +182,19 @@ class Store(StoreReader):
         span: Span,
         frames: FrameRows,
         memory_state: Mapping[str, Tensor] | None = None,
-        blocks: Position | None = None,
-        landmarks: Sequence[LandmarkRow] = (),
+        blocks: ClipBlocks | None = None,
     ) -> None:
         """Commit the next clip of a video: its frames, and the memory as it is after them. All of it, or nothing.
 
         Args:
             span: begins at or after the video's `committed_until`; time between both is a gap.
             memory_state: takes the place of the video's memory; None leaves what is there.
-            blocks: in kv mode, how far the log in `blocks_folder` is durable after this clip. Blocks follow each other
-                as frames do, one a frame: the id of a frame's block is the frame's place in its video, from 0.
-            landmarks: in kv mode, of the clip's frames; those that have none are looked up in their blocks.
+            blocks: in kv mode, what the log in `blocks_folder` holds of this clip, behind those of the clip before.
 
         Raises:
             NotFound: there is no such video.
             ValueError: the video is finished, time runs backwards, shapes are not those of the store's models, or
-                there is not one block for each frame.
+                blocks do not follow those of the clip before, or not as frames do.
         """
         with self._write_lock:
             self._check_writable()
@@ -206,17 +203,17 @@ class Store(StoreReader):
                 video = self._video(catalogue, video_id)
                 last_pts = catalogue.last_pts(video_id)
                 _check_order(video, last_pts, span, frames)
-                self._check_blocks(blocks, video.num_frames + len(frames))
+                before = catalogue.blocks_position(video_id) if self._has_kv else None
+                self._check_blocks(blocks, before, len(frames))
                 old_memory = catalogue.memory_file(video_id) if memory_state is not None else None
                 written = ClipFiles(self.path, video_id, catalogue.next_clip_id())
             try:
                 with translated(self.path):
                     written.write(frames, memory_state, last_pts)
                 with self._transaction(write=True) as catalogue:
-                    _add_rows(catalogue, written, span, frames)
+                    frame_ids = _add_rows(catalogue, written, span, frames)
                     if blocks is not None:
-                        catalogue.set_blocks(written.clip_id, blocks)
-                    catalogue.add_landmarks(written.clip_id, landmarks)
+                        _add_blocks(catalogue, written.clip_id, frame_ids, blocks)
                     written.is_sealed = True
             except BaseException:
                 written.discard()
@@ -275,6 +272,7 @@ class Store(StoreReader):
             self._follow(catalogue)
             problems += index_problems(catalogue, self._index)
             inventory = Inventory.of(catalogue)
+            problems += order_problems(catalogue)
             positions = (
                 {name: catalogue.blocks_position(name) for name in catalogue.video_ids()} if self._has_kv else {}
             )
@@ -342,11 +340,14 @@ class Store(StoreReader):
         if self._is_unsure:
             raise StorageFull(f"An earlier write to {self.path} broke off: close the store and open it again.")
 
-    def _check_blocks(self, blocks: Position | None, num_frames: int) -> None:
-        if self._has_kv and (blocks is None or blocks.num_blocks != num_frames):
-            raise ValueError(f"{num_frames} frames have {blocks and blocks.num_blocks} blocks, not one each")
-        if not self._has_kv and blocks is not None:
-            raise ValueError(f"{self.path} was made in {self.identity.mode} mode and takes no blocks")
+    def _check_blocks(self, blocks: ClipBlocks | None, before: Position | None, num_frames: int) -> None:
+        """`before` is how far the log is committed; None in tokens mode."""
+        if before is None:
+            if blocks is not None:
+                raise ValueError(f"{self.path} was made in {self.identity.mode} mode and takes no blocks")
+            return
+        if blocks is None or len(blocks.block_ids) != num_frames or not blocks.follow(before):
+            raise ValueError(f"{num_frames} frames behind {before} can't have the blocks of {blocks}")
 
     def _check_shapes(self, span: Span, frames: FrameRows) -> None:
         made = self.identity
@@ -388,10 +389,11 @@ def _check_order(video: StoredVideo, last_pts: float | None, span: Span, frames:
         raise ValueError(f"a frame at {frames.pts_seconds[0]} s does not come after {last_pts} s")
 
 
-def _add_rows(catalogue: Catalogue, files: ClipFiles, span: Span, frames: FrameRows) -> None:
+def _add_rows(catalogue: Catalogue, files: ClipFiles, span: Span, frames: FrameRows) -> list[int]:
+    """Returns the frames' ids."""
     catalogue.add_clip(files.clip_id, files.video_id, span, files.segment)
     starts = frames.pts_seconds.tolist()
-    for row, (start, end) in enumerate(zip(starts, [*starts[1:], span.end], strict=False)):
+    frame_ids = [
         catalogue.add_frame(
             files.video_id,
             files.clip_id,
@@ -401,5 +403,15 @@ def _add_rows(catalogue: Catalogue, files: ClipFiles, span: Span, frames: FrameR
             files.thumbnails[row],
             frames.embeddings[row].astype("<f4").tobytes(),
         )
+        for row, (start, end) in enumerate(zip(starts, [*starts[1:], span.end], strict=False))
+    ]
     if files.memory is not None:
         catalogue.set_memory(files.video_id, files.memory)
+    return frame_ids
+
+
+def _add_blocks(catalogue: Catalogue, clip_id: int, frame_ids: Sequence[int], blocks: ClipBlocks) -> None:
+    catalogue.set_blocks(clip_id, blocks.position)
+    for frame_id, block_id in zip(frame_ids, blocks.block_ids, strict=True):
+        catalogue.set_block_of(frame_id, block_id)
+    catalogue.add_landmarks(clip_id, blocks.landmarks)

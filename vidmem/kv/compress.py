@@ -36,8 +36,8 @@ class Compression:
     """Part of the kept tokens that is spread evenly over the clip's time. The rest goes to the highest scores wherever
     they are, so that a frame in which nothing happens may keep only its time mark."""
     absorb: bool = False
-    """Let frames of which only text is left become part of the block before them, whose span grows. Blocks are then
-    fewer than frames."""
+    """Let frames of which only text is left become part of the block before them in their clip, whose span grows.
+    Blocks are then fewer than frames."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.keep_ratio <= 1 or not 0 <= self.spread <= 1:
@@ -62,8 +62,19 @@ class Seen:
         return (~self.is_visual).nonzero().squeeze(1)
 
 
-def compress(clip: Sequence[Seen], config: Compression, *, before: Seen | None = None) -> list[Block]:
-    """Drop what is least new in a clip: one block a frame, or fewer with `absorb`, none of them empty.
+@dataclass(frozen=True, slots=True, eq=False)
+class Compressed:
+    """A clip's blocks in time order, none of them empty, and which of them holds which frame."""
+
+    blocks: list[Block]
+    block_index: list[int]
+    """Of each frame, the index of its block: from 0, rising by 0 or 1, so that no block is without a frame."""
+
+
+def compress(clip: Sequence[Seen], config: Compression, *, before: Seen | None = None) -> Compressed:
+    """Drop what is least new in a clip: one block a frame, or fewer with `absorb`.
+
+    The first frame begins a block whatever is left of it: no block holds frames of two clips.
 
     Args:
         clip: whole blocks in time order. Not modified; what they hold is copied where tokens are dropped.
@@ -71,17 +82,17 @@ def compress(clip: Sequence[Seen], config: Compression, *, before: Seen | None =
             first picture is new throughout.
     """
     if config.keep_ratio == 1:
-        return [seen.block for seen in clip]
+        return Compressed([seen.block for seen in clip], list(range(len(clip))))
     return drop(clip, [novelty(seen, last) for seen, last in zip(clip, [before, *clip], strict=False)], config)
 
 
-def drop(clip: Sequence[Seen], scores: Sequence[Tensor], config: Compression) -> list[Block]:
+def drop(clip: Sequence[Seen], scores: Sequence[Tensor], config: Compression) -> Compressed:
     """Keep the visual tokens with the highest scores, one (V,) a frame.
 
     A frame without any text keeps its best token, whatever the others have.
     """
     if not clip:
-        return []
+        return Compressed([], [])
     together = torch.cat(list(scores))
     num_kept = round(config.keep_ratio * len(together))
     num_spread = round(config.spread * num_kept)
@@ -89,6 +100,7 @@ def drop(clip: Sequence[Seen], scores: Sequence[Tensor], config: Compression) ->
     is_kept[best_by_bucket(together.cpu(), num_kept, num_best=num_kept - num_spread)] = True
     parts = is_kept.split([len(score) for score in scores])
     blocks: list[Block] = []
+    block_index: list[int] = []
     for seen, score, kept in zip(clip, scores, parts, strict=True):
         if not kept.any() and not len(seen.text):
             kept = torch.arange(len(score)) == int(score.argmax())
@@ -96,7 +108,19 @@ def drop(clip: Sequence[Seen], scores: Sequence[Tensor], config: Compression) ->
             blocks[-1] = replace(blocks[-1], span=Span(blocks[-1].span.start, seen.block.span.end))
         else:
             blocks.append(take(seen.block, torch.cat((seen.text, seen.visual[kept])).sort().values))
-    return blocks
+        block_index.append(len(blocks) - 1)
+    return Compressed(blocks, block_index)
+
+
+def thin(seen: Seen, num_tokens: int) -> Block:
+    """At most `num_tokens` of a block, or its text if that is more: of the picture, tokens spread evenly over it.
+
+    For a block that was lost and is made again, so that it takes no more room than the one that is planned with.
+    """
+    num_visual = len(seen.visual)
+    num_kept = min(num_visual, max(0, num_tokens - len(seen.text)))
+    kept = best_by_bucket(torch.zeros(num_visual), num_kept, num_best=0)
+    return take(seen.block, torch.cat((seen.text, seen.visual[kept])).sort().values)
 
 
 def novelty(newest: Seen, before: Seen | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""All landmarks of a video, and which of its blocks a question's own queries ask for."""
+"""All landmarks of a video, and which of its frames a question's own queries ask for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LandmarkIndex:
 
     def __init__(self, heads: Heads, head_dim: int) -> None:
         self.heads = heads
-        self.num_blocks = 0
+        self.num_frames = 0
         """Blocks from the first one on that the landmarks stand for."""
         shapes = {"codes": (head_dim // 2, NUM_LANDMARKS), "owners": (NUM_LANDMARKS,)}
         self._scale = [_Growing((), np.float32) for _ in heads]
@@ -31,15 +31,15 @@ class LandmarkIndex:
         self._codes = [_Growing(shapes["codes"], np.uint8) for _ in heads]
         self._firsts = _Growing((), np.int64)
 
-    def append(self, group: Landmarks | None, num_blocks: int) -> None:
-        """Landmarks of the next `num_blocks` blocks; None where all are lost: keys that are 0."""
+    def append(self, group: Landmarks | None, num_frames: int) -> None:
+        """Landmarks of the next `num_frames` blocks; None where all are lost: keys that are 0."""
         group = group or _nothing(self.heads, 2 * self._codes[0].rows.shape[1])
         for head in range(len(self.heads)):
             self._scale[head].append(group.scale[head].float().numpy())
             self._owners[head].append(group.owners[head].numpy())
             self._codes[head].append(group.codes[head].numpy())
-        self._firsts.append(np.int64(self.num_blocks))
-        self.num_blocks += num_blocks
+        self._firsts.append(np.int64(self.num_frames))
+        self.num_frames += num_frames
 
     @property
     def num_bytes(self) -> int:
@@ -105,7 +105,7 @@ class LandmarkIndex:
         """A group's blocks, those nearest to its best key's own first."""
         firsts = self._firsts.rows
         first = int(firsts[group])
-        end = int(firsts[group + 1]) if group + 1 < len(firsts) else self.num_blocks
+        end = int(firsts[group + 1]) if group + 1 < len(firsts) else self.num_frames
         ids: Iterable[int] = range(first, end)
         if among is not None:
             ids = (block_id for block_id in ids if block_id in among)

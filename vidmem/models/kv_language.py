@@ -12,6 +12,7 @@ from torch import Tensor
 from vidmem.kv.asking import AllTaken, QuestionQueries
 from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
+from vidmem.kv.compress import Seen
 from vidmem.kv.context import Context, assemble
 from vidmem.kv.heads import Heads
 from vidmem.kv.rope import text_positions
@@ -47,6 +48,10 @@ class KvLanguage:
         if mark := self._language.mark_ids(time_label):
             parts.insert(0, family.text(mark))
         return FrameTokens(join(parts), span)
+
+    def seen(self, block: Block, frame: FrameTokens) -> Seen:
+        """A frame's block, of which some tokens may have been dropped, and which of those that are left are visual."""
+        return Seen(block, frame.tokens.is_visual[block.positions[0]])
 
     def writer(self, window_tokens: int | None) -> StreamWriter:
         """A writer of a new stream. The window reaches over as many tokens of frames, and the opening stays visible."""

@@ -102,12 +102,16 @@ class KvConfig:
     """How far back a frame sees while it streams in; 0 for as many tokens as a context holds of frames."""
     format: Format = "int8"
     """How blocks rest in RAM and on disk: none, int8, int4, int2 or kivi2 (`vidmem.kv.quantise`)."""
+    keep_ratio: float = 1.0
+    """Part of a clip's visual tokens that is stored, the most novel ones (`vidmem.kv.compress`); 1 stores all."""
+    absorb: bool = False
+    """Let a frame of which only its time mark would be stored become part of the block before it."""
     retrieval: Retrieval = "hybrid"
     """What ranks frames: `external` is the encoder through the index, `internal` the video-LLM's own queries."""
     heads: Heads = ()
     """`[[layer, KV head], ...]` that look for what a question names; none for all of a layer a third of the way up."""
     neighbours: int = 1
-    """Frames on either side that come along with a chosen one."""
+    """Blocks on either side that come along with a chosen one: frames, where none is absorbed."""
     max_clip_share: float = 0.5
     """Part of the chosen frames that may come out of one clip while others have something to offer."""
     accelerator_bytes: int = 2 * 1024**3
@@ -120,6 +124,10 @@ class KvConfig:
             raise BadInput("[kv] needs window_tokens and neighbours of at least 0, and max_clip_share in (0, 1].")
         if not all(len(head) == 2 and min(head) >= 0 for head in self.heads):
             raise BadInput("[kv] heads should be pairs of a layer and a KV head, as [[1, 0], [2, 3]].")
+        if not 0 < self.keep_ratio <= 1:
+            raise BadInput(f"[kv] keep_ratio = {self.keep_ratio} is no part of a clip's tokens: give it in (0, 1].")
+        if self.absorb and self.keep_ratio == 1:
+            raise BadInput("[kv] absorb = true needs a keep_ratio below 1: where all is kept, no frame is absorbed.")
         if min(self.accelerator_bytes, self.ram_bytes) < 1:
             raise BadInput("[kv] needs accelerator_bytes and ram_bytes above 0.")
 

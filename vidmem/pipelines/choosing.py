@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 from vidmem.pipelines.finding import Found, RecallConfig
@@ -24,6 +25,18 @@ Cost = Callable[[Pick], int]
 Take = Callable[[Sequence[Pick], Iterator[Pick], int], Sequence[Pick]]
 """Spends a budget of tokens: on frames that the question names, then on those that it is about, best first."""
 
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What frames cost, and how a budget is spent on them."""
+
+    cost: Cost
+    take: Take | None = None
+    """How found frames are chosen, where not all fit; None takes them in the order given."""
+    stand_in: Callable[[Pick], Pick] = lambda pick: pick
+    """The frame that stands for a frame: where several come together and cost once, the first of them."""
+
+
 _SPREAD_FRAMES = 96
 """Frames of a range or a sketch that are offered to the budget; more than any context takes."""
 
@@ -34,28 +47,32 @@ def choose_frames(
     found: Found,
     lines: Sequence[Timeline],
     videos: set[int],
-    cost: Cost,
+    terms: Terms,
     budget: int,
-    take: Take | None = None,
 ) -> list[Pick]:
     """The frames of the context out of some of the videos, in temporal order. All of them if they fit.
 
-    Args:
-        take: how found frames are chosen, where not all fit; None takes them in the order given.
+    Each stands for itself, or for those that come with it (`Terms.stand_in`).
     """
-    a_frame = cost(Pick(min(videos), 0))
-    if sum(len(lines[index]) for index in videos) * a_frame <= 2 * budget:
-        all_picks = [Pick(index, place) for index in sorted(videos) for place in range(len(lines[index]))]
-        if sum(map(cost, all_picks)) <= budget:
-            return all_picks
+
+    def of_videos(picks: Iterable[Pick]) -> Iterator[Pick]:
+        return (terms.stand_in(pick) for pick in picks if pick.video_index in videos)
+
+    every = spend(of_videos(_every(lines)), terms.cost, budget)
+    last = max(videos)
+    if every and every[-1] == terms.stand_in(Pick(last, len(lines[last]) - 1)):
+        return every
     if found.by_phrase:
-        budget -= config.gist_elements * a_frame
-    named = [pick for pick in _named(asked, lines) if pick.video_index in videos]
-    telling = (pick for pick in _telling(config, asked, found, lines) if pick.video_index in videos)
-    filling = (pick for pick in _filling(config, found, lines) if pick.video_index in videos)
+        budget -= config.gist_elements * terms.cost(Pick(min(videos), 0))
+    named = list(of_videos(_named(asked, lines)))
+    telling = of_videos(_telling(config, asked, found, lines))
     share = int(budget * (1 - config.sketch_share))
-    first = take(named, telling, share) if take else spend(chain(named, telling), cost, share)
-    return spend(filling, cost, budget, taken=first)
+    first = terms.take(named, telling, share) if terms.take else spend(chain(named, telling), terms.cost, share)
+    return spend(of_videos(_filling(config, found, lines)), terms.cost, budget, taken=first)
+
+
+def _every(lines: Sequence[Timeline]) -> Iterator[Pick]:
+    return (Pick(index, place) for index, line in enumerate(lines) for place in range(len(line)))
 
 
 def _named(asked: Sequence[Asked], lines: Sequence[Timeline]) -> list[Pick]:

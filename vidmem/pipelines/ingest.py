@@ -263,8 +263,8 @@ class Ingester:
         thumbnails = clock.timed("encode", lambda: [jpeg(frame.views[self._view_index[2]]) for frame in clip.frames])
         rows = FrameRows(pts, embeddings.numpy(), tokens, thumbnails)
         state = clock.timed("memory", memory.state_dict) if saves else None
-        written = clock.timed("prefill", lambda: blocks.write(tokens, spans)) if blocks is not None else ()
-        clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state, *written))
+        stored = clock.timed("prefill", lambda: blocks.write(tokens, spans)) if blocks is not None else None
+        clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state, stored))
 
     def _encode(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit, both on the CPU."""

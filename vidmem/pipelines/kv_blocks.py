@@ -1,7 +1,7 @@
 """The KV blocks of a store's videos, for reading: opened where a question needs them, followed as clips are committed.
 
-A frame's block has the frame's place on its video's timeline as its id: `Store.append_clip` takes one block a frame, in
-order, and refuses anything else.
+A block holds a frame, or several in a row; which one holds which is on the video's timeline (`Timeline.block_ids`).
+What ranks frames, their representatives, is kept of every frame.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from vidmem.errors import BlocksLost
@@ -94,25 +95,32 @@ class VideoBlocks:
             self._tell(lost.block_ids)
         return blocks
 
-    def landmarks(self) -> LandmarkIndex:
-        """Of all committed blocks. What the catalogue has none of, or of other heads, is looked up in the blocks."""
-        held, end = self._landmarks, self._position.num_blocks
-        for row in self._store.landmarks(self._video_id, after=held.num_blocks):
+    def landmarks(self, block_ids: np.ndarray) -> LandmarkIndex:
+        """Of all committed frames, whose blocks these are (n,).
+
+        They were made of whole blocks, before compression. What the catalogue has none of, or of other heads, is looked
+        up in what the frames' blocks still hold.
+        """
+        held = self._landmarks
+        for row in self._store.landmarks(self._video_id, after=held.num_frames):
             found = Landmarks.from_bytes(row.data, held.heads, self._form.layout.head_dim)
-            if found is not None and row.first_frame + row.num_frames <= end:
-                self._look_up(row.first_frame)
+            if found is not None and row.first_frame + row.num_frames <= len(block_ids):
+                self._look_up(block_ids[: row.first_frame])
                 held.append(found, row.num_frames)
-        self._look_up(end)
+        self._look_up(block_ids)
         return held
 
-    def _look_up(self, end: int) -> None:
-        """Add landmarks of the blocks up to `end`, which is as far as none are held. Of lost blocks there are none."""
-        begin = self._landmarks.num_blocks
-        for first, last in groups(end - begin):
-            blocks = self.fetch(range(begin + first, begin + last)).values()
-            keys = [head_keys(block, self._landmarks.heads) for block in blocks]
-            found = landmarks(keys, self._landmarks.heads) if keys else None
-            self._landmarks.append(found, last - first)
+    def _look_up(self, block_ids: np.ndarray) -> None:
+        """Add landmarks of the frames whose blocks these are, which some are held of. Of lost blocks there are none."""
+        heads, begin = self._landmarks.heads, self._landmarks.num_frames
+        for first, end in groups(len(block_ids) - begin):
+            blocks = self.fetch(dict.fromkeys(block_ids[begin + first : begin + end].tolist()))
+            keys = [head_keys(block, heads) for block in blocks.values()]
+            self._landmarks.append(landmarks(keys, heads) if keys else None, end - first)
+
+    def tokens_when_written(self, block_id: int) -> int | None:
+        """None where the block's record is gone, too."""
+        return self._log.num_tokens()[block_id] or None
 
     def state(self) -> tuple[TierState, ...]:
         return self._tiers.state()

@@ -9,18 +9,19 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
-from vidmem.index import LandmarkRow, Store, StoredVideo
+from vidmem.index import ClipBlocks, LandmarkRow, Store, StoredVideo
 from vidmem.kv.block import Block
+from vidmem.kv.compress import Compression, Seen, compress
 from vidmem.kv.heads import Heads, heads_of
 from vidmem.kv.landmarks import groups, head_keys, landmarks
 from vidmem.kv.packing import pack
-from vidmem.kv.records import Position
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
+from vidmem.kv.tokens import FrameTokens
 from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import Preset
 from vidmem.pipelines.kv_blocks import Form, fetch
-from vidmem.pipelines.timeline import Timelines
+from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.types import Span, format_time
 
 _RAM_BYTES = 256 * 1024**2
@@ -44,15 +45,25 @@ def landmark_rows(blocks: Sequence[Block], first_frame: int, heads: Heads) -> li
 class BlockStream:
     """One video's blocks while they are written; a context manager.
 
+    Blocks are compressed as they go to disk, clip by clip. The window that frames see holds them whole, and so do the
+    representatives, one a frame.
+
     An ingest that was cut short goes on in the same window: it is filled again with the blocks that were in it. They
     come back as they rest, so that what follows is the same to rounding where `format = "none"`, and else differs by
     what their format loses. Running the window's frames again would be no more exact: a block holds what its frame saw
     of all the windows before.
+
+    With `keep_ratio` below 1 it differs by more, until the window has moved past what was there: as many tokens are in
+    it, but of more frames, each with what was kept of it; and what of the first new picture is novel is told against
+    what was kept of the last block, so that the first clip keeps some of what would have been dropped.
     """
 
     def __init__(self, store: Store, video: StoredVideo, language: KvLanguage, preset: Preset, *, hours: bool) -> None:
         """Open a video's log where it was committed, and cut what lies beyond. `hours`: print them in all times."""
-        self._store, self._language, self._format, self._hours = store, language, preset.kv.format, hours
+        self._store, self._language, self._hours = store, language, hours
+        self._format = preset.kv.format
+        self._compression = Compression(preset.kv.keep_ratio, absorb=preset.kv.absorb)
+        self._before: Seen | None = None
         self._form = Form.of(language.family)
         self._window_tokens = window_tokens(preset)
         folder = store.blocks_folder(video.video_id)
@@ -61,6 +72,7 @@ class BlockStream:
         self._tiers = Tiers(self._log, self._form.device, TierConfig(preset.kv.accelerator_bytes, ram_bytes))
         self._heads = heads_of(self._form.layout, preset.kv.heads)
         self._num_blocks = self._log.num_blocks
+        self._num_frames = store.video(video.video_id).num_frames
         try:
             self._writer = language.writer(self._window_tokens)
             if self._num_blocks:
@@ -69,11 +81,11 @@ class BlockStream:
             self._tiers.close()
             raise
 
-    def write(self, tokens: Tensor, spans_seconds: np.ndarray) -> tuple[Position, list[LandmarkRow]]:
+    def write(self, tokens: Tensor, spans_seconds: np.ndarray) -> ClipBlocks:
         """Prefill the frames of a clip, tokens (F, P, D) and spans (F, 2), and force their blocks to disk.
 
-        Returns how far the log is durable, and what finds its frames, for the catalogue to commit. After an error the
-        stream must be opened anew.
+        Returns how far the log is durable, which block holds which frame and what finds them, for the catalogue to
+        commit. After an error the stream must be opened anew.
 
         Raises:
             StorageFull: the disk is full.
@@ -83,11 +95,16 @@ class BlockStream:
             for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
         ]
         blocks = self._writer.write(frames)
-        for block in blocks:
+        clip = [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
+        stored = compress(clip, self._compression, before=self._before)
+        for block in stored.blocks:
             self._tiers.put(pack(block, self._format))
-        rows = landmark_rows(blocks, self._num_blocks, self._heads)
-        self._num_blocks += len(blocks)
-        return self._tiers.flush(), rows
+        rows = landmark_rows(blocks, self._num_frames, self._heads)
+        self._before = clip[-1] if clip else self._before
+        block_ids = [self._num_blocks + index for index in stored.block_index]
+        self._num_frames += len(blocks)
+        self._num_blocks += len(stored.blocks)
+        return ClipBlocks(self._tiers.flush(), block_ids, rows)
 
     def close(self) -> None:
         """Let the files go. What was not committed is cut by the next opening."""
@@ -102,7 +119,8 @@ class BlockStream:
         self.close()
 
     def _refill(self, video: StoredVideo) -> None:
-        """Put the newest blocks back into the writer's window."""
+        """Put the newest blocks back into the writer's window, and the last one before the next picture."""
+        line = Timelines(self._store).of(video)
         block_tokens = self._log.num_tokens()
         reach = self._window_tokens + len(self._writer.opening)
         first, held = len(block_tokens), 0
@@ -112,16 +130,17 @@ class BlockStream:
         blocks, lost = fetch(self._tiers, range(first, len(block_tokens)), self._form)
         if lost is not None:
             self._store.notices.append(str(lost))
-            blocks |= self._remade(video, lost.block_ids)
+            blocks |= zip(lost.block_ids, self._language.remade(self._frames(line, lost.block_ids)), strict=True)
         window = [blocks[block_id] for block_id in range(first, len(block_tokens))]
         self._writer.resume(window, sum(block_tokens[:first]) + sum(map(len, window)))
+        if self._compression.keep_ratio < 1:
+            (last,) = self._frames(line, [line.num_blocks - 1])
+            self._before = self._language.seen(window[-1], last)
 
-    def _remade(self, video: StoredVideo, block_ids: tuple[int, ...]) -> dict[int, Block]:
-        """Blocks that are lost, made again from their frames' tokens."""
-        line = Timelines(self._store).of(video)
-        rows = self._store.load_tokens([line.frame_ids[block_id] for block_id in block_ids])
-        frames = [
+    def _frames(self, line: Timeline, block_ids: Sequence[int]) -> list[FrameTokens]:
+        """The first frames of some blocks, from their stored tokens, each for all of its block's time."""
+        rows = self._store.load_tokens([line.frame_ids[line.places_in(block_id)[0]] for block_id in block_ids])
+        return [
             self._language.frame(format_time(span.start, hours=self._hours), row, span)
-            for row, span in zip(rows, map(line.span_of, block_ids), strict=True)
+            for row, span in zip(rows, map(line.span_of_block, block_ids), strict=True)
         ]
-        return dict(zip(block_ids, self._language.remade(frames), strict=True))

@@ -1,5 +1,7 @@
 """From a question to a context of KV blocks: which frames of one video are brought back, and how they are put together.
 
+Where a block holds several frames its first one stands for it: a chosen frame brings its block, once.
+
 Times in a question and the sketch of the whole are obeyed as in tokens mode (`choosing`). What is spent on found frames
 goes down one ranking, made of what the encoder found and of what the video-LLM's own queries ask for.
 """
@@ -11,12 +13,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from vidmem.index import Store
+from vidmem.kv.compress import Seen, thin
 from vidmem.kv.context import Context
 from vidmem.kv.recall import Budget, choose, fuse
 from vidmem.kv.tokens import FrameTokens
 from vidmem.models.kv_language import KvLanguage
 from vidmem.models.language import ContextFrame
 from vidmem.models.preset import KvConfig
+from vidmem.pipelines.choosing import Terms
 from vidmem.pipelines.kv_blocks import VideoBlocks
 from vidmem.pipelines.planning import Pick, places_within, spend
 from vidmem.pipelines.question import Asked
@@ -26,19 +30,22 @@ from vidmem.types import Span
 RANKED = 256
 """Most frames of a ranking; more than any context takes."""
 _ADDED = 8
-"""Frames that the video-LLM's queries add to what the encoder found. Where that is little, what is left of the budget
+"""Blocks that the video-LLM's queries add to what the encoder found. Where that is little, what is left of the budget
 is better spent on the frames around it and on a sketch of the whole than on what the queries rank lower."""
 
 
 def hybrid(external: Sequence[int], internal: Sequence[int]) -> list[int]:
-    """One ranking of frames out of the encoder's and the video-LLM's."""
+    """One ranking of blocks out of the encoder's and the video-LLM's."""
     return fuse([external, internal[:_ADDED]])
 
 
 def down_ranking(
     order: Sequence[int], block_tokens: Sequence[int], num_tokens: int, config: KvConfig, clip_ids: Sequence[int]
 ) -> list[int]:
-    """Places of the frames that a budget of tokens takes of a ranking, in temporal order. Raises as `choose`."""
+    """The blocks that a budget of tokens takes of a ranking, in temporal order. Raises as `choose`.
+
+    `block_tokens` and `clip_ids` have an entry for each block.
+    """
     limits = Budget(num_tokens, num_neighbours=config.neighbours, max_event_share=config.max_clip_share)
     return choose(order, block_tokens, limits, events=clip_ids)
 
@@ -59,42 +66,63 @@ class Inquiry:
     language: KvLanguage
     config: KvConfig
 
-    def cost(self, pick: Pick) -> int:
-        """Tokens of a frame's block."""
-        return self.blocks.block_tokens[pick.frame_index]
+    @property
+    def terms(self) -> Terms:
+        """How frames are chosen."""
+        return Terms(self._cost, self._take, lambda pick: self._first_of(self.block_of(pick)))
 
-    def take(self, named: Sequence[Pick], telling: Iterator[Pick], budget: int) -> Sequence[Pick]:
+    def block_of(self, pick: Pick) -> int:
+        """The id of the block that holds a frame."""
+        return int(self.line.block_ids[pick.frame_index])
+
+    def _first_of(self, block_id: int) -> Pick:
+        return Pick(self.video_index, self.line.places_in(block_id)[0])
+
+    def _cost(self, pick: Pick) -> int:
+        """Tokens of a frame's block."""
+        return self.blocks.block_tokens[self.block_of(pick)]
+
+    def _take(self, named: Sequence[Pick], telling: Iterator[Pick], budget: int) -> Sequence[Pick]:
         """Spend a budget of tokens on frames that the question names, then down the ranking (`choosing.Take`)."""
-        first = spend(named, self.cost, budget)
-        left = budget - sum(map(self.cost, first))
-        taken = {pick.frame_index for pick in first}
-        order = [place for place in self._ranking(telling) if place not in taken]
-        sizes = self.blocks.block_tokens[: len(self.line)]
-        if not order or left < max(sizes[place] for place in order):
+        first = spend(named, self._cost, budget)
+        left = budget - sum(map(self._cost, first))
+        taken = set(map(self.block_of, first))
+        order = [block_id for block_id in self._ranking(telling) if block_id not in taken]
+        sizes = self.blocks.block_tokens[: self.line.num_blocks]
+        if not order or left < min(sizes[block_id] for block_id in order):
             return first
-        chosen = down_ranking(order, sizes, left, self.config, self.line.clip_ids)
-        return [*first, *(Pick(self.video_index, place) for place in chosen if place not in taken)]
+        chosen = down_ranking(order, sizes, left, self.config, self.line.clip_of_block())
+        return [*first, *(self._first_of(block_id) for block_id in chosen if block_id not in taken)]
 
     def context(self, picks: Sequence[Pick], gist: Sequence[tuple[float, ContextFrame]]) -> Context:
         """The blocks of the frames, with `gist` (seconds and frame) among them, on the model's device.
 
-        What has no block, for it is gist or its block is lost, is run through the model now, by itself.
+        What has no block, for it is gist or its block is lost, is run through the model now, by itself. A lost block is
+        made again from its first frame, and is no larger than it was.
         """
-        blocks = self.blocks.fetch(pick.frame_index for pick in picks)
-        frames = [self.language.frame(frame.time_label, frame.tokens, Span(at, at)) for at, frame in gist]
-        frames += self._frames([pick for pick in picks if pick.frame_index not in blocks])
-        remade = self.language.remade(sorted(frames, key=lambda frame: frame.span.start))
-        return self.language.context([*blocks.values(), *remade])
+        wanted = dict.fromkeys(map(self.block_of, picks))
+        blocks = self.blocks.fetch(wanted)
+        lost = [block_id for block_id in wanted if block_id not in blocks]
+        sizes = map(self.blocks.tokens_when_written, lost)
+        frames = [(self.language.frame(frame.time_label, frame.tokens, Span(at, at)), None) for at, frame in gist]
+        again = sorted([*frames, *zip(self._frames(lost), sizes, strict=True)], key=lambda one: one[0].span.start)
+        remade = self.language.remade([frame for frame, _ in again])
+        kept = [
+            block if size is None else thin(Seen(block, frame.tokens.is_visual), size)
+            for block, (frame, size) in zip(remade, again, strict=True)
+        ]
+        return self.language.context([*blocks.values(), *kept])
 
-    def _frames(self, picks: Sequence[Pick]) -> list[FrameTokens]:
-        rows = self.store.load_tokens([self.line.frame_ids[pick.frame_index] for pick in picks])
-        spans = [self.line.span_of(pick.frame_index) for pick in picks]
-        labels = map(self.label_of, picks)
-        return [self.language.frame(*frame) for frame in zip(labels, rows, spans, strict=True)]
+    def _frames(self, block_ids: Sequence[int]) -> list[FrameTokens]:
+        """The first frames of some blocks, each for all of its block's time."""
+        firsts = list(map(self._first_of, block_ids))
+        rows = self.store.load_tokens([self.line.frame_ids[pick.frame_index] for pick in firsts])
+        spans = map(self.line.span_of_block, block_ids)
+        return [self.language.frame(*frame) for frame in zip(map(self.label_of, firsts), rows, spans, strict=True)]
 
     def _ranking(self, telling: Iterator[Pick]) -> list[int]:
-        """Places of frames, the best first: what the encoder found, what the video-LLM asks for, or both fused."""
-        external = [pick.frame_index for pick in islice(telling, RANKED)]
+        """Blocks, the best first: what the encoder found, what the video-LLM asks for, or both fused."""
+        external = list(dict.fromkeys(map(self.block_of, islice(telling, RANKED))))
         if self.config.retrieval == "external":
             return external
         internal = self._internal()
@@ -103,7 +131,7 @@ class Inquiry:
     def _internal(self) -> list[int]:
         """What the video-LLM asks for; where the question names stretches of time, only of those."""
         within = [places_within(self.line.pts_seconds, span) for span in self.asked.ranges]
-        # What was committed since the timeline was read has a block, and no place yet.
         among = set().union(*within) if within else range(len(self.line))
-        landmarks = self.blocks.landmarks()
-        return landmarks.ranking(self.language.queries(self.question, landmarks.heads), RANKED, among)
+        landmarks = self.blocks.landmarks(self.line.block_ids)
+        places = landmarks.ranking(self.language.queries(self.question, landmarks.heads), RANKED, among)
+        return list(dict.fromkeys(self.line.block_ids[places].tolist()))

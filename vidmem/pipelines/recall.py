@@ -17,7 +17,7 @@ from torch import Tensor
 from vidmem.index import Store, StoredVideo
 from vidmem.kv.context import Context as KvContext
 from vidmem.models.language import Context, ContextFrame
-from vidmem.pipelines.choosing import choose_frames
+from vidmem.pipelines.choosing import Terms, choose_frames
 from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, picks_of
 from vidmem.pipelines.kv_recall import Inquiry
 from vidmem.pipelines.planning import Pick, runs_of
@@ -93,13 +93,12 @@ class Recall:
         reserved = language.prompt_cost(question) + language.config.max_new_tokens
         budget = min(self._config.context_tokens, language.max_context_tokens - reserved)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
-        cost = inquiry.cost if inquiry else lambda pick: language.frame_cost(labels.of(pick))
-        take = inquiry.take if inquiry else None
-        picks = choose_frames(self._config, asked, found, lines, relevant, cost, budget, take)
+        terms = inquiry.terms if inquiry else Terms(lambda pick: language.frame_cost(labels.of(pick)))
+        picks = choose_frames(self._config, asked, found, lines, relevant, terms, budget)
         planned = time.perf_counter()
         gist: list[_Placed] = []
-        if len(picks) < sum(len(lines[index]) for index in relevant):
-            gist = self._gist(queries, found, lines, labels, language, budget - sum(map(cost, picks)))
+        if len(picks) < (inquiry.line.num_blocks if inquiry else sum(len(lines[index]) for index in relevant)):
+            gist = self._gist(queries, found, lines, labels, language, budget - sum(map(terms.cost, picks)))
         context: Context | KvContext
         if inquiry:
             of_video = [(seconds, frame) for (index, seconds), frame in gist if index in relevant]

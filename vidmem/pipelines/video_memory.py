@@ -224,7 +224,11 @@ class VideoMemory(StoredMemory):
         """What the numbers of a block depend on, beside the models: part of what makes an ingest another one."""
         if self._blocks is None:
             return None
-        return {"window_tokens": window_tokens(self.preset), "format": self.preset.kv.format}
+        kv = self.preset.kv
+        settings: dict[str, object] = {"window_tokens": window_tokens(self.preset), "format": kv.format}
+        if kv.keep_ratio == 1:
+            return settings  # so that what was ingested before blocks could be compressed is still recognised
+        return settings | {"keep_ratio": kv.keep_ratio, "absorb": kv.absorb}
 
     def _kv_state(self) -> tuple[TierState, ...]:
         return (*super()._kv_state(), *(self._blocks.state() if self._blocks is not None else ()))
