@@ -291,7 +291,7 @@ def test_an_ingest_that_goes_on_tells_what_is_new_against_what_was_kept(
             cut.ingest(video, progress=stop_at(32))
         line, blocks = line_of(cut), blocks_of(cut)
         first = int(line.block_ids[24])
-        (clip,) = ([seen_of(cut, block) for block in blocks] for blocks in written)
+        clip = [seen_of(cut, block) for block in written[0]]  # the next clip was run as well, and not committed
         expected, from_scratch = (
             [block.positions.tolist() for block in compress(clip, config, before=before).blocks]
             for before in (seen_of(cut, blocks[first - 1]), None)

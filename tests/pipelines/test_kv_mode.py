@@ -269,7 +269,7 @@ def test_all_times_of_a_video_that_has_hours_are_told_with_them(tmp_path: Path, 
         for name, seconds in (("short", 3599.0), ("long", 3600.0), ("live", None)):
             row = VideoRow(VideoId(name), name, "settings", name, name)
             with memory._block_stream(memory._store.begin_video(row), seconds) as stream:
-                stream.write(torch.randn(4, 4, 48), np.stack([starts, starts + 1], axis=1))
+                stream.keep(stream.prefill(torch.randn(4, 4, 48), np.stack([starts, starts + 1], axis=1)))
                 sizes.append(stream._log.num_tokens())
         mark_ids = memory._models.language.mark_ids
         longer = len(mark_ids("00:00:00")) - len(mark_ids("00:00"))

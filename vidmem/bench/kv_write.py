@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ import torch
 from vidmem.bench.kv_stream import CLIP_FRAMES, frames_of, noise_clip
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.index import FrameRows, Store, VideoRow
+from vidmem.kv.compress import Seen
 from vidmem.memory import MemoryConfig
 from vidmem.models.preset import load_preset
+from vidmem.pipelines.behind import Behind
 from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
 from vidmem.pipelines.loading import Models
 from vidmem.types import Span, VideoId
 
+_CLIPS_IN_TURN = 8
 _NAME = VideoId("noise")
 _THUMBNAIL = bytes(4096)
 """As many bytes as a thumbnail of the sample world has."""
@@ -38,12 +42,13 @@ def kv_write_figures(
 ) -> dict[str, Figure]:
     """Ingest clips of noise whose frames count as encoded, and in turns run the model over the same and keep nothing.
 
-    The model runs in the same window on both sides. The memory's part is all else: packing, tiers, segments forced
-    to disk, landmarks, and the store's catalogue, index, tokens and thumbnails.
+    The model runs in the same window on both sides, eight clips at a time. A clip is committed while the next one is
+    run, as an ingest does; the last one of eight is waited for. The memory's part is all else: packing, tiers, segments
+    forced to disk, landmarks, and the store's catalogue, index, tokens and thumbnails.
 
     Args:
         folder: empty; what is written stays there.
-        warm_up: clips that are not counted, until the window is full.
+        warm_up: clips before them that are not counted, until the window is full; a multiple of eight.
     """
     say(f"writing {num_clips} clips with and without a memory")
     times = _write(folder, seed, num_clips, warm_up, Models(replace(load_preset(preset), mode="kv")))
@@ -59,27 +64,51 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
     identity = models.identity(None, MemoryConfig(**models.preset.memory).policy)
     alone = language.writer(window_tokens(models.preset))
     seconds: dict[str, list[float]] = {"alone": [], "with_memory": []}
+    counted = 0
     with Store.open(folder / "write.vidmem", identity) as store:
         video = store.begin_video(VideoRow(_NAME, _NAME, "", "noise", "noise"))
         with BlockStream(store, video, language, models.preset, hours=False) as stream:
-            for clip in range(num_clips):
-                tokens, spans = noise_clip(models, clip, chance)
-                noise = torch.randn(CLIP_FRAMES, models.encoder.dim, generator=chance)
-                embeddings = torch.nn.functional.normalize(noise, dim=1).numpy()
-                rows = FrameRows(spans[:, 0], embeddings, tokens.half(), [_THUMBNAIL] * CLIP_FRAMES)
 
-                def remember(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
-                    written = stream.write(rows.tokens, spans)
-                    store.append_clip(_NAME, Span(*spans[[0, -1], [0, 1]].tolist()), rows, None, written)
+            def prefill(part: Sequence[_NoiseClip]) -> None:
+                for clip in part:
+                    alone.write(frames_of(language, clip.rows.tokens, clip.spans))
 
-                def prefill(spans: np.ndarray = spans, rows: FrameRows = rows) -> None:
-                    alone.write(frames_of(language, rows.tokens, spans))
+            def remember(part: Sequence[_NoiseClip]) -> None:
+                with Behind("vidmem-commit") as behind:
+                    for clip in part:
+                        prefilled = stream.prefill(clip.rows.tokens, clip.spans)
+                        behind.finish()
+                        behind.start(partial(_commit, store, stream, clip, prefilled))
+                    behind.finish()
 
-                ways = {"alone": prefill, "with_memory": remember}
-                for name in sorted(ways, reverse=bool(clip % 2)):
-                    seconds[name].append(_seconds(ways[name]))
-    num_frames = (num_clips - warm_up) * CLIP_FRAMES
-    return WriteTimes(**{name: sum(taken[warm_up:]) for name, taken in seconds.items()}, num_frames=num_frames)
+            ways = {"alone": prefill, "with_memory": remember}
+            for first in range(0, num_clips + warm_up, _CLIPS_IN_TURN):
+                places = range(first, min(first + _CLIPS_IN_TURN, num_clips + warm_up))
+                part = [_noise(models, place, chance) for place in places]
+                for name in sorted(ways, reverse=bool(first // _CLIPS_IN_TURN % 2)):
+                    taken = _seconds(partial(ways[name], part))
+                    if first >= warm_up:
+                        seconds[name].append(taken)
+                if first >= warm_up:
+                    counted += len(part)
+    return WriteTimes(**{name: sum(taken) for name, taken in seconds.items()}, num_frames=counted * CLIP_FRAMES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _NoiseClip:
+    spans: np.ndarray
+    rows: FrameRows
+
+
+def _noise(models: Models, place: int, chance: torch.Generator) -> _NoiseClip:
+    tokens, spans = noise_clip(models, place, chance)
+    noise = torch.randn(CLIP_FRAMES, models.encoder.dim, generator=chance)
+    embeddings = torch.nn.functional.normalize(noise, dim=1).numpy()
+    return _NoiseClip(spans, FrameRows(spans[:, 0], embeddings, tokens.half(), [_THUMBNAIL] * CLIP_FRAMES))
+
+
+def _commit(store: Store, stream: BlockStream, clip: _NoiseClip, prefilled: Sequence[Seen]) -> None:
+    store.append_clip(_NAME, Span(*clip.spans[[0, -1], [0, 1]].tolist()), clip.rows, None, stream.keep(prefilled))
 
 
 def _seconds(work: Callable[[], None]) -> float:

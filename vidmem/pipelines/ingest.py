@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from vidmem.errors import BadInput, CorruptMedia
 from vidmem.index import FrameRows, Store, StoredVideo, VideoRow
 from vidmem.ingest import Source, clips, next_tick, prefetch
 from vidmem.memory import Memory, MemoryConfig
+from vidmem.pipelines.behind import Behind
 from vidmem.pipelines.remembering import elements_of
 from vidmem.types import Clip, Frame, VideoId, View, format_time
 
@@ -93,9 +95,10 @@ class IngestReport:
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
     prefill_seconds: float = 0.0
-    """In kv mode: running frames through the video-LLM and putting their keys and values on disk."""
+    """In kv mode: running frames through the video-LLM."""
     memory_seconds: float = 0.0
     store_seconds: float = 0.0
+    """Putting clips on disk, while the next ones are encoded: these seconds pass beside the others."""
 
 
 @dataclass(slots=True)
@@ -179,17 +182,24 @@ class Ingester:
         resumed_from = there.committed_until if there else 0.0
         video, num_frames, num_clips = there, 0, 0
         blocks: BlockStream | None = None
-        with ExitStack() as stack:
+
+        def told(until: float) -> None:
+            if progress is not None:
+                progress(until, source.info.duration_seconds)
+
+        with ExitStack() as stack, Behind("vidmem-commit") as behind:
             for clip, is_last in self._clips(source, config, resumed_from, clock):
                 if video is None:
                     video = self._begin(source, config)
                 if blocks is None and self._blocks_of is not None:
                     blocks = stack.enter_context(self._blocks_of(video, source.info.duration_seconds))
                 saves = is_last or (num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
-                self._commit(video, clip, memory, blocks, clock, saves=saves)
+                # A clip is committed while the next one is encoded.
+                commit = self._encoded(video, clip, memory, blocks, clock, saves=saves)
+                behind.finish()
+                behind.start(commit, then=functools.partial(told, clip.span.end))
                 num_frames, num_clips = num_frames + len(clip.frames), num_clips + 1
-                if progress is not None:
-                    progress(clip.span.end, source.info.duration_seconds)
+            behind.finish()
         if video is None:
             raise CorruptMedia(f"{source.info.name} gave no picture: check that it plays elsewhere.")
         if not partial:
@@ -253,18 +263,24 @@ class Ingester:
             )
         )
 
-    def _commit(
+    def _encoded(
         self, video: StoredVideo, clip: Clip, memory: Memory, blocks: BlockStream | None, clock: _Clock, *, saves: bool
-    ) -> None:
+    ) -> Callable[[], None]:
+        """Run the models over a clip; what is left to be done, to remember and commit it."""
         embeddings, tokens = clock.timed("encode", lambda: self._encode(clip))
         pts = np.array([frame.pts_seconds for frame in clip.frames])
         spans = np.stack([pts, np.append(pts[1:], clip.span.end)], axis=1)
-        clock.timed("memory", lambda: memory.write(elements_of(embeddings, tokens, spans)))
-        thumbnails = clock.timed("encode", lambda: [jpeg(frame.views[self._view_index[2]]) for frame in clip.frames])
-        rows = FrameRows(pts, embeddings.numpy(), tokens, thumbnails)
-        state = clock.timed("memory", memory.state_dict) if saves else None
-        stored = clock.timed("prefill", lambda: blocks.write(tokens, spans)) if blocks is not None else None
-        clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state, stored))
+        prefilled = clock.timed("prefill", lambda: blocks.prefill(tokens, spans)) if blocks is not None else []
+
+        def commit() -> None:
+            thumbnails = [jpeg(frame.views[self._view_index[2]]) for frame in clip.frames]
+            rows = FrameRows(pts, embeddings.numpy(), tokens, thumbnails)
+            clock.timed("memory", lambda: memory.write(elements_of(embeddings, tokens, spans)))
+            state = clock.timed("memory", memory.state_dict) if saves else None
+            stored = clock.timed("store", lambda: blocks.keep(prefilled)) if blocks is not None else None
+            clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state, stored))
+
+        return commit
 
     def _encode(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit, both on the CPU."""

@@ -81,8 +81,17 @@ class BlockStream:
             self._tiers.close()
             raise
 
-    def write(self, tokens: Tensor, spans_seconds: np.ndarray) -> ClipBlocks:
-        """Prefill the frames of a clip, tokens (F, P, D) and spans (F, 2), and force their blocks to disk.
+    def prefill(self, tokens: Tensor, spans_seconds: np.ndarray) -> list[Seen]:
+        """The whole blocks of a clip's frames, tokens (F, P, D) and spans (F, 2), for `keep`."""
+        frames = [
+            self._language.frame(format_time(start, hours=self._hours), row, Span(start, end))
+            for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
+        ]
+        blocks = self._writer.write(frames)
+        return [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
+
+    def keep(self, clip: Sequence[Seen]) -> ClipBlocks:
+        """Force the blocks of a clip to disk, compressed. May run in another thread than the next clip's `prefill`.
 
         Returns how far the log is durable, which block holds which frame and what finds them, for the catalogue to
         commit. After an error the stream must be opened anew.
@@ -90,19 +99,13 @@ class BlockStream:
         Raises:
             StorageFull: the disk is full.
         """
-        frames = [
-            self._language.frame(format_time(start, hours=self._hours), row, Span(start, end))
-            for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
-        ]
-        blocks = self._writer.write(frames)
-        clip = [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
         stored = compress(clip, self._compression, before=self._before)
         for block in stored.blocks:
             self._tiers.put(pack(block, self._format))
-        rows = landmark_rows(blocks, self._num_frames, self._heads)
+        rows = landmark_rows([seen.block for seen in clip], self._num_frames, self._heads)
         self._before = clip[-1] if clip else self._before
         block_ids = [self._num_blocks + index for index in stored.block_index]
-        self._num_frames += len(blocks)
+        self._num_frames += len(clip)
         self._num_blocks += len(stored.blocks)
         return ClipBlocks(self._tiers.flush(), block_ids, rows)
 

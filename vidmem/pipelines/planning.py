@@ -44,7 +44,9 @@ def strong(scores: np.ndarray, *, floor: float, relative: float) -> np.ndarray:
     """
     if not len(scores):
         return np.zeros(0, dtype=bool)
-    return scores >= max(floor, floor + relative * (float(scores.max()) - floor))
+    best = float(scores.max())
+    # The best counts itself, whatever rounding makes of the sum.
+    return scores >= max(floor, min(best, floor + relative * (best - floor)))
 
 
 def runs_of(picks: Sequence[Pick], scores: Sequence[float], *, max_gap: int = 2) -> list[Run]:
