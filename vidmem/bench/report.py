@@ -19,7 +19,8 @@ Say = Callable[[str], None]
 class Figure:
     """One measured value. Without a target it is only reported, and holds."""
 
-    value: float
+    value: float | None
+    """None could not be measured on this machine."""
     unit: str
     target: float | None
     holds: bool
@@ -36,6 +37,11 @@ def at_most(value: float, unit: str, target: float) -> Figure:
 def beside(value: float, unit: str) -> Figure:
     """A value that stands beside others, to read them by."""
     return Figure(_short(value), unit, None, True)
+
+
+def unmeasured(unit: str) -> Figure:
+    """A figure that this machine can't give. `unit` says why."""
+    return Figure(None, unit, None, True)
 
 
 def _short(value: float) -> float:
