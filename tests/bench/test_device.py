@@ -18,7 +18,8 @@ from vidmem.bench.device_rates import Rates, counted_operations, measure_rates, 
 from vidmem.bench.device_stream import DROPS, FORMAT, Footage, PlainLoop, Stream, opening_ids, window_of
 from vidmem.errors import BadInput
 from vidmem.kv.attention import Window, causal_mask
-from vidmem.kv.packing import unpack
+from vidmem.kv.packing import pack, unpack
+from vidmem.kv.recall import representative
 from vidmem.kv.records import BlockId
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
@@ -89,6 +90,20 @@ def test_models_have_the_public_sizes(name: str, billions: float, bytes_per_toke
     assert family.layout.bytes_per_token(2) == bytes_per_token
     assert family.tokens_per_picture == tokens
     assert {weight.dtype for weight in family.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_ingest_never_asks_its_device_for_a_number(name: str) -> None:
+    """The meta device has none to give: whatever would make the host wait for a GPU, frame by frame, fails here."""
+    family = build(name, torch.device("meta"), torch.bfloat16, small=True)
+    window, clips = window_of(family, 2 * family.frames_per_block), Footage.of(family, 4, 0).endless()
+    opening = family.text(opening_ids(family))
+    writer = StreamWriter(family, family.layout, family.rotary, opening, window=window)
+    for _ in range(2):  # the second reaches past the window
+        for block in writer.write(family.frames(*next(clips))):
+            payload = pack(block, FORMAT)
+            assert payload.tensors[FORMAT].is_meta and representative(block.keys).is_meta
+    assert writer.num_tokens > window.size
 
 
 def test_operations_of_a_prefill_are_those_that_torch_counts() -> None:

@@ -4,8 +4,8 @@
 dropped before it, so that prefill, window and blocks all get smaller. A picture's tokens are chosen by their
 embeddings: those that the picture before has nothing like.
 
-Source: the idea of reducing tokens in time before the prefill is StreamingTOM's and STC's (research on streaming video QA,
-2026); the choice is that of `compress`, a budget for a clip and not for each of its frames.
+Source: to reduce tokens in time before the prefill is StreamingTOM's idea (CVPR 2026). The choice is that of
+`compress`: a budget for a clip and not for each of its frames.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidmem.kv.compress import MOST_NOVEL, Compression, best_by_bucket
+from vidmem.kv.copies import lift
 from vidmem.kv.tokens import FrameTokens, Tokens
 
 
@@ -76,4 +77,4 @@ def _kept(tokens: Tokens, kept: Tensor) -> Tokens:
 
 def _rows(numbers: Tensor, places: Tensor) -> Tensor:
     """Rows of a tensor on any device by places that are known to the host, without waiting for the device."""
-    return numbers[places.to(numbers.device, non_blocking=True)]
+    return numbers[lift(places, numbers.device)]
