@@ -18,7 +18,7 @@ from vidmem.kv.asking import QuestionScores
 from vidmem.kv.block import Block
 from vidmem.kv.context import assemble
 from vidmem.kv.keyfile import KeyFile
-from vidmem.kv.packing import unpack
+from vidmem.kv.packing import unpack_all
 from vidmem.kv.recall import Budget, choose
 from vidmem.kv.records import BlockId, Position
 from vidmem.kv.representatives import Representatives
@@ -123,7 +123,7 @@ def _first_token(
     sizes = representatives.block_tokens
     choose(asking.ranking(_RANKED), sizes, Budget(sum(sizes[place] for place in chosen)))
     with closing(tiers.fetch(chosen)) as loan:
-        blocks = [unpack(payload, family.layout, family.dtype) for payload in loan.result()]
+        blocks = unpack_all(loan.result(), family.layout, family.dtype)
     dialogue = Dialogue(family, assemble(history.opening, retrieved=blocks))
     prompt = Chat(family.tokenizer).ids(_QUESTION).closing
     with closing(dialogue.ask(prompt, before=family.after_frames(), max_new_tokens=2)) as answer:
