@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vidmem.bench.device_ask import PLACES, History, Rounds, Where, first_token_seconds
+from vidmem.bench.device_attention import attention_error, attention_operations
 from vidmem.bench.device_models import SIZES, build
 from vidmem.bench.device_rates import Rates, counted_operations, measure_rates, prefill_operations, seconds, settle
 from vidmem.bench.device_stream import DROPS, KEEP, Drop, Footage, PlainLoop, Stream, window_of
@@ -56,13 +57,14 @@ class Sizes:
     most_seconds: float = 90.0
     """Of streaming the history; what is left of it then is simulated by blocks like the last one."""
     rounds: int = 25
+    attention_tokens: int = 8192
     matrix_side: int = 8192
     copy_bytes: int = 2 * 1024**3
 
 
 ON_CPU = replace(
     Sizes(), clip_frames=8, brought_back=16, segments=3, segment_clips=2, plain_frames=16, hours=0.1, most_seconds=30.0,
-    rounds=5, matrix_side=512, copy_bytes=16 * 1024**2,
+    rounds=5, attention_tokens=512, matrix_side=512, copy_bytes=16 * 1024**2,
 )  # fmt: skip
 QUICK = replace(ON_CPU, brought_back=8, segments=1, segment_clips=1, plain_frames=2, hours=48 / 3600, rounds=1)
 """Only to see that everything runs: the figures mean nothing."""
@@ -94,11 +96,12 @@ def run(
     sizes = QUICK if quick else Sizes() if on_gpu else ON_CPU
     sizes = sizes if hours is None else replace(sizes, hours=hours)
     say("no GPU: small models on the CPU, no figure is held to its target" if not on_gpu else "measuring the device")
-    rates = measure_rates(device, pick_dtype("auto", device), side=sizes.matrix_side, copy_bytes=sizes.copy_bytes)
-    figures = _device_figures(rates, is_small)
+    dtype = pick_dtype("auto", device)
+    rates = measure_rates(device, dtype, side=sizes.matrix_side, copy_bytes=sizes.copy_bytes)
+    figures = _device_figures(rates, is_small) | _attention_figures(device, dtype, sizes)
     for name in SIZES if model in (None, TINY) else [model]:
         say(f"{name}: making a model")
-        family = build(name, device, pick_dtype("auto", device), small=is_small)
+        family = build(name, device, dtype, small=is_small)
         figures |= _Measured(name, family, sizes, rates, seed, say).figures(is_judged=not is_small)
         del family
         torch.cuda.empty_cache()
@@ -112,6 +115,16 @@ def _device_figures(rates: Rates, is_small: bool) -> dict[str, Figure]:
         "device_operations": beside(rates.operations / 1e12, "TFLOP/s of a large product of matrices"),
         "device_copy": beside(rates.copied_bytes / 1e9, "GB/s read and written on the device"),
         "device_lift": beside(rates.lifted_bytes / 1e9, "GB/s from page-locked host memory"),
+    }
+
+
+def _attention_figures(device: torch.device, dtype: torch.dtype, sizes: Sizes) -> dict[str, Figure]:
+    """The kernel differs from device to device, and so it is held to the CPU's everywhere."""
+    speed = attention_operations(device, dtype, num_new=sizes.attention_tokens // 4, window_size=sizes.attention_tokens)
+    most = 0.02 if dtype != torch.float32 else 1e-4
+    return {
+        "device_attention": beside(speed / 1e12, f"TFLOP/s through a window of {sizes.attention_tokens} tokens"),
+        "device_attention_error": at_most(attention_error(device, dtype), "largest difference from float32", most),
     }
 
 

@@ -47,13 +47,13 @@ def measure_rates(device: torch.device, dtype: torch.dtype, *, side: int, copy_b
     out = torch.empty_like(left)
     here, there = (torch.empty(copy_bytes, dtype=torch.uint8, device=device) for _ in range(2))
     host = torch.empty(copy_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    multiply = _median_seconds(device, lambda: torch.mm(left, right, out=out))
-    copy = _median_seconds(device, lambda: there.copy_(here))
-    lift = _median_seconds(device, lambda: here.copy_(host, non_blocking=True))
+    multiply = median_seconds(device, lambda: torch.mm(left, right, out=out))
+    copy = median_seconds(device, lambda: there.copy_(here))
+    lift = median_seconds(device, lambda: here.copy_(host, non_blocking=True))
     return Rates(2 * side**3 / multiply, 2 * copy_bytes / copy, copy_bytes / lift)
 
 
-def _median_seconds(device: torch.device, work: Callable[[], object]) -> float:
+def median_seconds(device: torch.device, work: Callable[[], object]) -> float:
     """Median of some rounds, after two that are not counted."""
     return statistics.median([seconds(device, work) for _ in range(_ROUNDS + 2)][2:])
 

@@ -7,6 +7,8 @@ both, shares keys among query heads without repeating them, and gives away the s
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -20,10 +22,14 @@ def is_usable(query: Tensor) -> bool:
         and query.dtype in (torch.float16, torch.bfloat16)
         and query.shape[-1] % 8 == 0
         and query.shape[-1] <= _MAX_HEAD_DIM
-        and torch.version.hip is None
-        and torch.backends.cuda.is_flash_attention_available()
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+        and _has_kernel(query.device)
     )
+
+
+@lru_cache(maxsize=16)
+def _has_kernel(device: torch.device) -> bool:
+    is_built = torch.version.hip is None and torch.backends.cuda.is_flash_attention_available()
+    return is_built and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def flash_attend(
