@@ -11,7 +11,6 @@ import math
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,11 +23,22 @@ from torch import Tensor
 from vidmem.bench.device_ask import PLACES, History, Rounds, Where, first_token_seconds
 from vidmem.bench.device_attention import attention_error, attention_operations
 from vidmem.bench.device_models import SIZES, build
-from vidmem.bench.device_rates import Rates, counted_operations, measure_rates, prefill_operations, seconds, settle
+from vidmem.bench.device_rates import (
+    Rates,
+    counted_operations,
+    forget_peak,
+    host_waits,
+    measure_rates,
+    peak_bytes,
+    prefill_operations,
+    seconds,
+)
 from vidmem.bench.device_stream import DROPS, KEEP, Drop, Footage, PlainLoop, Stream, window_of
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report, unmeasured
 from vidmem.errors import BadInput
 from vidmem.kv.attention import Window
+from vidmem.kv.records import Position
+from vidmem.kv.segments import SegmentLog
 from vidmem.models.devices import pick_device, pick_dtype
 from vidmem.models.families.family import Family
 from vidmem.types import Span
@@ -232,18 +242,21 @@ class _Measured:
                 clips_written = self.sizes.segments * self.sizes.segment_clips
                 tokens = (stream.writer.num_tokens - before) // clips_written
                 operations = self._operations_a_clip(tokens, stream.writer.num_tokens, next(clips))
-                waits = host_syncs(self.device, stream, list(islice(clips, self.sizes.segment_clips)))
+                waits = host_waits(self.device, lambda: self._write(stream, clips))
         frames = self.sizes.clip_frames
         a_frame = None if waits is None else waits / (self.sizes.segment_clips * frames)
         return Pace(statistics.median(rates), operations / frames, a_frame)
 
     def _segment(self, stream: Stream, clips: Iterator[tuple[Tensor, list[Span]]]) -> float:
         def work() -> None:
-            for images, spans in islice(clips, self.sizes.segment_clips):
-                stream.write(images, spans)
+            self._write(stream, clips)
             stream.commit()
 
         return self.sizes.segment_clips * self.sizes.clip_frames / seconds(self.device, work)
+
+    def _write(self, stream: Stream, clips: Iterator[tuple[Tensor, list[Span]]]) -> None:
+        for images, spans in islice(clips, self.sizes.segment_clips):
+            stream.write(images, spans)
 
     def _operations_a_clip(self, num_tokens: int, num_before: int, clip: tuple[Tensor, Sequence[Span]]) -> int:
         tower = counted_operations(lambda: self.family.frames(*clip))
@@ -256,16 +269,17 @@ class _Measured:
         num_blocks = int(self.sizes.hours * 3600) // self.family.frames_per_block
         self.say(f"{self.name}: {self.sizes.hours:.2g} h of history, {num_blocks} blocks")
         clips = Footage.of(self.family, self.sizes.clip_frames, self.seed).endless()
-        _forget_peak(self.device)
+        forget_peak(self.device)
         with Stream(self.family, folder, self.window) as stream:
             until = time.perf_counter() + self.sizes.most_seconds
             self._segment(stream, clips)
             while stream.num_blocks < num_blocks and time.perf_counter() < until:
                 self._segment(stream, clips)
             streamed = min(1.0, stream.num_blocks / num_blocks)
-            peak = _peak_bytes(self.device)
+            peak = peak_bytes(self.device)
             self._simulate(stream, num_blocks)
-            history = History(folder, stream.commit(), stream.writer.opening)
+            position = stream.commit()
+        history = History(folder, position, stream.writer.opening, stream.landmarks, _block_tokens(folder, position))
         unit = f"of {self.sizes.hours:.2g} h; the rest are blocks like the last one"
         used = "GB on the accelerator at most, the model's weights among them"
         return history, {
@@ -274,42 +288,25 @@ class _Measured:
         }
 
     def _simulate(self, stream: Stream, num_blocks: int) -> None:
-        layout = self.family.layout
-        mean = torch.zeros(layout.num_layers, layout.num_kv_heads, layout.head_dim, device=self.device)
+        per = self.family.frames_per_block
         while stream.num_blocks < num_blocks:
             assert stream.last is not None, "a clip was written before"
-            start = float(stream.num_blocks * self.family.frames_per_block)
-            span = Span(start, start + self.family.frames_per_block)
-            stream.put(replace(stream.last, span=span), mean)
-            if stream.num_blocks % 256 == 0:
-                stream.commit()
+            payloads, group = stream.last
+            moved = [
+                replace(payload, span=Span(place * per, (place + 1) * per))
+                for place, payload in enumerate(payloads, start=stream.num_blocks)
+            ]
+            stream.put(moved, group)
+
+
+def _block_tokens(folder: Path, position: Position) -> list[int]:
+    log = SegmentLog(folder, position, read_only=True)
+    try:
+        return log.num_tokens()
+    finally:
+        log.close()
 
 
 def _untold(figure: Figure) -> Figure:
     """Without its target: it was not measured on what the target is for."""
     return replace(figure, target=None, holds=True)
-
-
-def host_syncs(device: torch.device, stream: Stream, clips: Sequence[tuple[Tensor, Sequence[Span]]]) -> int | None:
-    """How often torch saw the host wait for the device while clips were written, without their commit."""
-    if device.type != "cuda":
-        return None
-    settle(device)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            for images, spans in clips:
-                stream.write(images, spans)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing CUDA operation" in str(one.message) for one in caught)
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak_bytes(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -5,23 +5,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import torch
-
 from vidmem.bench.cold import drop_pages
 from vidmem.bench.device_rates import settle
-from vidmem.kv.asking import QuestionScores
+from vidmem.kv.asking import AllTaken, QuestionQueries
 from vidmem.kv.block import Block
 from vidmem.kv.context import assemble
-from vidmem.kv.keyfile import KeyFile
+from vidmem.kv.landmark_index import LandmarkIndex
 from vidmem.kv.packing import unpack_all
 from vidmem.kv.recall import Budget, choose
 from vidmem.kv.records import BlockId, Position
-from vidmem.kv.representatives import Representatives
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
 from vidmem.models.chat import Chat
@@ -39,11 +36,13 @@ _SPARE = 1.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """A stream as it lies on disk."""
+    """A stream as it lies on disk, and what finds its blocks."""
 
     folder: Path
     position: Position
     opening: Block
+    landmarks: LandmarkIndex
+    block_tokens: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +56,27 @@ class Rounds:
 def first_token_seconds(family: Family, history: History, rounds: Rounds) -> dict[Where, float]:
     """Medians, by where the blocks lie when a question comes.
 
-    What is timed, of a question whose text is there: its pass through the model, which scores all blocks, the choice,
-    the way of the blocks to the accelerator and out of their bits, the context, the prompt, and the first token. The
-    model's weights are noise, and would choose the same blocks for ever: so what is brought back instead of its choice
-    are as many blocks, spread over the history, other ones each time.
+    What is timed, of a question whose text is there: its pass through the first layers, the search through all
+    landmarks, the choice, the way of the blocks to the accelerator and out of their bits, the context, the prompt, and
+    the first token. The model's weights are noise, and would choose the same blocks for ever: so what is brought back
+    instead of its choice are as many blocks, spread over the history, other ones each time.
     """
-    representatives = _representatives(family, history)
-    return {where: _median_seconds(family, history, representatives, rounds, where) for where in PLACES}
+    return {where: _median_seconds(family, history, rounds, where) for where in PLACES}
 
 
-def _representatives(family: Family, history: History) -> Representatives:
-    log = SegmentLog(history.folder, history.position, read_only=True)
-    try:
-        held = Representatives(family.layout, device=family.device, dtype=torch.float16)
-        rows = KeyFile(history.folder, family.layout).read(0, log.num_blocks)
-        held.extend(rows.means.to(family.device), log.num_tokens())
-    finally:
-        log.close()
-    return held
-
-
-def _median_seconds(
-    family: Family, history: History, representatives: Representatives, rounds: Rounds, where: Where
-) -> float:
-    sets = _sets(len(representatives), rounds.num_blocks)[: 1 if where == "accelerator" else None]
+def _median_seconds(family: Family, history: History, rounds: Rounds, where: Where) -> float:
+    sets = _sets(history.position.num_blocks, rounds.num_blocks)[: 1 if where == "accelerator" else None]
     tiers = _tiers(family, history, sets, where)
     try:
         for chosen in sets:  # brought up once, and once through the model: neither memory nor kernels are new then
-            _first_token(family, history, representatives, tiers, chosen)
+            _first_token(family, history, tiers, chosen)
         taken = []
         for index in range(rounds.num_rounds):
             if where == "disk":
                 drop_pages(history.folder)
             settle(family.device)
             begun = time.perf_counter()
-            _first_token(family, history, representatives, tiers, sets[index % len(sets)])
+            _first_token(family, history, tiers, sets[index % len(sets)])
             taken.append(time.perf_counter() - begun)
     finally:
         tiers.close()
@@ -114,14 +99,15 @@ def _tiers(family: Family, history: History, sets: Sequence[Sequence[BlockId]], 
     return Tiers(log, family.device, TierConfig(one, ram))
 
 
-def _first_token(
-    family: Family, history: History, representatives: Representatives, tiers: Tiers, chosen: Sequence[BlockId]
-) -> int:
+def _first_token(family: Family, history: History, tiers: Tiers, chosen: Sequence[BlockId]) -> int:
     question = family.text(family.ids(_QUESTION))
-    asking = QuestionScores(assemble(history.opening), representatives, family.rotary, question.positions)
-    family.run(question, asking)
-    sizes = representatives.block_tokens
-    choose(asking.ranking(_RANKED), sizes, Budget(sum(sizes[place] for place in chosen)))
+    heads = history.landmarks.heads
+    asking = QuestionQueries(assemble(history.opening), family.rotary, question.positions, heads)
+    with suppress(AllTaken):
+        family.run(question, asking)
+    sizes = history.block_tokens
+    order = history.landmarks.ranking(asking.queries, _RANKED)
+    choose(order, sizes, Budget(sum(sizes[place] for place in chosen)))
     with closing(tiers.fetch(chosen)) as loan:
         blocks = unpack_all(loan.result(), family.layout, family.dtype)
     dialogue = Dialogue(family, assemble(history.opening, retrieved=blocks))

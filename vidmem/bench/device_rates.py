@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,6 +72,35 @@ def settle(device: torch.device) -> None:
     """Wait until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def host_waits(device: torch.device, work: Callable[[], object]) -> int | None:
+    """How often torch saw the host wait for the device while `work` ran; None where there is no GPU.
+
+    Waits of other threads, for copies that they asked for, are none of the host's.
+    """
+    if device.type != "cuda":
+        return None
+    settle(device)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            work()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing CUDA operation" in str(one.message) for one in caught)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin to measure what `peak_bytes` gives."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Most bytes of a GPU that tensors took; None where there is no GPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def counted_operations(work: Callable[[], object]) -> int:

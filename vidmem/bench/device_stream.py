@@ -14,10 +14,11 @@ from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
 from vidmem.kv.compress import Compression, Seen, compress
 from vidmem.kv.formats import Format
-from vidmem.kv.keyfile import KeyFile
+from vidmem.kv.heads import heads_of
+from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import Landmarks, groups, landmarks
 from vidmem.kv.packing import pack
 from vidmem.kv.payload import Payload
-from vidmem.kv.recall import representative
 from vidmem.kv.records import Position
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.thinning import thin
@@ -74,7 +75,7 @@ def opening_ids(family: Family) -> Sequence[int]:
 
 
 class Stream:
-    """One video: pictures become tokens, blocks, bytes, and rows of representatives; a context manager.
+    """One video: pictures become tokens, blocks, bytes, and landmarks, which stay in RAM; a context manager.
 
     Args:
         folder: of the log of blocks; there need be none.
@@ -86,14 +87,11 @@ class Stream:
             family, family.layout, family.rotary, family.text(opening_ids(family)), window=window
         )
         self._tiers = Tiers(SegmentLog(folder), family.device, TierConfig(64 * 1024**2, _RAM_BYTES))
-        self._keys = KeyFile(folder, family.layout)
+        self.landmarks = LandmarkIndex(heads_of(family.layout, ()), family.layout.head_dim)
         self._last_frame: FrameTokens | None = None
         self._last_seen: Seen | None = None
-        self._waiting: list[Tensor] = []
-        self._num_committed = 0
-        self.num_blocks = 0
-        self.last: Payload | None = None
-        """The newest block as it is stored."""
+        self.last: tuple[list[Payload], Landmarks] | None = None
+        """The newest blocks that have landmarks together, as they are stored."""
 
     def write(self, images: Tensor, spans: Sequence[Span]) -> None:
         """Take in a clip. Nothing of it is committed yet."""
@@ -103,8 +101,13 @@ class Stream:
         if self._drop == "after":
             blocks = self._dropped(blocks, frames)
         self._last_frame = frames[-1]
-        for block in blocks:
-            self.put(pack(block, FORMAT), representative(block.keys))
+        payloads = [pack(block, FORMAT) for block in blocks]
+        for first, end in groups(len(blocks)):
+            self.put(payloads[first:end], landmarks(blocks[first:end], self.landmarks.heads))
+
+    @property
+    def num_blocks(self) -> int:
+        return self.landmarks.num_blocks
 
     def _dropped(self, blocks: Sequence[Block], frames: Sequence[FrameTokens]) -> list[Block]:
         seen = [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
@@ -112,17 +115,15 @@ class Stream:
         self._last_seen = seen[-1]
         return kept
 
-    def put(self, payload: Payload, mean: Tensor) -> None:
-        """Add a block as it is stored, with its representative (layers, KV heads, D)."""
-        self._tiers.put(payload)
-        self._waiting.append(mean)
-        self.num_blocks, self.last = self.num_blocks + 1, payload
+    def put(self, payloads: list[Payload], group: Landmarks) -> None:
+        """Add a few blocks as they are stored, and their landmarks."""
+        for payload in payloads:
+            self._tiers.put(payload)
+        self.landmarks.append(group, len(payloads))
+        self.last = payloads, group
 
     def commit(self) -> Position:
-        """Force everything to disk, representatives and blocks."""
-        if self._waiting:
-            self._keys.write(self._num_committed, torch.stack(self._waiting))
-            self._num_committed, self._waiting = self.num_blocks, []
+        """Force all blocks to disk."""
         return self._tiers.flush()
 
     def __enter__(self) -> Stream:
