@@ -17,7 +17,8 @@ def lift(numbers: Tensor, device: torch.device | str) -> Tensor:
     """
     device = torch.device(device)
     if device.type == "cuda" and not numbers.is_cuda:
-        return numbers.pin_memory().to(device, non_blocking=True)
+        # Of an expanded tensor (stride 0) there is no page-locked copy as it is.
+        return numbers.contiguous().pin_memory().to(device, non_blocking=True)
     return numbers.to(device)
 
 
