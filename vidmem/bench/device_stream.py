@@ -16,7 +16,7 @@ from vidmem.kv.compress import Compression, Seen, compress
 from vidmem.kv.formats import Format
 from vidmem.kv.heads import heads_of
 from vidmem.kv.landmark_index import LandmarkIndex
-from vidmem.kv.landmarks import Landmarks, groups, landmarks
+from vidmem.kv.landmarks import Landmarks, groups, head_keys, landmarks
 from vidmem.kv.packing import pack
 from vidmem.kv.payload import Payload
 from vidmem.kv.records import Position
@@ -101,9 +101,10 @@ class Stream:
         if self._drop == "after":
             blocks = self._dropped(blocks, frames)
         self._last_frame = frames[-1]
-        payloads = [pack(block, FORMAT) for block in blocks]
+        payloads, heads = [pack(block, FORMAT) for block in blocks], self.landmarks.heads
+        keys = [head_keys(block, heads) for block in blocks]
         for first, end in groups(len(blocks)):
-            self.put(payloads[first:end], landmarks(blocks[first:end], self.landmarks.heads))
+            self.put(payloads[first:end], landmarks(keys[first:end], heads))
 
     @property
     def num_blocks(self) -> int:
