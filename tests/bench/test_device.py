@@ -208,6 +208,16 @@ def test_a_history_is_simulated_when_its_time_is_up(tmp_path: Path) -> None:
     log.close()
 
 
+def test_of_a_short_history_less_is_brought_back(tmp_path: Path) -> None:
+    sizes = replace(bench.QUICK, hours=24 / 3600, brought_back=64)
+    family, rates = small("qwen3-vl-8b"), measure_rates(CPU, torch.float32, side=64, copy_bytes=4096)
+    measured = bench._Measured("qwen3-vl-8b", family, sizes, rates, 0, lambda line: None)
+    history, _ = measured._history(tmp_path)
+    figures = measured._first_token_figures(history)
+    assert {figure.unit for figure in figures.values()} == {"ms (median), 6 frames brought back"}
+    assert [figure.target for figure in figures.values()] == [25, 45, 100]
+
+
 def test_it_needs_neither_decoders_nor_an_index() -> None:
     """A rented machine with a GPU has torch and transformers, and seldom the rest."""
     blocked = ("faiss", "av", "decord", "open_clip", "sam2", "gradio", "torchcodec", "ffmpeg", "imageio_ffmpeg")

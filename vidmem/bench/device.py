@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidmem.bench.device_ask import PLACES, History, Rounds, Where, first_token_seconds
+from vidmem.bench.device_ask import NUM_SETS, PLACES, History, Rounds, Where, first_token_seconds
 from vidmem.bench.device_attention import attention_error, attention_operations
 from vidmem.bench.device_models import SIZES, build
 from vidmem.bench.device_rates import (
@@ -48,6 +48,8 @@ _FAST_MODEL = "qwen2.5-vl-7b"
 """The model whose speed is held to a published one (134 frames a second on an A100, 340 by the ratio of the chips)."""
 _FRAMES_A_SECOND = 340.0
 _TO_PLAIN_LOOP = 10.0
+_LEAST_BYTES = 32 * 10**9
+"""Weights of 8 billion numbers take half of it."""
 _FIRST_TOKEN_MS: dict[Where, float] = {"accelerator": 25.0, "ram": 45.0, "disk": 100.0}
 _BRINGS_BACK = 64
 """Frames that a question brings back; the window is as long."""
@@ -96,13 +98,15 @@ def run(
         hours: of history that is asked about, at one frame a second; 1 by default, and minutes on a CPU.
 
     Raises:
-        BadInput: there is no such model.
+        BadInput: there is no such model, or the GPU is too small for it.
     """
     if model not in (None, TINY, *SIZES):
         raise BadInput(f"{model!r} is none of the models that are measured: {', '.join(SIZES)}, or {TINY}.")
     device = pick_device("auto")
     on_gpu, say = device.type == "cuda", progress or (lambda line: None)
     is_small = model == TINY or quick or not on_gpu
+    if on_gpu and not is_small and (held := torch.cuda.get_device_properties(device).total_memory) < _LEAST_BYTES:
+        raise BadInput(f"the GPU holds {held / 1e9:.0f} GB and these models need {_LEAST_BYTES / 1e9:.0f}: try {TINY}.")
     sizes = QUICK if quick else Sizes() if on_gpu else ON_CPU
     sizes = sizes if hours is None else replace(sizes, hours=hours)
     say("no GPU: small models on the CPU, no figure is held to its target" if not on_gpu else "measuring the device")
@@ -174,18 +178,17 @@ class _Measured:
         with tempfile.TemporaryDirectory(prefix="vidmem-bench-") as folder:
             history, watched = self._history(Path(folder))
             self.say(f"{self.name}: questions")
-            taken = first_token_seconds(self.family, history, self._rounds())
-        made = {
-            **self._ingest_figures(plain, paces),
-            **watched,
-            **{f"first_token_{where}": at_most(1e3 * taken[where], "ms (median)", _FIRST_TOKEN_MS[where])
-               for where in PLACES},
-        }  # fmt: skip
+            told = self._first_token_figures(history)
+        made = self._ingest_figures(plain, paces) | watched | told
         prefix = "device_" + self.name.replace("-", "_").replace(".", "_")
         return {f"{prefix}_{name}": figure if is_judged else _untold(figure) for name, figure in made.items()}
 
-    def _rounds(self) -> Rounds:
-        return Rounds(self.sizes.rounds, self.sizes.brought_back // self.family.frames_per_block)
+    def _first_token_figures(self, history: History) -> dict[str, Figure]:
+        per = self.family.frames_per_block
+        count = min(self.sizes.brought_back // per, history.position.num_blocks // NUM_SETS)
+        taken = first_token_seconds(self.family, history, Rounds(self.sizes.rounds, count))
+        unit = f"ms (median), {count * per} frames brought back"
+        return {f"first_token_{where}": at_most(1e3 * taken[where], unit, _FIRST_TOKEN_MS[where]) for where in PLACES}
 
     # -- ingest --
 

@@ -29,7 +29,8 @@ Where = Literal["accelerator", "ram", "disk"]
 PLACES: tuple[Where, ...] = get_args(Where)
 _QUESTION = "When did the dog appear, and where was it then?"
 _RANKED = 256
-_NUM_SETS = 4
+NUM_SETS = 4
+"""Sets of blocks that are asked for in turn; a history has so many times the blocks that are brought back, or more."""
 _SPARE = 1.25
 """Room in a tier beside what it is to hold: slabs are rarely filled to the last byte."""
 
@@ -86,8 +87,8 @@ def _median_seconds(family: Family, history: History, rounds: Rounds, where: Whe
 def _sets(num_stored: int, num_blocks: int) -> list[list[BlockId]]:
     """Sets that share no block, each spread over the history: so many that the first left its tier for the last."""
     step = num_stored // num_blocks
-    assert step >= _NUM_SETS, f"{num_stored} blocks are too few to bring back {num_blocks} in {_NUM_SETS} ways"
-    return [[BlockId(first + step * index) for index in range(num_blocks)] for first in range(_NUM_SETS)]
+    assert step >= NUM_SETS, f"{num_stored} blocks are too few to bring back {num_blocks} in {NUM_SETS} ways"
+    return [[BlockId(first + step * index) for index in range(num_blocks)] for first in range(NUM_SETS)]
 
 
 def _tiers(family: Family, history: History, sets: Sequence[Sequence[BlockId]], where: Where) -> Tiers:

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,18 @@ def report(seed: int, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """The JSON object of a run."""
     return {
         "machine": machine(),
-        "version": version("vidmem"),
+        "version": _version(),
         "seed": seed,
         "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
     }
+
+
+def _version() -> str | None:
+    """None where vidmem runs out of its folder, as on a rented machine: hours of measuring must not end in an error."""
+    try:
+        return version("vidmem")
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:
