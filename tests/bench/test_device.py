@@ -203,7 +203,7 @@ def test_a_history_is_simulated_when_its_time_is_up(tmp_path: Path) -> None:
     assert history.position.num_blocks == 40
     log = SegmentLog(tmp_path, history.position, read_only=True)
     assert history.block_tokens == log.num_tokens() == 5 * log.num_tokens()[:8]
-    assert history.landmarks.num_blocks == 40
+    assert history.landmarks.num_frames == 40
     assert [log.span(BlockId(index)).start for index in (0, 7, 8, 39)] == [0, 7, 8, 39]
     log.close()
 

@@ -15,13 +15,13 @@ from vidmem.kv.block import Block
 from vidmem.kv.compress import Compression, Seen, compress
 from vidmem.kv.formats import Format
 from vidmem.kv.heads import heads_of
+from vidmem.kv.known import drop_known
 from vidmem.kv.landmark_index import LandmarkIndex
 from vidmem.kv.landmarks import Landmarks, groups, head_keys, landmarks
 from vidmem.kv.packing import pack
 from vidmem.kv.payload import Payload
 from vidmem.kv.records import Position
 from vidmem.kv.segments import SegmentLog
-from vidmem.kv.thinning import thin
 from vidmem.kv.tiers import TierConfig, Tiers
 from vidmem.kv.tokens import FrameTokens, join
 from vidmem.kv.writer import StreamWriter
@@ -30,7 +30,7 @@ from vidmem.models.families.family import Family
 from vidmem.types import Span
 
 Drop = Literal["none", "after", "before"]
-"""Whether tokens are dropped: not, from blocks once they are made (`compress`), or before the prefill (`thinning`)."""
+"""Whether tokens are dropped: not, from blocks once they are made (`compress`), or before the prefill (`known`)."""
 DROPS: tuple[Drop, ...] = get_args(Drop)
 FORMAT: Format = "int4"
 KEEP = Compression(keep_ratio=0.25)
@@ -96,23 +96,23 @@ class Stream:
     def write(self, images: Tensor, spans: Sequence[Span]) -> None:
         """Take in a clip. Nothing of it is committed yet."""
         frames = self._family.frames(images, spans)
-        kept = thin(frames, KEEP, before=self._last_frame) if self._drop == "before" else frames
+        kept = drop_known(frames, KEEP, before=self._last_frame) if self._drop == "before" else frames
         blocks = self.writer.write(kept)
+        keys = [head_keys(block, self.landmarks.heads) for block in blocks]  # of whole blocks, as an ingest takes them
         if self._drop == "after":
             blocks = self._dropped(blocks, frames)
         self._last_frame = frames[-1]
         payloads, heads = [pack(block, FORMAT) for block in blocks], self.landmarks.heads
-        keys = [head_keys(block, heads) for block in blocks]
         for first, end in groups(len(blocks)):
             self.put(payloads[first:end], landmarks(keys[first:end], heads))
 
     @property
     def num_blocks(self) -> int:
-        return self.landmarks.num_blocks
+        return self.landmarks.num_frames  # to which a frame is what makes one block
 
     def _dropped(self, blocks: Sequence[Block], frames: Sequence[FrameTokens]) -> list[Block]:
         seen = [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
-        kept = compress(seen, KEEP, before=self._last_seen)
+        kept = compress(seen, KEEP, before=self._last_seen).blocks
         self._last_seen = seen[-1]
         return kept
 

@@ -1,4 +1,4 @@
-"""Fewer tokens a picture before the text model sees them: what is not new is never run through it.
+"""Fewer tokens a picture before the text model sees them: what is known already is never run through it.
 
 `compress` drops from blocks, when keys and values are there to choose by and the prefill is paid for. Here tokens are
 dropped before it, so that prefill, window and blocks all get smaller. A picture's tokens are chosen by their
@@ -22,7 +22,7 @@ from vidmem.kv.copies import lift
 from vidmem.kv.tokens import FrameTokens, Tokens
 
 
-def thin(
+def drop_known(
     clip: Sequence[FrameTokens], config: Compression, *, before: FrameTokens | None = None
 ) -> Sequence[FrameTokens]:
     """Drop the visual tokens of a clip that are least new; text stays, and every token keeps its place in its pattern.

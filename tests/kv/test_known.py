@@ -10,8 +10,8 @@ from torch.nn import functional
 from vidmem.bench.family_kit import Case, case_of
 from vidmem.bench.random_families import FAMILIES
 from vidmem.kv.compress import Compression
+from vidmem.kv.known import drop_known
 from vidmem.kv.rope import text_positions
-from vidmem.kv.thinning import thin
 from vidmem.kv.tokens import FrameTokens, Tokens
 from vidmem.types import Span
 
@@ -33,7 +33,7 @@ def places(one: FrameTokens) -> list[int]:
 
 def test_what_the_picture_before_had_is_dropped_wherever_it_stood() -> None:
     first, second = frame(RIGHT, UP, RIGHT, UP), frame(UP, LEFT, DOWN, RIGHT, start=1)
-    (kept,) = thin([second], Compression(keep_ratio=0.5), before=first)
+    (kept,) = drop_known([second], Compression(keep_ratio=0.5), before=first)
     assert places(kept) == [0, 2, 3, 5]
     assert kept.tokens.embeds[1].tolist() == LEFT and kept.span == second.span
     assert places(second) == [0, 1, 2, 3, 4, 5]  # not modified
@@ -41,20 +41,20 @@ def test_what_the_picture_before_had_is_dropped_wherever_it_stood() -> None:
 
 def test_a_clip_has_one_budget() -> None:
     clip = [frame(RIGHT, RIGHT, UP, UP), frame(RIGHT, UP, UP, UP, start=1), frame(LEFT, DOWN, LEFT, DOWN, start=2)]
-    kept = thin(clip, Compression(keep_ratio=2 / 3), before=frame(RIGHT, RIGHT, RIGHT, RIGHT))
+    kept = drop_known(clip, Compression(keep_ratio=2 / 3), before=frame(RIGHT, RIGHT, RIGHT, RIGHT))
     # New are two tokens of the first and all of the last; what is left of the eight goes by time.
     assert [len(one.tokens) - 2 for one in kept] == [4, 0, 4]
 
 
 def test_the_first_picture_of_a_stream_is_new_throughout() -> None:
-    kept = thin([frame(RIGHT, UP, LEFT, DOWN), frame(RIGHT, UP, LEFT, DOWN)], Compression(keep_ratio=0.5))
+    kept = drop_known([frame(RIGHT, UP, LEFT, DOWN), frame(RIGHT, UP, LEFT, DOWN)], Compression(keep_ratio=0.5))
     assert [places(one) for one in kept] == [[0, 1, 2, 3, 4, 5], [0, 5]]
 
 
 def test_keeping_all_leaves_the_clip_as_it_is() -> None:
     clip = [frame(RIGHT, UP, LEFT, DOWN)]
-    assert thin(clip, Compression(keep_ratio=1.0)) is clip
-    assert list(thin([], Compression())) == []
+    assert drop_known(clip, Compression(keep_ratio=1.0)) is clip
+    assert list(drop_known([], Compression())) == []
 
 
 def stock_novelty(case: Case, frames: list[FrameTokens]) -> Tensor:
@@ -73,7 +73,7 @@ def test_every_family_streams_what_is_left_of_its_pictures(name: str) -> None:
     case = case_of(name)
     images, spans = case.footage(4)
     frames = case.family.frames(images, spans)
-    kept = thin(frames[1:], Compression(keep_ratio=0.5), before=frames[0])
+    kept = drop_known(frames[1:], Compression(keep_ratio=0.5), before=frames[0])
     scores = stock_novelty(case, frames)
     lowest = scores.flatten().topk(round(0.5 * scores.numel())).values[-1]
     for one, whole, score in zip(kept, frames[1:], scores, strict=True):
