@@ -4,6 +4,9 @@
 dropped before it, so that prefill, window and blocks all get smaller. A picture's tokens are chosen by their
 embeddings: those that the picture before has nothing like.
 
+They tell less than keys and values do: of 68 questions about clips of 8 to 32 s the embedded model answers all from all
+tokens, 0.91 from what `compress` leaves at 1/4, and from what this leaves 0.84 at 1/4 and 0.90 at 1/2 (seed 1).
+
 Source: to reduce tokens in time before the prefill is StreamingTOM's idea (CVPR 2026). The choice is that of
 `compress`: a budget for a clip and not for each of its frames.
 """
