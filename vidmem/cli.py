@@ -391,6 +391,25 @@ def bench_heads(
     _print_figures(heads.run(seed, preset=preset, quick=quick, progress=console.note), as_json)
 
 
+@bench.command("device", epilog="Example: vidmem bench device --json --model qwen2.5-vl-7b > device.json")
+def bench_device(
+    seed: Seed = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(help="llava-onevision-7b, qwen2.5-vl-7b, qwen3-vl-8b, or tiny; by default all of these sizes."),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.02, help="Hours of history; 1 by default, and minutes without a GPU.")
+    ] = None,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Speed of ingest and of answers with 7B and 8B models on a GPU; small ones where there is none."""
+    from vidmem.bench import device
+
+    _print_figures(device.run(seed, model=model, hours=hours, quick=quick, progress=console.note), as_json)
+
+
 def _print_figures(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.print_json(result)

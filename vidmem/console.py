@@ -203,7 +203,7 @@ def print_figures(result: Mapping[str, Any]) -> None:
     rows = [("figure", "value", "unit", "target", "holds")]
     for name, figure in result["figures"].items():
         value = figure["value"]
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
         target, holds = figure["target"], "yes" if figure["holds"] else "NO"
         rows.append((name, shown, figure["unit"], *(("", "") if target is None else (str(target), holds))))
     print_table(rows)

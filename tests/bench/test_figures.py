@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vidmem.bench.grading import Score
 from vidmem.bench.ingest import ingest_apart
 from vidmem.bench.language import ask_clips
 from vidmem.bench.needles import NeedleRun
-from vidmem.bench.report import at_least, at_most, beside, report
+from vidmem.bench.report import at_least, at_most, beside, report, unmeasured
 from vidmem.bench.world import clip_figures, demo_figures, latency_figures, needle_figures
 from vidmem.demo import Done
 from vidmem.errors import VidmemError
@@ -41,6 +42,14 @@ def test_a_report_is_one_json_object_with_targets() -> None:
     assert read["figures"]["good"] == {"value": 0.912346, "unit": "share", "target": 0.9, "holds": True}
     assert read["figures"]["bad"]["holds"] is False
     assert read["figures"]["more"]["target"] is None
+
+
+def test_a_report_is_made_where_vidmem_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of its folder, as on a rented machine, and with what such a machine could not measure."""
+    monkeypatch.setattr(metadata.Distribution, "discover", lambda **context: iter(()))
+    made = report(1, {"memory": unmeasured("GB: needs a GPU")})
+    assert made["version"] is None
+    assert made["figures"]["memory"] == {"value": None, "unit": "GB: needs a GPU", "target": None, "holds": True}
 
 
 def test_a_score_counts_by_kind() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vidmem.kv.attention import Initial, Window, attend, causal_mask, late_attend, window_attend
-from vidmem.kv.rope import Rotary, text_positions
+from vidmem.kv import flash
+from vidmem.kv.attention import Initial, Window, attend, causal_mask, join_initial, late_attend, window_attend
+from vidmem.kv.rope import Rotary, rotate, text_positions
 
 HEADS, KV_HEADS, DIM = 4, 2, 8
 SCALE = DIM**-0.5
@@ -121,3 +122,55 @@ def test_half_precision_stays_what_it_is() -> None:
 def test_a_window_of_nothing_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="size >= 1"):
         Window(**wrong)
+
+
+def plainly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Masked attention with its logits held, and the log of each softmax's sum."""
+    group = len(query) // len(key)
+    logits = SCALE * query @ key.repeat_interleave(group, 0).transpose(1, 2)
+    logits = logits.masked_fill(~mask, float("-inf"))
+    return logits.softmax(-1) @ value.repeat_interleave(group, 0), logits.logsumexp(-1)
+
+
+@given(st.integers(1, 4), st.integers(0, 9), st.integers(1, 6), st.integers(0, 3), st.sampled_from([None, 0.5, 0.0]))
+def test_initial_tokens_can_be_put_under_a_softmax_that_is_done(
+    num_queries: int, before: int, window_size: int, num_initial: int, share: float | None
+) -> None:
+    """What a GPU computes in two steps is what a CPU computes in one."""
+    num_keys = before + num_queries
+    query, key, value = random_states(num_queries, num_keys, seed=before)
+    initial_key, initial_value = torch.randn(2, KV_HEADS, num_initial, DIM, generator=torch.manual_seed(9)).unbind()
+    chance = torch.rand(num_queries, num_initial, generator=torch.manual_seed(8))
+    visible = None if share is None else chance < share
+    initial = Initial(initial_key, initial_value, ROTARY.tables(torch.tensor([[window_size - 1]])), visible)
+    tables = ROTARY.tables(text_positions(num_keys, 1))
+    at_once = window_attend(query, key, value, tables, window_size=window_size, scale=SCALE, initial=initial)
+    mask = causal_mask(num_queries, num_keys, window_size=window_size)
+    rotated = rotate(query, *(table[before:] for table in tables)), rotate(key, *tables)
+    out, log_sum = plainly(*rotated, value, mask)
+    torch.testing.assert_close(join_initial(out, log_sum, query, initial, scale=SCALE), at_once, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("window_size", [None, 40])
+def test_torch_has_the_kernel_that_gpus_use(window_size: int | None) -> None:
+    """On tensors without numbers: only that it takes and gives these shapes."""
+    query = torch.empty(28, 30, 128, dtype=torch.bfloat16, device="meta")
+    key = torch.empty(4, 100, 128, dtype=torch.bfloat16, device="meta")
+    out, log_sum = flash.flash_attend(query, key, key, scale=0.1, window_size=window_size)
+    assert (out.shape, out.dtype) == (query.shape, torch.bfloat16)
+    assert (log_sum.shape, log_sum.dtype) == ((28, 30), torch.float32)
+    assert not flash.is_usable(query) and not flash.is_usable(torch.zeros(1, 1, 8, dtype=torch.bfloat16))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("window_size", [None, 64, 1000])
+@pytest.mark.parametrize(("num_queries", "num_keys"), [(1, 300), (37, 300), (300, 300)])
+def test_the_kernel_of_gpus_computes_what_a_mask_does(window_size: int | None, num_queries: int, num_keys: int) -> None:
+    chance = torch.manual_seed(0)
+    query = torch.randn(8, num_queries, 64, generator=chance)
+    key, value = torch.randn(2, 2, num_keys, 64, generator=chance).unbind()
+    there = [states.to("cuda", torch.bfloat16) for states in (query, key, value)]
+    out, log_sum = flash.flash_attend(*there, scale=SCALE, window_size=window_size)
+    right, right_sum = plainly(query, key, value, causal_mask(num_queries, num_keys, window_size=window_size))
+    torch.testing.assert_close(out.float().cpu(), right, atol=0.03, rtol=0.02)
+    torch.testing.assert_close(log_sum.cpu(), right_sum, atol=0.03, rtol=0.02)

@@ -76,6 +76,13 @@ def slow_buckets(scores: list[float], num_kept: int) -> list[int]:
     return kept
 
 
+def test_scores_lie_where_the_blocks_do() -> None:
+    """Those of a stream's first picture too, which come without any arithmetic: a clip's scores are put together."""
+    keys = torch.empty(1, 1, 3, 4, device="meta")
+    seen = Seen(Block(keys, keys, text_positions(3, 1), Span(0, 1)), torch.tensor([False, True, True]))
+    assert novelty(seen, None).is_meta and novelty(seen, seen).is_meta
+
+
 @given(st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=40), st.data())
 def test_with_buckets_alone_each_stretch_keeps_its_best(scores: list[float], data: st.DataObject) -> None:
     num_kept = data.draw(st.integers(0, len(scores)))

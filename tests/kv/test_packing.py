@@ -10,8 +10,8 @@ import torch
 from vidmem.errors import StoreCorrupt
 from vidmem.kv.block import Block, Layout
 from vidmem.kv.formats import Format
-from vidmem.kv.packing import pack, unpack
-from vidmem.kv.rope import grid_positions
+from vidmem.kv.packing import pack, unpack, unpack_all
+from vidmem.kv.rope import grid_positions, text_positions
 from vidmem.types import Span
 
 LAYOUT = Layout(num_layers=3, num_kv_heads=2, head_dim=32, num_axes=3)
@@ -48,3 +48,24 @@ def test_a_block_of_another_model_is_refused() -> None:
     other = Layout(num_layers=2, num_kv_heads=2, head_dim=32, num_axes=3)
     with pytest.raises(StoreCorrupt, match="ingest the video anew"):
         unpack(pack(block(), "none"), other, torch.float32)
+
+
+def test_many_blocks_come_back_as_each_would_by_itself() -> None:
+    chance, payloads = torch.manual_seed(1), []
+    for index, (num_tokens, format) in enumerate(
+        [(24, "int4"), (7, "int4"), (24, "int2"), (24, "int4"), (24, "none"), (7, "int4"), (24, "none")]
+    ):
+        keys, values = torch.randn(2, 3, 2, num_tokens, 32, generator=chance)
+        made = Block(keys, values, text_positions(num_tokens, 3) + index, Span(index, index + 1))
+        payloads.append(pack(made, format))  # type: ignore[arg-type]
+    for back, payload in zip(unpack_all(payloads, LAYOUT, torch.float32), payloads, strict=True):
+        alone = unpack(payload, LAYOUT, torch.float32)
+        assert torch.equal(back.keys, alone.keys) and torch.equal(back.values, alone.values)
+        assert torch.equal(back.positions, payload.positions) and back.span == payload.span
+    assert unpack_all([], LAYOUT, torch.float32) == []
+
+
+def test_many_blocks_of_another_model_are_refused() -> None:
+    other = Layout(num_layers=2, num_kv_heads=2, head_dim=32, num_axes=3)
+    with pytest.raises(StoreCorrupt, match="ingest the video anew"):
+        unpack_all([pack(block(), "int4")] * 2, other, torch.float32)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vidmem.bench.cold import drop_pages
 from vidmem.bench.report import Figure, at_least, beside
 from vidmem.kv.payload import Payload
 from vidmem.kv.records import BlockId
@@ -146,11 +147,7 @@ def _write(layout: _Layout, num_stored: int, device: str) -> Tiers:
 
 
 def _cold_seconds(layout: _Layout, way: Callable[[], None]) -> float:
-    for path in layout.folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
+    drop_pages(layout.folder)
     start = time.perf_counter()
     way()
     return time.perf_counter() - start

@@ -8,7 +8,6 @@ the files are dropped before each question and the tiers are new.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vidmem.bench.cold import drop_pages
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.index.catalogue import IndexRows
 from vidmem.index.vectors import VectorIndex
@@ -151,7 +151,7 @@ def _recall_seconds(
     config: KvConfig,
 ) -> float:
     """Seconds from an embedded question to its blocks as the model takes them, ready for a context."""
-    _drop_pages(folder)
+    drop_pages(folder)
     log = SegmentLog(folder, position, read_only=True)
     tiers = Tiers(log, form.device, TierConfig(config.accelerator_bytes, config.ram_bytes))
     try:
@@ -172,11 +172,3 @@ def _choose(simulated: Simulated, language: KvLanguage, query: np.ndarray, confi
     sizes, held = simulated.block_tokens, simulated.landmarks
     internal = held.ranking(language.queries(_QUESTION, held.heads), RANKED, range(len(sizes)))
     return down_ranking(hybrid(external, internal), sizes, NUM_FRAMES * sizes[0], config, simulated.clip_ids)
-
-
-def _drop_pages(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ Say = Callable[[str], None]
 class Figure:
     """One measured value. Without a target it is only reported, and holds."""
 
-    value: float
+    value: float | None
+    """None could not be measured on this machine."""
     unit: str
     target: float | None
     holds: bool
@@ -38,6 +39,11 @@ def beside(value: float, unit: str) -> Figure:
     return Figure(_short(value), unit, None, True)
 
 
+def unmeasured(unit: str) -> Figure:
+    """A figure that this machine can't give. `unit` says why."""
+    return Figure(None, unit, None, True)
+
+
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
@@ -46,10 +52,18 @@ def report(seed: int, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """The JSON object of a run."""
     return {
         "machine": machine(),
-        "version": version("vidmem"),
+        "version": _version(),
         "seed": seed,
         "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
     }
+
+
+def _version() -> str | None:
+    """None where vidmem runs out of its folder, as on a rented machine: hours of measuring must not end in an error."""
+    try:
+        return version("vidmem")
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vidmem.kv import flash
 from vidmem.kv.rope import Rotary, rotate
 
 Tables = tuple[Tensor, Tensor]
@@ -61,6 +62,8 @@ class Initial:
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, mask: Tensor | None = None) -> Tensor:
     """Softmax attention of vectors as they are: (H, T, D). `mask` (T, S) is True where seen; None is causal."""
+    if mask is None and flash.is_usable(query):
+        return flash.flash_attend(query, key, value, scale=scale)[0]
     heads, num_queries, _ = query.shape
     kv_heads, num_keys, _ = key.shape
     # Groups share their keys through a stride of 0, so that neither keys nor mask are copied for each query head.
@@ -115,9 +118,14 @@ def window_attend(
     seen twice unless `initial.visible` says otherwise.
 
     Source: ReKV (ICLR 2025), write rule 3 of spec/rekv.md. The two parts are rotated differently and share one
-    softmax; we put them side by side in a doubled head dimension with zeros between, so that torch's own attention
-    does it without holding the logits.
+    softmax. Where there is FlashAttention, the initial tokens, which are few, are put under its softmax afterwards;
+    elsewhere the parts lie side by side in a doubled head dimension with zeros between, so that torch's own attention
+    does both without holding the logits.
     """
+    if flash.is_usable(query):
+        turned = _turn_queries(query, tables), rotate(key, *tables)
+        out, log_sum = flash.flash_attend(*turned, value, scale=scale, window_size=window_size)
+        return out if initial is None else join_initial(out, log_sum, query, initial, scale=scale)
     mask = causal_mask(query.shape[1], key.shape[1], window_size=window_size, device=query.device)
     if initial is None or initial.key.shape[1] == 0:
         return late_attend(query, key, value, tables, scale=scale, mask=mask)
@@ -138,6 +146,27 @@ def window_attend(
         mask=torch.cat((visible, mask), dim=1),
     )
     return out[..., : value.shape[-1]]
+
+
+def join_initial(out: Tensor, log_sum: Tensor, query: Tensor, initial: Initial, *, scale: float) -> Tensor:
+    """Put initial tokens under the softmax of an attention that is done.
+
+    Args:
+        out: its outputs (H, T, D).
+        log_sum: the log of each softmax's sum (H, T) float32.
+        query: (H, T, D), before RoPE.
+    """
+    kv_heads, num_initial, _ = initial.key.shape
+    if not num_initial:
+        return out
+    turned = rotate(query, *initial.query_tables).float().unflatten(0, (kv_heads, -1)).flatten(1, 2)
+    logits = (scale * turned @ initial.key.float().transpose(1, 2)).view(*log_sum.shape, num_initial)
+    if initial.visible is not None:
+        logits = logits.masked_fill(~initial.visible, float("-inf"))
+    total = torch.logaddexp(log_sum, logits.logsumexp(-1))[..., None]
+    weights = (logits - total).exp().unflatten(0, (kv_heads, -1)).flatten(1, 2)
+    added = (weights @ initial.value.float()).view(out.shape)
+    return (out * (log_sum[..., None] - total).exp() + added).to(out.dtype)
 
 
 def context_attend(

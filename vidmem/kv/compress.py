@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vidmem.kv.block import Block
+from vidmem.kv.copies import lift
 from vidmem.memory.similarity import cosine_similarity
 from vidmem.types import Span
 
@@ -134,10 +135,11 @@ def novelty(newest: Seen, before: Seen | None) -> Tensor:
     """
     places = newest.visual
     if before is None or not len(before.visual):
-        return torch.full((len(places),), MOST_NOVEL)
-    total = torch.zeros(len(places), device=newest.block.keys.device)
+        return torch.full((len(places),), MOST_NOVEL, device=newest.block.keys.device)
+    device = newest.block.keys.device
+    total, here, there = torch.zeros(len(places), device=device), lift(places, device), lift(before.visual, device)
     for now, then in ((newest.block.keys, before.block.keys), (newest.block.values, before.block.values)):
-        alike = cosine_similarity(now[:, :, places].float(), then[:, :, before.visual].float())
+        alike = cosine_similarity(now[:, :, here].float(), then[:, :, there].float())
         total += alike.amax(-1).mean((0, 1))
     return 1 - total / 2
 
@@ -169,5 +171,5 @@ def best_by_bucket(scores: Tensor, num_kept: int, *, num_best: int) -> Tensor:
 
 def take(block: Block, places: Tensor) -> Block:
     """Some of a block's tokens (n,), a copy, each where it stood in the pattern."""
-    there = places.to(block.keys.device)
+    there = lift(places, block.keys.device)
     return Block(block.keys[:, :, there], block.values[:, :, there], block.positions[:, places], block.span)

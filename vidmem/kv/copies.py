@@ -9,6 +9,19 @@ import torch
 from torch import Tensor
 
 
+def lift(numbers: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor in host memory brought to a device, without waiting for what the device still has to do.
+
+    A copy out of memory that is not page-locked would wait. Page-locked memory is kept for later by torch, and not
+    given away before the copy out of it is done.
+    """
+    device = torch.device(device)
+    if device.type == "cuda" and not numbers.is_cuda:
+        # Of an expanded tensor (stride 0) there is no page-locked copy as it is.
+        return numbers.contiguous().pin_memory().to(device, non_blocking=True)
+    return numbers.to(device)
+
+
 class Copies:
     """A CUDA stream for copies; on any other device copies are made where they are asked for."""
 

@@ -82,11 +82,12 @@ def landmarks(keys: Sequence[Tensor], heads: Heads) -> Landmarks:
     sizes = torch.tensor([part.shape[1] for part in keys])
     points = torch.cat(list(keys), dim=1).float()
     chosen = farthest(points, NUM_LANDMARKS)
-    owners = torch.arange(len(keys)).repeat_interleave(sizes).to(chosen.device)[chosen]
-    taken = points.gather(1, chosen[..., None].expand(-1, -1, points.shape[2]))
+    # The rest is little, and is done on the CPU: each thing that is asked of a GPU, and awaited, costs more.
+    taken = points.gather(1, chosen[..., None].expand(-1, -1, points.shape[2])).cpu()
+    owners = torch.arange(len(keys)).repeat_interleave(sizes)[chosen.cpu()]
     scale = (taken.abs().amax((1, 2)) / _TOP).clamp(2**-24, 65504).half()
     codes = (taken / scale.float()[:, None, None]).round_().clamp_(-_TOP, _TOP).add_(8).to(torch.uint8).mT
-    return Landmarks(heads, scale.cpu(), owners.to(torch.uint8).cpu(), (codes[:, ::2] | codes[:, 1::2] << 4).cpu())
+    return Landmarks(heads, scale, owners.to(torch.uint8), codes[:, ::2] | codes[:, 1::2] << 4)
 
 
 def farthest(points: Tensor, count: int) -> Tensor:

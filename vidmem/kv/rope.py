@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from vidmem.kv.copies import lift
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +55,7 @@ class Rotary:
 
         Source: transformers' `recomposition_frequencies` of Qwen2.5-VL and Qwen3-VL.
         """
-        axis = torch.zeros(len(self.inv_freq), dtype=torch.long)
-        if self.interleaved:
-            for index in (1, 2):
-                axis[index : 3 * self.sections[index] : 3] = index
-        elif self.sections:
-            axis = torch.arange(3).repeat_interleave(torch.tensor(self.sections))
-        return axis.to(self.inv_freq.device)
+        return _axis_of_frequency(len(self.inv_freq), self.sections, self.interleaved, self.inv_freq.device)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine (S, D) of integer positions (axes, S), float32, on the device of `inv_freq`.
@@ -69,10 +66,21 @@ class Rotary:
         """
         if positions.ndim != 2 or positions.shape[0] != self.num_axes:
             raise ValueError(f"positions must be ({self.num_axes}, S), got {tuple(positions.shape)}")
-        by_axis = positions.to(self.inv_freq.device, self.inv_freq.dtype)
+        by_axis = lift(positions, self.inv_freq.device).to(self.inv_freq.dtype)
         half = by_axis[self.axis_of_frequency()].T * self.inv_freq
         angle = torch.cat((half, half), dim=-1)
         return angle.cos() * self.scaling, angle.sin() * self.scaling
+
+
+@lru_cache(maxsize=16)
+def _axis_of_frequency(count: int, sections: tuple[int, ...], interleaved: bool, device: torch.device) -> Tensor:
+    axis = torch.zeros(count, dtype=torch.long)
+    if interleaved:
+        for index in (1, 2):
+            axis[index : 3 * sections[index] : 3] = index
+    elif sections:
+        axis = torch.arange(3).repeat_interleave(torch.tensor(sections))
+    return axis.to(device)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vidmem.kv.attention import Initial, Tables, Window, late_attend, window_attend
 from vidmem.kv.block import Block, Layout
+from vidmem.kv.copies import lift
 from vidmem.kv.rope import Rotary, place
 from vidmem.kv.slab import Slab
 from vidmem.kv.tokens import FrameTokens, TextModel, Tokens, join
@@ -182,7 +183,7 @@ def _runs(begin: int, ends: Sequence[int], window: Window, device: torch.device)
 def _run_of(frames: Sequence[tuple[int, int]], window: Window, device: torch.device) -> _Run:
     seen = [max(end - window.size, 0) for start, end in frames for _ in range(start, end)]
     visible = torch.arange(window.num_initial) < torch.tensor(seen)[:, None]
-    return _Run(frames[0][0], frames[-1][1], visible.to(device) if visible.any() else None)
+    return _Run(frames[0][0], frames[-1][1], lift(visible, device) if visible.any() else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from vidmem.kv.block import Block, Layout
 from vidmem.kv.heads import heads_of
 from vidmem.kv.landmark_index import LandmarkIndex
 from vidmem.kv.landmarks import Landmarks, groups, head_keys, landmarks
-from vidmem.kv.packing import unpack
+from vidmem.kv.packing import unpack_all
 from vidmem.kv.records import BlockId
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tier import TierState
@@ -58,7 +58,7 @@ def fetch(tiers: Tiers, block_ids: Iterable[int], form: Form) -> tuple[dict[int,
 
 def _fetched(tiers: Tiers, ids: Sequence[BlockId], form: Form) -> dict[int, Block]:
     with closing(tiers.fetch(ids)) as loan:
-        blocks = [unpack(payload, form.layout, form.dtype) for payload in loan.result()]
+        blocks = unpack_all(loan.result(), form.layout, form.dtype)
     return dict(zip(map(int, ids), blocks, strict=True))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from vidmem.errors import BadInput
 from vidmem.kv.attention import LayerAttention
 from vidmem.kv.block import Layout
+from vidmem.kv.copies import lift
 from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import FrameTokens, Tokens, join
 from vidmem.models.kv_attention import install, rotary_of, run_text_model
@@ -158,7 +159,7 @@ class Family(ABC):
     def _see_images(self, images: Tensor) -> list[Picture]:
         pictures = []
         for part in images.split(_PICTURES_AT_ONCE * self.frames_per_block):
-            pixels = part.to(self.device).permute(0, 3, 1, 2).float() / 255
+            pixels = lift(part, self.device).permute(0, 3, 1, 2).float() / 255
             pictures += self.see(((pixels - self._mean) / self._std).to(self.dtype))
         return pictures
 
@@ -180,7 +181,7 @@ class Family(ABC):
     @torch.no_grad()
     def text(self, ids: Sequence[int]) -> Tokens:
         embed = self.model.get_input_embeddings()
-        embeds = embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+        embeds = embed(lift(torch.tensor(ids, dtype=torch.long), self.device))
         seen = torch.zeros(len(ids), dtype=torch.bool)
         return Tokens(embeds, text_positions(len(ids), self.rotary.num_axes), seen)
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from vidmem.errors import BadInput
+from vidmem.kv.copies import lift
 from vidmem.kv.rope import grid_positions
 from vidmem.kv.tokens import Tokens
 from vidmem.models.families.family import Family, Picture, Surround
 from vidmem.models.prompt import time_mark
+from vidmem.models.towers import encode, prepare
 from vidmem.types import Span, View, format_time
 
 _DEFAULT_SIDE = 448
@@ -27,6 +29,10 @@ class Qwen25Vl(Family):
     model_type: ClassVar[str] = "qwen2_5_vl"
     frames_per_block: ClassVar[int] = 2
     around: ClassVar[Surround] = Surround("<|vision_start|>", "<|vision_end|>")
+
+    def __init__(self, model: Any, *args: Any, **options: Any) -> None:
+        prepare(model.model.visual)
+        super().__init__(model, *args, **options)
 
     @property
     def _grid(self) -> tuple[int, int]:
@@ -51,8 +57,7 @@ class Qwen25Vl(Family):
         return view
 
     def see(self, pixels: Tensor) -> list[Picture]:
-        patches, grid = self._patches(pixels)
-        features = self.model.get_video_features(patches, grid)
+        features = encode(self.model, self._patches(pixels), len(pixels) // self.frames_per_block, *self._grid)
         # A row of the grid is one temporal patch, given as a video of its own.
         deepstack = self._deepstack(features)
         merge = self.model.config.vision_config.spatial_merge_size
@@ -64,7 +69,7 @@ class Qwen25Vl(Family):
     def _deepstack(self, features: Any) -> list[Tensor | None]:
         return [None] * len(features.pooler_output)
 
-    def _patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _patches(self, pixels: Tensor) -> Tensor:
         """Cut frames (F, 3, H, W) into the tower's patches (N, 3 * 2 * side * side), merge group by merge group.
 
         The order is that of transformers' `Qwen2VLVideoProcessor`, which would choose a picture size of its own.
@@ -76,8 +81,7 @@ class Qwen25Vl(Family):
         cut = pixels.view(
             times, self.frames_per_block, 3, height // merge, merge, side, width // merge, merge, side
         )  # fmt: skip
-        patches = cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(times * height * width, -1)
-        return patches, torch.tensor([[1, height, width]] * times, device=pixels.device)
+        return cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(times * height * width, -1)
 
     def mark(self, span: Span) -> str:
         return time_mark(format_time(span.start))
@@ -102,5 +106,9 @@ class Qwen3Vl(Qwen25Vl):
     def visual(self, tokens: Tokens) -> dict[str, Any]:
         if tokens.deepstack is None:
             return {}
-        mask = tokens.is_visual[None].to(tokens.embeds.device)
-        return {"visual_pos_masks": mask, "deepstack_visual_embeds": list(tokens.deepstack)}
+        # The model would look for the places of a mask on the device, and wait for it in each of these layers. The rows
+        # go to the batch's only sequence as a whole instead, with zeros where text stands.
+        places = lift(tokens.is_visual.nonzero().squeeze(1), tokens.embeds.device)
+        rows = tokens.deepstack.new_zeros(len(tokens.deepstack), *tokens.embeds.shape)
+        rows[:, places] = tokens.deepstack
+        return {"visual_pos_masks": places.new_zeros(1), "deepstack_visual_embeds": list(rows)}
