@@ -31,7 +31,7 @@ VERBS = (
     ["bench", "ingest"],
     ["bench", "kv"],
 )
-HEAVY = ("torch", "transformers", "gradio", "open_clip", "faiss", "av", "decord")
+HEAVY = ("torch", "transformers", "gradio", "open_clip", "faiss", "av", "decord", "numba")
 
 
 def run(*words: str | Path) -> Result:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
 from vidmem.errors import BadInput
-from vidmem.kv import codes, kivi, quantise
+from vidmem.kv import codes, kivi
 from vidmem.kv.block import Layout
+from vidmem.kv.groups import MAX_GROUP
 from vidmem.kv.loss import answer_error, with_channel_outliers
 from vidmem.kv.quantise import Packed, dequantise, num_bytes
 from vidmem.kv.quantise import quantise as pack
@@ -39,11 +40,11 @@ def grouped_slowly(numbers, *, along_tokens: bool):
     """Slices of (layers, heads, T, D), each one group."""
     layers, heads, num_tokens, head_dim = numbers.shape
     if along_tokens:
-        num_groups = -(-num_tokens // quantise.MAX_GROUP)
+        num_groups = -(-num_tokens // MAX_GROUP)
         size = -(-num_tokens // num_groups)
         places = [(slice(at, at + size), channel) for at in range(0, num_tokens, size) for channel in range(head_dim)]
     else:
-        size = max(size for size in range(1, quantise.MAX_GROUP + 1) if head_dim % size == 0)
+        size = max(size for size in range(1, MAX_GROUP + 1) if head_dim % size == 0)
         places = [(token, slice(at, at + size)) for token in range(num_tokens) for at in range(0, head_dim, size)]
     return [(layer, head, *place) for layer in range(layers) for head in range(heads) for place in places]
 
@@ -82,31 +83,15 @@ def test_stored_as_they_are_every_bit_comes_back(shape, dtype, seed):
         assert torch.equal(tensor.view(torch.uint8), back.view(torch.uint8))
 
 
-@given(shapes, formats, st.sampled_from(DTYPES), st.integers(0, 9))
-def test_fast_path_gives_the_bytes_and_numbers_of_plain_torch(shape, format, dtype, seed):
-    keys, values = block(shape, seed, dtype)
-    fast = pack(keys, values, format)
-    back = dequantise(fast)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codes, "_FUSED_OPERATORS", {})
-        patch.setattr(quantise, "_CHUNK", 1)
-        assert torch.equal(pack(keys, values, format).data, fast.data)
-        assert all(torch.equal(*pair) for pair in zip(dequantise(fast), back, strict=True))
-
-
 @given(st.sampled_from([2, 4, 8]), st.integers(1, 9), st.integers(1, 30), st.integers(0, 9))
 def test_codes_are_rounded_to_even_and_lie_lowest_first(bits, num_rows, num_eights, seed):
     top, num_codes = (1 << bits) - 1, 8 * num_eights
     halves = torch.randint(0, 2 * top + 1, (num_rows, num_codes), generator=torch.Generator().manual_seed(seed))
-    room = codes.room_for(num_rows, num_codes, bits, torch.device("cpu"))
-    codes.fillable(room, bits).copy_(halves / 2)
-    packed = codes.pack(room, bits)
+    packed = codes.pack(halves / 2, bits)
     expected = [[round(half / 2) for half in row] for row in halves.tolist()]
     for got, row in zip(packed.tolist(), expected, strict=True):
         assert int.from_bytes(bytes(got), "little") == sum(code << (bits * j) for j, code in enumerate(row))
-    packed_room = codes.room_for_packed(num_rows, num_codes, bits, torch.device("cpu"))
-    packed_room[:, : packed.shape[1]] = packed
-    assert codes.unpack(packed_room, bits).tolist() == expected
+    assert codes.unpack(packed, bits).tolist() == expected
 
 
 @pytest.mark.parametrize("format", ["none", *BITS])

@@ -21,95 +21,16 @@ block has none. `vidmem.kv.kivi` has KIVI's own residual, words and arithmetic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import get_args
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from vidmem.errors import BadInput
-from vidmem.kv import codes, scales
+from vidmem.kv import operators
 from vidmem.kv.block import Layout
 from vidmem.kv.formats import Format
-
-MAX_GROUP = 64
-"""Most numbers in a group. A block's tokens are cut into the fewest equal groups, the last of which may be shorter; a
-token's channels into groups of the largest size that divides them."""
-
-_CHUNK = 1 << 17
-"""Numbers quantised at a time on a CPU: 512 KiB of float32, which a core's own cache holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """How the (tokens, channels) of a head are cut into groups, and how many bytes that makes."""
-
-    num_heads: int
-    num_tokens: int
-    head_dim: int
-    bits: int
-    along_tokens: bool = True
-
-    @property
-    def short_scales(self) -> bool:
-        return self.bits == 2
-
-    @property
-    def num_cuts(self) -> int:
-        """Groups along the axis that is cut."""
-        return -(-self.num_tokens // MAX_GROUP) if self.along_tokens else self.head_dim // self.size
-
-    @property
-    def size(self) -> int:
-        if self.along_tokens:
-            return -(-self.num_tokens // self.num_cuts)
-        return next(size for size in range(min(MAX_GROUP, self.head_dim), 0, -1) if self.head_dim % size == 0)
-
-    @property
-    def padded_tokens(self) -> int:
-        """Tokens that fill all groups. Those added repeat the last one, and are not stored."""
-        return self.num_cuts * self.size if self.along_tokens else self.num_tokens
-
-    @property
-    def shape_of_scales(self) -> tuple[int, int, int]:
-        if self.along_tokens:
-            return self.num_heads, self.num_cuts, self.head_dim
-        return self.num_heads, self.num_tokens, self.num_cuts
-
-    @property
-    def num_groups(self) -> int:
-        heads, rows, columns = self.shape_of_scales
-        return heads * rows * columns
-
-    @property
-    def axis(self) -> int:
-        """The axis of `cut` that a group runs along."""
-        return -2 if self.along_tokens else -1
-
-    def cut(self, tokens: Tensor) -> Tensor:
-        """View (..., tokens, channels) as (..., groups, size, channels), or as (..., tokens, groups, size)."""
-        return tokens.unflatten(self.axis, (self.num_cuts, self.size))
-
-    def spread(self, scale: Tensor) -> Tensor:
-        """View (layers, groups) so that it broadcasts with `cut`."""
-        return scale.view(-1, *self.shape_of_scales).unsqueeze(self.axis)
-
-    def parts(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """View (layers, bytes) as the scales' bytes (layers, bytes) and the codes' (layers, heads, bytes)."""
-        of_scales, of_codes = data[:, : self.bytes_of_scales], data[:, self.bytes_of_scales :]
-        return of_scales, of_codes.unflatten(1, (self.num_heads, -1))
-
-    @property
-    def bytes_of_scales(self) -> int:
-        return scales.num_bytes(self.num_groups, short=self.short_scales)
-
-    @property
-    def bytes_of_head(self) -> int:
-        """Bytes of one head's codes."""
-        return self.num_tokens * self.head_dim // codes.codes_per_byte(self.bits)
-
-    @property
-    def num_bytes(self) -> int:
-        return self.bytes_of_scales + self.num_heads * self.bytes_of_head
+from vidmem.kv.groups import bytes_of_parts, groups_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +55,7 @@ class Packed:
     """uint8 (layers, bytes of a layer), contiguous."""
 
     def __post_init__(self) -> None:
-        expected = sum(_bytes_of_parts(self.format, self.shape[1:], self.dtype))
+        expected = sum(bytes_of_parts(self.format, self.shape[1:], self.dtype))
         if self.data.dtype != torch.uint8 or self.data.ndim != 2 or self.data.shape[1] != expected:
             raise BadInput(
                 f"{tuple(self.data.shape)} {self.data.dtype} is no block of {self.num_tokens} tokens as {self.format}, "
@@ -159,10 +80,9 @@ def num_bytes(format: Format, layout: Layout, num_tokens: int, dtype: torch.dtyp
     whose values need a head dimension that a number from 32 to 64 divides.
     """
     shape = layout.num_kv_heads, num_tokens, layout.head_dim
-    return layout.num_layers * sum(_bytes_of_parts(format, shape, dtype))
+    return layout.num_layers * sum(bytes_of_parts(format, shape, dtype))
 
 
-@torch.no_grad()
 def quantise(keys: Tensor, values: Tensor, format: Format) -> Packed:
     """Pack the keys and values of one block, on their device.
 
@@ -189,17 +109,18 @@ def quantise(keys: Tensor, values: Tensor, format: Format) -> Packed:
         )
     num_layers, num_heads, num_tokens, head_dim = keys.shape
     shape = num_heads, num_tokens, head_dim
-    sizes = _bytes_of_parts(format, shape, keys.dtype)
+    sizes = bytes_of_parts(format, shape, keys.dtype)
     data = torch.empty((num_layers, sum(sizes)), dtype=torch.uint8, device=keys.device)
-    for numbers, groups, into in zip((keys, values), _groups(format, shape), data.split(sizes, dim=1), strict=True):
+    way = _way(keys.device)
+    for numbers, groups, begin in zip((keys, values), groups_of(format, shape), (0, sizes[0]), strict=True):
         if groups is None:
-            into.view(keys.dtype).unflatten(1, shape).copy_(numbers)
+            into = data[:, begin : begin + sizes[0]].view(keys.dtype)
+            into.unflatten(1, shape).copy_(numbers.detach())
         else:
-            _quantise_into(into, numbers, groups)
+            way.quantise_into(data, begin, numbers, groups)
     return Packed(format, keys.dtype, *shape, data)
 
 
-@torch.no_grad()
 def dequantise(packed: Packed, *, out: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Keys and values (layers, KV heads, T, head dim), on the device of the bytes.
 
@@ -208,14 +129,17 @@ def dequantise(packed: Packed, *, out: tuple[Tensor, Tensor] | None = None) -> t
             strides: so blocks are read straight into their places in a context, on a CPU in half the time.
     """
     if out is None:
-        out = _empty(packed), _empty(packed)
-    shape = packed.shape[1:]
-    parts = packed.data.split(_bytes_of_parts(packed.format, shape, packed.dtype), dim=1)
-    for numbers, groups, stored in zip(out, _groups(packed.format, shape), parts, strict=True):
+        # In one piece: two of megabytes were given back to the system each time, and took it twice as long to map anew.
+        keys, values = torch.empty((2, *packed.shape), dtype=packed.dtype, device=packed.data.device)
+        out = keys, values
+    shape, way = packed.shape[1:], _way(packed.data.device)
+    sizes = bytes_of_parts(packed.format, shape, packed.dtype)
+    for numbers, groups, begin in zip(out, groups_of(packed.format, shape), (0, sizes[0]), strict=True):
         if groups is None:
-            numbers.copy_(stored.view(packed.dtype).unflatten(1, shape))
+            stored = packed.data[:, begin : begin + sizes[0]].view(packed.dtype)
+            numbers.copy_(stored.unflatten(1, shape))
         else:
-            _dequantise_into(numbers, stored, groups)
+            way.dequantise_into(numbers, packed.data, begin, groups)
     return out
 
 
@@ -223,86 +147,10 @@ def _empty(packed: Packed) -> Tensor:
     return torch.empty(packed.shape, dtype=packed.dtype, device=packed.data.device)
 
 
-def _groups(format: Format, shape: tuple[int, int, int]) -> tuple[_Groups | None, _Groups | None]:
-    """The groups of keys and of values (KV heads, tokens, head dim)."""
-    match format:
-        case "none":
-            return None, None
-        case "int8" | "int4" | "int2":
-            groups = _Groups(*shape, bits=int(format[3:]))
-            return groups, groups
-        case "kivi2":
-            return _Groups(*shape, bits=2), _Groups(*shape, bits=2, along_tokens=False)
-    raise BadInput(f"{format!r} is no format for stored keys and values: choose one of {', '.join(get_args(Format))}")
+def _way(device: torch.device) -> ModuleType:
+    """What quantises there."""
+    if device.type != "cpu":
+        return operators
+    from vidmem.kv import compiled  # brings numba and compiles: only for whoever packs blocks
 
-
-def _bytes_of_parts(format: Format, shape: tuple[int, int, int], dtype: torch.dtype) -> list[int]:
-    """Bytes of a layer's keys and of its values."""
-    num_heads, num_tokens, head_dim = shape
-    if min(shape) < 1 or (format != "none" and head_dim % 4):
-        raise BadInput(
-            f"{num_heads} KV heads, {num_tokens} tokens and head dimension {head_dim} can't be packed as {format}: "
-            "none may be 0, and to be quantised the head dimension has to be a multiple of 4"
-        )
-    full = num_heads * num_tokens * head_dim * dtype.itemsize
-    return [full if groups is None else groups.num_bytes for groups in _groups(format, shape)]
-
-
-def _quantise_into(into: Tensor, numbers: Tensor, groups: _Groups) -> None:
-    """Write (layers, heads, tokens, channels) to (layers, bytes), a few layers at a time."""
-    num_step = _layers_at_a_time(numbers)
-    num_heads, num_tokens, head_dim = numbers.shape[1:]
-    top = (1 << groups.bits) - 1
-    room = codes.room_for(num_step * num_heads, groups.padded_tokens * head_dim, groups.bits, numbers.device)
-    tokens = codes.fillable(room, groups.bits).unflatten(1, (-1, head_dim)).unflatten(0, (-1, num_heads))
-    scaled = groups.cut(tokens)
-    as_is = groups.cut(numbers) if _can_be_cut(numbers, groups) else None
-    scale_bytes, code_bytes = groups.parts(into)
-    for at in range(0, len(numbers), num_step):
-        num_layers = min(num_step, len(numbers) - at)
-        layers = slice(at, at + num_layers)
-        if as_is is None:
-            tokens[:num_layers, :, :num_tokens] = numbers[layers]
-            tokens[:num_layers, :, num_tokens:] = numbers[layers, :, -1:]
-        target = scaled[:num_layers]
-        source = target if as_is is None else as_is[layers]
-        low, high = source.amin(groups.axis).flatten(1), source.amax(groups.axis).flatten(1)
-        step, start = scales.fit(low, high, top, scale_bytes[layers], short=groups.short_scales)
-        per_step = step.reciprocal_()
-        torch.addcmul(groups.spread(start.mul_(per_step).neg_()), source, groups.spread(per_step), out=target)
-        target.clamp_(0, top)
-        packed = codes.pack(room[: num_layers * num_heads], groups.bits)[:, : groups.bytes_of_head]
-        code_bytes[layers] = packed.view(num_layers, num_heads, -1)
-
-
-def _dequantise_into(numbers: Tensor, stored: Tensor, groups: _Groups) -> None:
-    num_step = _layers_at_a_time(numbers)
-    num_heads, num_tokens, head_dim = numbers.shape[1:]
-    num_codes = groups.padded_tokens * head_dim
-    room = codes.room_for_packed(num_step * num_heads, num_codes, groups.bits, stored.device)
-    rows = room[:, : groups.bytes_of_head].unflatten(0, (-1, num_heads))
-    as_is = groups.cut(numbers) if _can_be_cut(numbers, groups) else None
-    scale_bytes, code_bytes = groups.parts(stored)
-    step, start = scales.read(scale_bytes, groups.num_groups, short=groups.short_scales)
-    step, start = groups.spread(step), groups.spread(start)
-    for at in range(0, len(numbers), num_step):
-        num_layers = min(num_step, len(numbers) - at)
-        layers = slice(at, at + num_layers)
-        rows[:num_layers] = code_bytes[layers]
-        unpacked = codes.unpack(room[: num_layers * num_heads], groups.bits)
-        tokens = unpacked.view(num_layers, num_heads, -1, head_dim)
-        source = groups.cut(tokens)
-        torch.addcmul(start[layers], source, step[layers], out=source if as_is is None else as_is[layers])
-        if as_is is None:
-            numbers[layers] = tokens[:, :, :num_tokens]
-
-
-def _can_be_cut(numbers: Tensor, groups: _Groups) -> bool:
-    """Whether groups can be read and written where the numbers lie, without a copy in float32."""
-    return numbers.dtype == torch.float32 and groups.padded_tokens == numbers.shape[2]
-
-
-def _layers_at_a_time(numbers: Tensor) -> int:
-    if numbers.device.type != "cpu":
-        return len(numbers)
-    return min(len(numbers), max(1, _CHUNK // numbers[0].numel()))
+    return compiled

@@ -40,7 +40,7 @@ def fit(low: Tensor, high: Tensor, top: int, into: Tensor, *, short: bool) -> tu
     step, start = stored[:, : low.shape[1]], stored[:, low.shape[1] :]
     low.copy_(start.copy_(low.clamp_(-65504, 65504)))
     # The smallest float16 above 0 for a constant group: all its codes give the start.
-    step.copy_(high.sub_(low).mul_(1 / top)).clamp_(min=2**-24)
+    step.copy_(high.sub_(low).mul_(1 / top).clamp_(2**-24, 65504))
     return high.copy_(step), low
 
 
@@ -49,7 +49,7 @@ def read(stored: Tensor, num_groups: int, *, short: bool) -> tuple[Tensor, Tenso
     if not short:
         numbers = stored.view(torch.float16).float()
         return numbers[:, :num_groups], numbers[:, num_groups:]
-    high_bits = codes.unpack_plainly(stored[:, num_groups:], 4)[:, :num_groups].to(torch.int16)
+    high_bits = codes.unpack(stored[:, num_groups:], 4)[:, :num_groups].to(torch.int16)
     both = stored[:, :num_groups].to(torch.int16) | (high_bits << 8)
     step = ((both >> 6) << 9).view(torch.float16).float()
     return step, ((both & 63) - 32) * 0.25 * step
@@ -74,4 +74,4 @@ def _write_short(step_code: Tensor, start_code: Tensor, into: Tensor) -> None:
     both = (step_code << 6) | start_code
     into[:, :num_groups] = both & 255
     high_bits = torch.nn.functional.pad(both >> 8, (0, num_groups % 2))
-    into[:, num_groups:] = codes.pack_plainly(high_bits, 4)
+    into[:, num_groups:] = codes.pack(high_bits, 4)
