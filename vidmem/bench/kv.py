@@ -46,7 +46,7 @@ QUICK = Sizes(
     reload_frames=4,
     reload_layers=2,
     write_clips=4,
-    write_warm_up=0,
+    write_warm_up=1,
     clip_questions=3,
     ways=("keep_all", "int2", SMALLEST),
 )

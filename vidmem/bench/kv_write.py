@@ -48,7 +48,7 @@ def kv_write_figures(
 
     Args:
         folder: empty; what is written stays there.
-        warm_up: clips before them that are not counted, until the window is full; a multiple of eight.
+        warm_up: clips before them that are not counted, until the window is full.
     """
     say(f"writing {num_clips} clips with and without a memory")
     times = _write(folder, seed, num_clips, warm_up, Models(replace(load_preset(preset), mode="kv")))
@@ -64,7 +64,6 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
     identity = models.identity(None, MemoryConfig(**models.preset.memory).policy)
     alone = language.writer(window_tokens(models.preset))
     seconds: dict[str, list[float]] = {"alone": [], "with_memory": []}
-    counted = 0
     with Store.open(folder / "write.vidmem", identity) as store:
         video = store.begin_video(VideoRow(_NAME, _NAME, "", "noise", "noise"))
         with BlockStream(store, video, language, models.preset, hours=False) as stream:
@@ -82,16 +81,14 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
                     behind.finish()
 
             ways = {"alone": prefill, "with_memory": remember}
-            for first in range(0, num_clips + warm_up, _CLIPS_IN_TURN):
-                places = range(first, min(first + _CLIPS_IN_TURN, num_clips + warm_up))
+            for way in ways.values():
+                way([_noise(models, place, chance) for place in range(warm_up)])
+            for first in range(warm_up, warm_up + num_clips, _CLIPS_IN_TURN):
+                places = range(first, min(first + _CLIPS_IN_TURN, warm_up + num_clips))
                 part = [_noise(models, place, chance) for place in places]
                 for name in sorted(ways, reverse=bool(first // _CLIPS_IN_TURN % 2)):
-                    taken = _seconds(partial(ways[name], part))
-                    if first >= warm_up:
-                        seconds[name].append(taken)
-                if first >= warm_up:
-                    counted += len(part)
-    return WriteTimes(**{name: sum(taken) for name, taken in seconds.items()}, num_frames=counted * CLIP_FRAMES)
+                    seconds[name].append(_seconds(partial(ways[name], part)))
+    return WriteTimes(sum(seconds["alone"]), sum(seconds["with_memory"]), num_clips * CLIP_FRAMES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,6 @@ writing takes. Of 6 layers, 4 heads of 64 and 22 tokens it is 23 and 16 us besid
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +26,8 @@ from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from vidmem.kv.jit import compiled
 
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 """The kinds of numbers that are read and written. Sums are in float32."""
@@ -41,19 +42,6 @@ _SMALLEST = np.float32(2**-24)
 # As in `scales`, from where they can't come: numba would not notice a change there.
 _STEPS_BELOW_0 = np.float32(6.8)
 _STEPS_ABOVE_0 = np.float32(9)
-
-
-def _compiled(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile now, or load what an earlier process compiled from this file."""
-
-    def compiled(function: Callable[..., None]) -> Callable[..., None]:
-        try:
-            return njit(signature, nogil=True, error_model="numpy", cache=True)(function)
-        except Exception:
-            # The cache can't be written, neither beside this file nor in the user's home, or what it holds is damaged.
-            return njit(signature, nogil=True, error_model="numpy")(function)
-
-    return compiled
 
 
 _PART: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -362,7 +350,7 @@ def _scale(codes, step, start, target, stride, num_tokens):
 _SIGNATURE = "void(int64, int64, UniTuple(int64, 3), UniTuple(int64, 4), UniTuple(int64, 2), int64, int64, int64)"
 
 
-@_compiled(_SIGNATURE)
+@compiled(_SIGNATURE, error_model="numpy")
 def quantise(numbers, kind, strides, shape, group, bits, into, bytes_of_layer):
     """Write scales and codes of some layers.
 
@@ -422,7 +410,7 @@ def quantise(numbers, kind, strides, shape, group, bits, into, bytes_of_layer):
             _write_short(both, _bytes(layer_at, bytes_of_scales))
 
 
-@_compiled(_SIGNATURE)
+@compiled(_SIGNATURE, error_model="numpy")
 def dequantise(numbers, kind, strides, shape, group, bits, stored, bytes_of_layer):
     """Write the numbers of some layers; the arguments are as in `quantise`."""
     num_layers, num_heads, num_tokens, channels = shape

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
+
+from vidmem.kv.jit import compiled
 
 _GROUPS_A_THREAD = 4096
 """Fewer are done sooner than a thread is started."""
@@ -42,7 +43,7 @@ def best_products(codes: np.ndarray, scale: np.ndarray, queries: np.ndarray) -> 
     return best
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled("void(u1[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1])", fastmath=True)
 def _scan(
     codes: np.ndarray, scale: np.ndarray, even: np.ndarray, odd: np.ndarray, below: np.ndarray, best: np.ndarray
 ) -> None:
