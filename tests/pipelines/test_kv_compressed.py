@@ -19,6 +19,7 @@ from vidmem.index import LandmarkRow
 from vidmem.kv.block import Block
 from vidmem.kv.compress import Compression, Seen, compress
 from vidmem.kv.context import Context as KvContext
+from vidmem.kv.landmarks import Landmarks
 from vidmem.kv.tokens import FrameTokens
 from vidmem.kv.writer import StreamWriter
 from vidmem.pipelines import VideoMemory, open_store
@@ -241,6 +242,20 @@ def test_a_short_video_is_brought_back_with_all_its_blocks(
         assert line.num_blocks < 12 if "absorb" in way else line.num_blocks == 12
 
 
+def test_where_all_blocks_are_there_no_gist_joins_them(
+    memory: VideoMemory, preset: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = changed(preset, f"{way}-all", **{"format": "none", "window_tokens": WINDOW, **WAYS[way]})
+    asking.write_text(asking.read_text().replace("context_tokens = 300", "context_tokens = 600"))
+    with vidmem.open(memory.path, asking, read_only=True) as other:
+        assert other.state().long_term.elements > 0
+        line = line_of(other)
+        places, context = contexts_of(other, "When did the dog appear?", monkeypatch)
+        assert [int(line.block_ids[place]) for place in places] == list(range(line.num_blocks))
+        opening = len(other._models.kv_language.opening)
+        assert context.num_tokens == opening + sum(stored_of(other).block_tokens)
+
+
 # -- interrupted and killed --
 
 
@@ -383,8 +398,14 @@ def test_landmarks_that_are_gone_are_made_of_what_the_blocks_still_hold(
         line, blocks = line_of(memory), blocks_of(memory)
         held = stored_of(memory).landmarks(line.block_ids)
         assert isinstance(held, Noted) and [num_frames for _, num_frames in held.rows] == [8] * 4
-        left = [blocks[block_id] for block_id in dict.fromkeys(line.block_ids[8:16].tolist())]
-        assert held.rows[1][0] == marks(left, held.heads)
+        ids = list(dict.fromkeys(line.block_ids[8:16].tolist()))
+        made, of_blocks = (
+            Landmarks.from_bytes(data, held.heads, blocks[0].keys.shape[3])
+            for data in (held.rows[1][0], marks([blocks[block_id] for block_id in ids], held.heads))
+        )
+        assert made is not None and of_blocks is not None and torch.equal(made.codes, of_blocks.codes)
+        firsts = torch.tensor([line.places_in(block_id)[0] - 8 for block_id in ids])
+        assert torch.equal(made.owners.long(), firsts[of_blocks.owners.long()])
         assert [data for data, _ in (held.rows[0], *held.rows[2:])] == [row.data for row in landmarks_of(memory)]
 
 

@@ -294,9 +294,10 @@ class _Asked:
     def _mean_keys(self) -> Representatives:
         held, blocks = Representatives(self._models.kv_language.family.layout), self._blocks["hybrid"]
         for first in range(0, len(self._line), NUM_FRAMES):
-            places = range(first, min(first + NUM_FRAMES, len(self._line)))
-            for block in blocks.of(self._line.video).fetch(places).values():
-                held.append(block)
+            wanted = self._line.block_ids[first : first + NUM_FRAMES].tolist()
+            found = blocks.of(self._line.video).fetch(dict.fromkeys(wanted))
+            for block_id in wanted:
+                held.append(found[block_id])
         return held
 
     def landmark_bytes(self) -> float:

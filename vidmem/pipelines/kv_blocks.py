@@ -113,10 +113,16 @@ class VideoBlocks:
     def _look_up(self, block_ids: np.ndarray) -> None:
         """Add landmarks of the frames whose blocks these are, which some are held of. Of lost blocks there are none."""
         heads, begin = self._landmarks.heads, self._landmarks.num_frames
+        nothing = torch.empty(
+            len(heads), 0, self._form.layout.head_dim, dtype=self._form.dtype, device=self._form.device
+        )
         for first, end in groups(len(block_ids) - begin):
-            blocks = self.fetch(dict.fromkeys(block_ids[begin + first : begin + end].tolist()))
-            keys = [head_keys(block, heads) for block in blocks.values()]
-            self._landmarks.append(landmarks(keys, heads) if keys else None, end - first)
+            wanted = block_ids[begin + first : begin + end].tolist()
+            blocks = self.fetch(dict.fromkeys(wanted))
+            found = {block_id: head_keys(block, heads) for block_id, block in blocks.items()}
+            # An entry for each frame, as an owner is a frame's place: a block's keys are its first one's.
+            keys = [found.pop(block_id, nothing) for block_id in wanted]
+            self._landmarks.append(landmarks(keys, heads) if blocks else None, end - first)
 
     def tokens_when_written(self, block_id: int) -> int | None:
         """None where the block's record is gone, too."""
