@@ -7,7 +7,7 @@ docs/decisions/0004-recall.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ class Recall:
         embedded = time.perf_counter()
         found = self._finder.find(queries, phrases, asked, lines)
         relevant = found.relevant_videos() or set(range(len(lines)))
-        labels = Labels(lines, named=len(relevant) > 1)
+        labels = Labels(lines, language.label, named=len(relevant) > 1)
         reserved = language.prompt_cost(question) + language.config.max_new_tokens
         budget = min(self._config.context_tokens, language.max_context_tokens - reserved)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
@@ -212,15 +212,16 @@ class Recall:
 class Labels:
     """Times as they stand before frames: with hours once a video has one, with its name if `named`."""
 
-    def __init__(self, lines: Sequence[Timeline], *, named: bool) -> None:
-        self._lines, self._named = lines, named
+    def __init__(self, lines: Sequence[Timeline], label: Callable[..., str], *, named: bool) -> None:
+        """`label` writes a time as the video-LLM reads it (`VideoLanguageModel.label`)."""
+        self._lines, self._label, self._named = lines, label, named
         self._hours = [line.duration_seconds >= 3600 for line in lines]
 
     def of(self, pick: Pick) -> str:
         return self.at(pick.video_index, float(self._lines[pick.video_index].pts_seconds[pick.frame_index]))
 
     def at(self, video_index: int, seconds: float) -> str:
-        label = format_time(seconds, hours=self._hours[video_index])
+        label = self._label(seconds, hours=self._hours[video_index])
         return f"{self._lines[video_index].video.name} {label}" if self._named else label
 
 
