@@ -113,6 +113,16 @@ class VideoLanguageModel:
         ids = self._chat.ids(question)
         return len(ids.opening) + len(ids.closing) + (len(self._after) if self._after else 0)
 
+    def room(self, question: str) -> int:
+        """Tokens that are left for frames beside a question and its answer. Raises BadInput if there are none."""
+        taken = self.prompt_cost(question) + self.config.max_new_tokens
+        if taken > self.max_context_tokens:
+            raise BadInput(
+                f"the question and its answer make up to {taken} tokens and the model takes "
+                f"{self.max_context_tokens}: shorten the question."
+            )
+        return self.max_context_tokens - taken
+
     def stream(self, context: Context, question: str, *, max_new_tokens: int | None = None) -> Iterator[str]:
         """Answer a question about frames, piece by piece as the text comes, greedily.
 

@@ -77,9 +77,12 @@ class Recall:
         return _beyond([read_question(question, line.duration_seconds) for line in lines], lines)
 
     def recall(self, question: str, videos: Sequence[StoredVideo]) -> Recalled:
-        """Bring back what answers a question about some videos, and leaves the model room for question and answer."""
+        """Bring back what answers a question about some videos, and leaves the model room for question and answer.
+
+        Raises BadInput if the question alone is too long.
+        """
         encoder, language = self._models.encoder, self._models.language
-        begun = time.perf_counter()
+        begun, room = time.perf_counter(), language.room(question)
         lines = [self._timelines.of(video) for video in videos]
         asked = [read_question(question, line.duration_seconds) for line in lines]
         phrases = asked[0].phrases
@@ -90,8 +93,7 @@ class Recall:
         found = self._finder.find(queries, phrases, asked, lines)
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, language.label, named=len(relevant) > 1)
-        reserved = language.prompt_cost(question) + language.config.max_new_tokens
-        budget = min(self._config.context_tokens, language.max_context_tokens - reserved)
+        budget = min(self._config.context_tokens, room)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
         terms = inquiry.terms if inquiry else Terms(lambda pick: language.frame_cost(labels.of(pick)))
         picks = choose_frames(self._config, asked, found, lines, relevant, terms, budget)
