@@ -154,7 +154,11 @@ def write_family_preset(folder: Path, family: str, mode: str, **language: object
         write_family(folder / family, family)
     settings = {"image_newline": True, "max_new_tokens": 12, "side": SIDES.get(family, 0), **language}
     lines = [f'mode = "{mode}"', 'device = "cpu"', "[encoder]", 'model = "./clip"', "relevance_floor = -1.0"]
-    lines += ["[language]", f'model = "./{family}"', *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+    lines += [
+        "[language]",
+        f'model = "./{family}"',
+        *(f"{key} = {json.dumps(value)}" for key, value in settings.items()),
+    ]
     lines += ["[budget]", "context_tokens = 900", "clip_seconds = 4", "[kv]", 'format = "none"']
     path = folder / f"{'-'.join([mode, *map(str, language)])}.toml"
     path.write_text("\n".join(lines) + "\n")

@@ -188,7 +188,9 @@ def test_a_store_takes_pictures_of_one_size(tmp_path: Path, checkpoint: Checkpoi
     vidmem.open(tmp_path / "a.vidmem", checkpoint.preset("kv", side=side)).close()
     vidmem.open(tmp_path / "a.vidmem").close()
     checkpoint.preset("kv", side=2 * side)  # the same file
-    with pytest.raises(ModelMismatch, match=rf"revision '\w+ at {side} x {side}', not '\w+ at {2 * side} x {2 * side}'"):
+    with pytest.raises(
+        ModelMismatch, match=rf"revision '\w+ at {side} x {side}', not '\w+ at {2 * side} x {2 * side}'"
+    ):
         vidmem.open(tmp_path / "a.vidmem")
 
 
