@@ -24,6 +24,7 @@ from vidmem.errors import BadInput, ModelMismatch
 from vidmem.ingest import open_source
 from vidmem.models.language import Context, VideoLanguageModel
 from vidmem.pipelines import VideoMemory
+from vidmem.pipelines.recall import Recall
 from vidmem.types import View
 from vidmem.world.script import Script, ScriptConfig
 
@@ -172,6 +173,38 @@ def test_frames_of_several_videos_are_marked_with_their_names(
     assert said == stock.answer(checkpoint.images(pictures)[:8], times, "What happened first?").strip()
 
 
+def test_blocks_that_are_gone_are_made_again_from_tokens_alone(
+    tmp_path: Path, checkpoint: Checkpoint, pictures: list[tuple[float, np.ndarray]], stock_answers: list[str]
+) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", checkpoint.preset("kv")) as memory:
+        memory.ingest(iter(pictures), progress=False)
+    for file in (tmp_path / "a.vidmem").glob("kv/*/*"):
+        file.unlink()
+    with vidmem.open(tmp_path / "a.vidmem", read_only=True) as memory:
+        assert answers(memory) == [text.strip() for text in stock_answers]
+        assert "00:00-its end" in memory.notices[0]
+
+
+@pytest.mark.parametrize("mode", ["kv", "tokens"])
+def test_what_does_not_fit_is_chosen_and_joined_by_long_term_memory(
+    tmp_path: Path,
+    checkpoint: Checkpoint,
+    pictures: list[tuple[float, np.ndarray]],
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gists: list[list] = []
+    gist = Recall._gist
+    monkeypatch.setattr(Recall, "_gist", lambda *given: (gists.append(gist(*given)), gists[-1])[1])
+    text = checkpoint.preset(mode).read_text().replace("context_tokens = 900", "context_tokens = 90")
+    small = checkpoint.folder / f"small-{mode}.toml"
+    small.write_text(text + "[memory]\nworking_max_frames = 4\nworking_min_frames = 2\n")
+    with vidmem.open(tmp_path / "a.vidmem", small) as memory:
+        memory.ingest(iter(pictures), progress=False)
+        assert memory.ask("Was there a dog?").text
+    assert len(gists[0]) > 0
+
+
 # -- refusals, one sentence each --
 
 
@@ -179,8 +212,6 @@ def test_a_picture_size_that_the_model_can_not_see_is_refused(tmp_path: Path, ch
     wrong = checkpoint.preset("kv", side=60)
     with pytest.raises(BadInput, match=r"60 x 60.*(side = 56|side = 64|leave `side` out)"):
         vidmem.open(tmp_path / "a.vidmem", wrong)
-    with pytest.raises(BadInput, match="side = -1"):
-        vidmem.open(tmp_path / "a.vidmem", checkpoint.preset("kv", side=-1))
 
 
 def test_a_store_takes_pictures_of_one_size(tmp_path: Path, checkpoint: Checkpoint) -> None:

@@ -24,6 +24,9 @@ class Qwen25Vl(Family):
 
     Stock Qwen2.5-VL makes one segment of a whole video, whose time axis counts on while rows and columns start again.
     Blocks that can stand anywhere need a place each; within one the model sees what it sees for a video of two frames.
+
+    A sampled frame is a block of its own (decision 8), so it is shown twice (`encode`), as the processors of these
+    models fill a temporal patch with a still image.
     """
 
     model_type: ClassVar[str] = "qwen2_5_vl"
