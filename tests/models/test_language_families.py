@@ -129,9 +129,17 @@ def test_without_time_marks_a_frame_is_shown_alone(family: str, folder: Path) ->
 # -- refusals, one sentence each --
 
 
-def test_a_kind_of_model_without_an_adapter_is_refused(copied: Path, family: str) -> None:
-    (copied / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(MissingModel, match="a qwen2 model .* llava_onevision, qwen2_5_vl, qwen3_vl or smolvlm"):
+@pytest.mark.parametrize("kind", ["qwen2", "newer_than_transformers"])
+def test_a_kind_of_model_without_an_adapter_is_refused(copied: Path, family: str, kind: str) -> None:
+    (copied / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(MissingModel, match=f"a {kind} model .* llava_onevision, qwen2_5_vl, qwen3_vl or smolvlm"):
+        loaded(copied, family)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"hidden_size": 64}', '{"model_type": 3}'])
+def test_a_configuration_that_says_no_kind_is_refused(copied: Path, family: str, text: str) -> None:
+    (copied / "config.json").write_text(text)
+    with pytest.raises(MissingModel, match=r"config.json is no model configuration \(.*\): put complete files"):
         loaded(copied, family)
 
 

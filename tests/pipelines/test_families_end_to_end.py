@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from random_models import PIXELS, SIDES, write_family_preset
 from stock_families import Stock
 from test_embedded import world
@@ -103,12 +104,9 @@ def test_an_ingest_that_was_cut_short_goes_on_and_is_answered_about_the_same(
     checkpoint: Checkpoint,
     pictures: list[tuple[float, np.ndarray]],
     stock_answers: list[str],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
-    from PIL import Image
-
     for seconds, picture in pictures:
         Image.fromarray(picture).save(folder / f"{int(seconds):03d}.png")
 

@@ -252,12 +252,14 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _model_type(folder: Path) -> str:
-    """What kind of model a folder's configuration says it is. Raises MissingModel if it is none that there is."""
-    from transformers import AutoConfig
-
+    """What kind of model a folder's configuration says it is. Raises MissingModel if it says nothing."""
+    path = folder / "config.json"
     try:
-        return str(AutoConfig.from_pretrained(folder, local_files_only=True).model_type)
+        # Not by AutoConfig, which knows no kind that is newer than it, and of those our sentence says more.
+        table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MissingModel(
-            f"{folder}/config.json is no model configuration ({_reason(error)}): put complete files there."
-        ) from error
+        raise MissingModel(f"{path} is no model configuration ({_reason(error)}): put complete files there.") from error
+    kind = table.get("model_type") if isinstance(table, dict) else None
+    if not isinstance(kind, str):
+        raise MissingModel(f"{path} is no model configuration (no `model_type`): put complete files there.")
+    return kind
