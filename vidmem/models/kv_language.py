@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from vidmem.errors import BadInput
