@@ -45,7 +45,9 @@ class KvLanguage:
 
     def seen(self, block: Block, frame: FrameTokens) -> Seen:
         """A frame's block, of which some tokens may have been dropped, and which of those that are left are visual."""
-        return Seen(block, frame.tokens.is_visual[block.positions[0]])
+        # A place on all axes tells a frame's tokens apart; on one axis alone a picture's tokens share theirs.
+        visual = frame.tokens.positions[:, frame.tokens.is_visual]
+        return Seen(block, (block.positions[:, :, None] == visual[:, None, :]).all(0).any(-1))
 
     def writer(self, window_tokens: int | None) -> StreamWriter:
         """A writer of a new stream. The window reaches over as many tokens of frames, and the opening stays visible.
