@@ -13,6 +13,7 @@ from stock_families import TOKENS_PER_FRAME, Stock
 
 from vidmem.bench.random_families import FAMILIES
 from vidmem.errors import BadInput, MissingModel
+from vidmem.kv.block import Block
 from vidmem.kv.context import ContextAttention
 from vidmem.kv.tokens import join
 from vidmem.models.chat import Chat
@@ -105,6 +106,17 @@ def test_a_frames_tokens_do_not_depend_on_those_beside_it(family: str, language:
     assert language.encode_frames(images[:0]).shape == (0, *rows.shape[1:])
     with pytest.raises(ValueError, match="frames must be"):
         language.encode_frames(images[:, 1:])
+
+
+def test_what_is_left_of_a_block_is_told_apart_by_its_places(family: str, language: VideoLanguageModel) -> None:
+    kv = KvLanguage(language)
+    (given,) = context(language, noise(family, 1)).frames
+    frame = kv.frame(given.time_label, given.tokens, Span(0.0, 1.0))
+    (block,) = kv.remade([frame])
+    assert torch.equal(kv.seen(block, frame).is_visual, frame.tokens.is_visual)
+    left = torch.arange(len(block))[::2]
+    part = Block(block.keys[:, :, left], block.values[:, :, left], block.positions[:, left], block.span)
+    assert torch.equal(kv.seen(part, frame).is_visual, frame.tokens.is_visual[left])
 
 
 def test_hours_are_told_where_the_family_tells_them(family: str, language: VideoLanguageModel) -> None:

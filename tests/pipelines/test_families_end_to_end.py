@@ -83,6 +83,18 @@ def watched(
         yield memory
 
 
+def saved(folder: Path, pictures: list[tuple[float, np.ndarray]]) -> Path:
+    folder.mkdir()
+    for seconds, picture in pictures:
+        Image.fromarray(picture).save(folder / f"{int(seconds):03d}.png")
+    return folder
+
+
+def interrupt(done: float, total: float | None) -> None:
+    if done >= 8:
+        raise KeyboardInterrupt
+
+
 def answers(memory: VideoMemory) -> list[str]:
     return [memory.ask(question).text for question in QUESTIONS]
 
@@ -105,15 +117,7 @@ def test_an_ingest_that_was_cut_short_goes_on_and_is_answered_about_the_same(
     pictures: list[tuple[float, np.ndarray]],
     stock_answers: list[str],
 ) -> None:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for seconds, picture in pictures:
-        Image.fromarray(picture).save(folder / f"{int(seconds):03d}.png")
-
-    def interrupt(done: float, total: float | None) -> None:
-        if done >= 8:
-            raise KeyboardInterrupt
-
+    folder = saved(tmp_path / "frames", pictures)
     preset = checkpoint.preset("kv")
     with vidmem.open(tmp_path / "a.vidmem", preset) as memory, pytest.raises(KeyboardInterrupt):
         memory.ingest(folder, progress=interrupt)
@@ -122,6 +126,23 @@ def test_an_ingest_that_was_cut_short_goes_on_and_is_answered_about_the_same(
         report = memory.ingest(folder, progress=False)
         assert report.resumed_from == 8 and report.frames == SECONDS - 8
         assert answers(memory) == [text.strip() for text in stock_answers]
+
+
+def test_compressed_blocks_go_on_behind_a_break(
+    tmp_path: Path, checkpoint: Checkpoint, pictures: list[tuple[float, np.ndarray]]
+) -> None:
+    preset = checkpoint.folder / "compressed.toml"
+    preset.write_text(checkpoint.preset("kv").read_text() + "keep_ratio = 0.4\n")
+    folder = saved(tmp_path / "frames", pictures)
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory, pytest.raises(KeyboardInterrupt):
+        memory.ingest(folder, progress=interrupt)
+    with vidmem.open(tmp_path / "a.vidmem") as memory:
+        memory.ingest(folder, progress=False)
+        assert memory._blocks is not None
+        sizes = memory._blocks.of(memory.videos()[0]).block_tokens
+        language = memory._models.language
+        assert len(sizes) == SECONDS and sum(sizes[8:]) < 4 * language.frame_cost(language.label(8.0))
+        assert memory.ask("What happened first?").text
 
 
 def test_tokens_mode_says_the_same(
