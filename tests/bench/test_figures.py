@@ -23,7 +23,7 @@ from vidmem.bench.world import clip_figures, demo_figures, latency_figures, need
 from vidmem.demo import Done
 from vidmem.errors import VidmemError
 from vidmem.models.language import Context
-from vidmem.types import Span, View
+from vidmem.types import Span, View, format_time
 from vidmem.world.answers import Facts, Question
 from vidmem.world.render import Renderer
 from vidmem.world.script import Script, ScriptConfig
@@ -90,6 +90,9 @@ class Knowing:
 
     def encode_frames(self, images: np.ndarray) -> torch.Tensor:
         return torch.zeros(len(images), 1, 4)
+
+    def label(self, seconds: float) -> str:
+        return format_time(seconds)
 
     def stream(self, context: Context, text: str) -> Iterator[str]:
         yield self.answers[text] if len(context.frames) > 4 else "Perhaps."

@@ -14,9 +14,14 @@ from transformers import (
     LlavaOnevisionVideoProcessor,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2VLVideoProcessor,
+    Qwen3VLVideoProcessor,
     SiglipVisionConfig,
+    SmolVLMVideoProcessor,
 )
 
+from vidmem.bench.random_families import random_model
+from vidmem.bench.random_families import tokenizer as families_tokenizer
 from vidmem.models.prompt import CHAT_TEMPLATE, END_OF_TURN, VIDEO_TOKEN
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", END_OF_TURN, "<image>", VIDEO_TOKEN]
@@ -116,5 +121,45 @@ def write_preset(folder: Path, **budget: float) -> Path:
     lines += ["[language]", 'model = "./llava"', "max_new_tokens = 12", "[budget]"]
     lines += [f"{key} = {value}" for key, value in {"context_tokens": 300, **budget}.items()]
     path = folder / "random.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+# -- the four families --
+
+PROCESSORS = {
+    "llava_onevision": LlavaOnevisionVideoProcessor,
+    "smolvlm": SmolVLMVideoProcessor,
+    "qwen2_5_vl": Qwen2VLVideoProcessor,
+    "qwen3_vl": Qwen3VLVideoProcessor,
+}
+SIDES = {"qwen2_5_vl": 56, "qwen3_vl": 64}
+"""What a preset says where the family leaves the choice; the others see squares of `PIXELS` alone."""
+
+
+def write_family(folder: Path, family: str) -> Path:
+    """A random model of a family with tokenizer and video processor, as a checkpoint lies on a disk."""
+    random_model(family).save_pretrained(folder)
+    families_tokenizer().save_pretrained(folder)
+    square = {"size": {"height": PIXELS, "width": PIXELS}} if family == "llava_onevision" else {}
+    mean_and_std = {} if family == "qwen2_5_vl" else {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    PROCESSORS[family](**square, **mean_and_std).save_pretrained(folder)
+    return folder
+
+
+def write_family_preset(folder: Path, family: str, mode: str, **language: object) -> Path:
+    """A preset file of a random model of a family, written beside it if that is not there yet."""
+    if not (folder / "clip").is_dir():
+        write_clip(folder / "clip")
+        write_family(folder / family, family)
+    settings = {"image_newline": True, "max_new_tokens": 12, "side": SIDES.get(family, 0), **language}
+    lines = [f'mode = "{mode}"', 'device = "cpu"', "[encoder]", 'model = "./clip"', "relevance_floor = -1.0"]
+    lines += [
+        "[language]",
+        f'model = "./{family}"',
+        *(f"{key} = {json.dumps(value)}" for key, value in settings.items()),
+    ]
+    lines += ["[budget]", "context_tokens = 900", "clip_seconds = 4", "[kv]", 'format = "none"']
+    path = folder / f"{'-'.join([mode, *map(str, language)])}.toml"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -44,6 +44,7 @@ def test_a_copied_preset_reads_from_a_path(tmp_path: Path) -> None:
         ("[kv]\nkeep_ratio = '1/4'", "float"),
         ("[kv]\nabsorb = true", "absorb = true needs a keep_ratio below 1"),
         ("[kv]\nkeep_ratio = 0.25\nabsorb = 1", "bool"),
+        ("[language]\nside = -1", "side = -1"),
         ("device = 0", "device"),
         ("memory = 8", "memory"),
         ("[encoder]\nmodel = 'x'\ntext_template = 'a photo of {words}'", "text_template"),

@@ -109,7 +109,8 @@ def assert_lawful(memory: VideoMemory) -> None:
 
 def num_marks(memory: VideoMemory, seconds: float) -> int:
     """Tokens of a time mark."""
-    return len(memory._models.language.mark_ids(format_time(seconds)))
+    language = memory._models.language
+    return language.frame_cost(language.label(seconds)) - language.tokens_per_frame
 
 
 def seen_of(memory: VideoMemory, block: Block) -> Seen:

@@ -271,8 +271,8 @@ def test_all_times_of_a_video_that_has_hours_are_told_with_them(tmp_path: Path, 
             with memory._block_stream(memory._store.begin_video(row), seconds) as stream:
                 stream.keep(stream.prefill(torch.randn(4, 4, 48), np.stack([starts, starts + 1], axis=1)))
                 sizes.append(stream._log.num_tokens())
-        mark_ids = memory._models.language.mark_ids
-        longer = len(mark_ids("00:00:00")) - len(mark_ids("00:00"))
+        cost = memory._models.language.frame_cost
+        longer = cost("00:00:00") - cost("00:00")
     assert longer > 0 and sizes[1] == [size + longer for size in sizes[0]] and sizes[2] == sizes[0]
 
 

@@ -16,7 +16,7 @@ import torch
 
 from vidmem.bench.random_families import random_model, token_id, tokenizer
 from vidmem.models.families.family import Family
-from vidmem.models.families.registry import family_of
+from vidmem.models.families.registry import FAMILIES
 from vidmem.types import View
 
 QWEN2_7B: dict[str, Any] = {
@@ -115,7 +115,9 @@ def build(name: str, device: torch.device, dtype: torch.dtype, *, small: bool = 
     size = SIZES[name]
     model = _small(size, device, dtype) if small else random_weights(size.config(), device, dtype)
     view = size.small_view if small else size.view
-    return family_of(model)(model, tokenizer(), _Pixels(), view=view)
+    family = FAMILIES[size.family](model, tokenizer(), _Pixels(), view=view)
+    family.let_stream()
+    return family
 
 
 def _small(size: Size, device: torch.device, dtype: torch.dtype) -> Any:

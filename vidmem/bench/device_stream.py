@@ -65,7 +65,7 @@ class Footage:
 def window_of(family: Family, num_frames: int) -> Window:
     """A window over as many whole frames as a question brings back, behind the opening, which stays visible."""
     opening = len(opening_ids(family))
-    before, after = family.ids_around(Span(0, 0))
+    before, after = family.ids_around(family.label(0.0))
     block = family.tokens_per_picture + len(before) + len(after)
     return Window(num_frames // family.frames_per_block * block + opening, opening)
 

@@ -23,7 +23,7 @@ from vidmem.kv.tokens import Tokens, join
 from vidmem.kv.writer import StreamWriter
 from vidmem.models.chat import Chat
 from vidmem.models.families.family import Family
-from vidmem.models.families.registry import family_of
+from vidmem.models.families.registry import FAMILIES
 from vidmem.types import Span, View
 
 UNEVEN = (1, 3, 2)
@@ -56,7 +56,7 @@ class Case:
         picture = [token_id(self.placeholder)] * family.tokens_per_picture
         ids = list(self.chat.ids("").opening)
         for span in spans:
-            before, after = family.ids_around(span)
+            before, after = family.ids_around(family.label_of(span))
             ids += [*before, *picture, *after]
         ids += family.ids(self.newline) + list(tail_ids)
         input_ids = torch.tensor([ids])
@@ -137,16 +137,21 @@ def _qwen_pixels(processor: Any) -> Callable[[Tensor], dict[str, Tensor]]:
 @cache
 def case_of(name: str, dtype: torch.dtype = torch.float32) -> Case:
     half = LlavaOnevisionVideoProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    model, words = random_model(name), tokenizer()
+    model = random_model(name)
     if dtype != torch.float32:
         model = deepcopy(model).to(dtype)
     if name == "llava_onevision":
-        return Case(family_of(model)(model, words, half), "<video>", _llava_pixels, newline="<video>")
+        return Case(_family(model, half), "<video>", _llava_pixels, newline="<video>")
     if name == "smolvlm":
-        return Case(family_of(model)(model, words, half), "<image>", _smolvlm_pixels, newline="\n\n")
+        return Case(_family(model, half), "<image>", _smolvlm_pixels, newline="\n\n")
     if name == "qwen2_5_vl":
         processor = Qwen2VLVideoProcessor(cap_pixels_per_frame=False)
-        family = family_of(model)(model, words, processor, view=View(84, 56))
-        return Case(family, "<|video_pad|>", _qwen_pixels(processor))
+        return Case(_family(model, processor, View(84, 56)), "<|video_pad|>", _qwen_pixels(processor))
     newer = Qwen3VLVideoProcessor(cap_pixels_per_frame=False)
-    return Case(family_of(model)(model, words, newer, view=View(96, 64)), "<|video_pad|>", _qwen_pixels(newer))
+    return Case(_family(model, newer, View(96, 64)), "<|video_pad|>", _qwen_pixels(newer))
+
+
+def _family(model: Any, processor: Any, view: View | None = None) -> Family:
+    family = FAMILIES[model.config.model_type](model, tokenizer(), processor, view=view)
+    family.let_stream()
+    return family

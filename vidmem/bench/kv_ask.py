@@ -210,7 +210,7 @@ def kv_preset(name: str, duration: float) -> Preset:
     """A preset in kv mode, whose contexts hold as many tokens as 64 frames of so long a video with their times."""
     preset = replace(load_preset(name), mode="kv")
     language = Models(preset).language
-    cost = language.frame_cost(format_time(duration, hours=duration >= 3600))
+    cost = language.frame_cost(language.label(duration, hours=duration >= 3600))
     return replace(preset, budget=replace(preset.budget, context_tokens=NUM_FRAMES * cost))
 
 
@@ -222,7 +222,7 @@ class _Asked:
         timelines = Timelines(store)
         (video,) = self._videos = store.videos()
         self._line = timelines.of(video)
-        self._labels = Labels([self._line], named=False)
+        self._labels = Labels([self._line], models.language.label, named=False)
         memories = Memories(store, memory_config, timelines)
         config = RecallConfig.of(models.preset)
         self._blocks = {

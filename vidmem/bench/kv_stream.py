@@ -26,7 +26,7 @@ from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.kv_ingest import window_tokens
 from vidmem.pipelines.loading import Models
-from vidmem.types import Span, format_time
+from vidmem.types import Span
 
 CLIP_FRAMES = 8
 _WARM_UP = 1 / 4
@@ -131,6 +131,6 @@ def noise_clip(models: Models, clip: int, chance: torch.Generator) -> tuple[Tens
 def frames_of(language: KvLanguage, tokens: Tensor, spans: np.ndarray) -> list[FrameTokens]:
     """A clip as the video-LLM is fed it, with times before its frames."""
     return [
-        language.frame(format_time(start), row, Span(start, end))
+        language.frame(language.family.label(start), row, Span(start, end))
         for row, (start, end) in zip(tokens, spans.tolist(), strict=True)
     ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from vidmem.bench.clips import SeenClip, seen_clips
 from vidmem.bench.grading import Score
 from vidmem.models.language import Context, ContextFrame, VideoLanguageModel
-from vidmem.types import format_time
 
 LATEST = 4
 """Frames of the baseline that sees only the end."""
@@ -39,7 +38,7 @@ def ask_clips(
 
 def _ask_clip(model: VideoLanguageModel, clip: SeenClip, most: int, scores: ClipScores) -> None:
     tokens = model.encode_frames(clip.views[0])
-    whole = [ContextFrame(format_time(time), frame) for time, frame in zip(clip.times, tokens, strict=True)]
+    whole = [ContextFrame(model.label(time), frame) for time, frame in zip(clip.times, tokens, strict=True)]
     for question in clip.questions[:most]:
         for score, context in ((scores.all_frames, whole), (scores.latest, whole[-LATEST:]), (scores.blind, [])):
             score.add(question, answer(model, context, question.text))

@@ -36,6 +36,15 @@ class Tokens:
         assert not self.is_visual[-1], "the last token belongs to a picture"
         return Tokens(self.embeds[:-1], self.positions[:, :-1], self.is_visual[:-1], self.deepstack)
 
+    def split(self, size: int) -> list[Tokens]:
+        """In parts of `size` tokens, the last one of what is left; positions stay what they are."""
+        deepstack: list[Tensor | None] = [None] * -(-len(self) // size)
+        if self.deepstack is not None:
+            rows = self.deepstack.split([int(part.sum()) for part in self.is_visual.split(size)], dim=1)
+            deepstack = [part if part.shape[1] else None for part in rows]
+        cut = self.embeds.split(size), self.positions.split(size, dim=1), self.is_visual.split(size), deepstack
+        return [Tokens(*part) for part in zip(*cut, strict=True)]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameTokens:

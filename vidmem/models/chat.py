@@ -1,12 +1,9 @@
-"""The prompt around a question, in any checkpoint's own chat form, cut into what goes before, at and after frames."""
+"""The prompt around a question, in any checkpoint's own chat form, cut into what goes before and after frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-
-from vidmem.models.prompt import time_mark
 
 # Private-use characters that no template contains. They stand for the frames and for the question while the template is
 # rendered, so that a question which happens to hold `<video>` or a template's own words can't change the frame layout.
@@ -24,7 +21,7 @@ class ChatIds:
 
 
 class Chat:
-    """Turns questions and time marks into token ids with a checkpoint's tokenizer and chat template."""
+    """Turns questions into token ids with a checkpoint's tokenizer and chat template."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -36,21 +33,21 @@ class Chat:
         self._before_question, found, self._after_question = rest.partition(_QUESTION)
         if not found:
             raise ValueError("the chat template does not show the text of a user's message")
-        self._special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
-        self.mark_ids = lru_cache(maxsize=4096)(self._mark_ids)
 
     def ids(self, question: str) -> ChatIds:
         """The prompt for a question. Names of special tokens in it are text of the user's and are dropped."""
-        for token in self._special:
-            question = question.replace(token, " ")
-        closing = self._before_question + question.strip() + self._after_question
+        closing = self._before_question + plain(self._tokenizer, question).strip() + self._after_question
         return ChatIds(self._encode(self._opening), self._encode(closing))
-
-    def _mark_ids(self, label: str) -> tuple[int, ...]:
-        return tuple(self._encode(time_mark(label)))
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def plain(tokenizer: Any, text: str) -> str:
+    """Text of the user's, in which names of special tokens are only that: they are dropped."""
+    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
+        text = text.replace(token, " ")
+    return text
 
 
 class StreamDecoder:

@@ -68,6 +68,7 @@ def run_text_model(decoder: Any, embeds: Tensor, attention: LayerAttention, **vi
     The model's own rotary module is given position 0 throughout, which turns nothing: queries and keys reach
     `attention` before RoPE.
     """
+    assert decoder.config._attn_implementation == NAME, "`install` comes first, or the model's own attention would run"
     factor = float(decoder.rotary_emb.attention_scaling)
     if factor != 1.0:  # the one thing that the model's rotary module still does at position 0
         attention = _Unscaled(attention, factor)

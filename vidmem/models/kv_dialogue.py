@@ -128,20 +128,15 @@ class Dialogue:
 
     def _generate_inputs(self, last_id: int, position: int) -> dict[str, Any]:
         device = self._family.device
-        where = torch.full((self._family.layout.num_axes, 1), position)
+        where = torch.full((self._family.num_axes, 1), position)
         return {
             "input_ids": torch.tensor([[last_id]], device=device),
             # Both are needed: without a mask over the cache the ids are cut away, without positions M-RoPE models take
             # those of an earlier request (spec/transformers-kv.md, 6.6).
             "attention_mask": torch.ones(1, self.num_tokens + 1, dtype=torch.long, device=device),
-            "position_ids": self._index(where),
+            "position_ids": self._family.position_ids(where),
             "past_key_values": self._cache,
         }
-
-    def _index(self, positions: Tensor) -> Tensor:
-        """Positions (axes, T) as the text models take them: (1, T), or (3, 1, T)."""
-        here = positions.to(self._family.device)
-        return here[:, None] if len(here) > 1 else here
 
     def _check_length(self, num_new: int) -> None:
         limit = int(self._family.decoder.config.max_position_embeddings)

@@ -6,17 +6,16 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
+from vidmem.errors import BadInput
 from vidmem.kv.asking import AllTaken, QuestionQueries
 from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
 from vidmem.kv.compress import Seen
 from vidmem.kv.context import Context, assemble
 from vidmem.kv.heads import Heads
-from vidmem.kv.rope import text_positions
-from vidmem.kv.tokens import FrameTokens, Tokens, join
+from vidmem.kv.tokens import FrameTokens
 from vidmem.kv.writer import StreamWriter
 from vidmem.models.kv_dialogue import Dialogue
 from vidmem.models.language import VideoLanguageModel
@@ -27,12 +26,13 @@ class KvLanguage:
     """A loaded video-LLM with its family's adapter. Several threads may share it.
 
     Raises:
-        BadInput: there is no adapter for the model, or it can't be streamed exactly.
+        BadInput: the model can't be streamed exactly.
     """
 
     def __init__(self, language: VideoLanguageModel) -> None:
         self._language = language
-        self.family = language.family()
+        self.family = language.family
+        self.family.let_stream()
 
     @cached_property
     def opening(self) -> Block:
@@ -41,21 +41,26 @@ class KvLanguage:
 
     def frame(self, time_label: str, tokens: Tensor, span: Span) -> FrameTokens:
         """A frame that was encoded before, tokens (P, D), behind its time mark: what becomes one block."""
-        family = self.family
-        embeds = tokens.to(family.device, family.dtype)
-        seen = torch.ones(len(embeds), dtype=torch.bool)
-        parts = [Tokens(embeds, text_positions(len(embeds), family.rotary.num_axes), seen)]
-        if mark := self._language.mark_ids(time_label):
-            parts.insert(0, family.text(mark))
-        return FrameTokens(join(parts), span)
+        return self.family.frame(time_label, tokens, span)
 
     def seen(self, block: Block, frame: FrameTokens) -> Seen:
         """A frame's block, of which some tokens may have been dropped, and which of those that are left are visual."""
-        return Seen(block, frame.tokens.is_visual[block.positions[0]])
+        # A place on all axes tells a frame's tokens apart; on one axis alone a picture's tokens share theirs.
+        visual = frame.tokens.positions[:, frame.tokens.is_visual]
+        return Seen(block, (block.positions[:, :, None] == visual[:, None, :]).all(0).any(-1))
 
     def writer(self, window_tokens: int | None) -> StreamWriter:
-        """A writer of a new stream. The window reaches over as many tokens of frames, and the opening stays visible."""
+        """A writer of a new stream. The window reaches over as many tokens of frames, and the opening stays visible.
+
+        Raises:
+            BadInput: the window is longer than the model takes.
+        """
         family, opening = self.family, self.family.text(self._language.opening_ids)
+        if (window_tokens or 0) + len(opening) > self._language.max_context_tokens:
+            raise BadInput(
+                f"a window of {window_tokens} tokens is longer than the {self._language.max_context_tokens} that the "
+                "model takes: lower `window_tokens` under [kv], or `context_tokens`, in the preset."
+            )
         window = None if window_tokens is None else Window(window_tokens + len(opening), len(opening))
         return StreamWriter(family, family.layout, family.rotary, opening, window=window)
 
@@ -82,5 +87,11 @@ class KvLanguage:
         Raises:
             BadInput: the context with question and answer is longer than the model takes.
         """
-        most = self._language.config.max_new_tokens
-        return Dialogue(self.family, context).say(question, max_new_tokens=most)
+        language = self._language
+        return Dialogue(self.family, context).say(
+            question,
+            max_new_tokens=language.config.max_new_tokens,
+            # As `VideoLanguageModel.stream` says it, whatever the checkpoint's own generation settings are.
+            eos_token_id=sorted(language.end_ids),
+            repetition_penalty=1.0,
+        )

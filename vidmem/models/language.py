@@ -1,7 +1,8 @@
-"""The video-LLM: any LLaVA-OneVision checkpoint of transformers, fed with frames that were encoded before."""
+"""The video-LLM: a checkpoint of any family that has an adapter, fed with frames that were encoded before."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,20 +14,20 @@ import torch
 from torch import Tensor
 
 from vidmem.errors import BadInput, MissingModel
+from vidmem.kv.tokens import Tokens, join
 from vidmem.models.chat import Chat, StreamDecoder
 from vidmem.models.families.family import Family
 from vidmem.models.families.registry import family_of
 from vidmem.models.folders import LANGUAGE_FILES, find_model
 from vidmem.models.preset import LanguageConfig
-from vidmem.types import View
+from vidmem.types import Span, View
 
-_FRAMES_AT_ONCE = 16
 _PREFILL_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextFrame:
-    """One frame before the model: its time as people read it, and its tokens (P, D)."""
+    """One frame before the model: its time as the model reads it (`Family.label`), and its tokens (P, D)."""
 
     time_label: str
     tokens: Tensor
@@ -40,32 +41,22 @@ class Context:
 
 
 class VideoLanguageModel:
-    """A `LlavaOnevisionForConditionalGeneration` with its tokenizer, used in two halves.
+    """A video-LLM of transformers with its family's adapter, used in two halves.
 
-    `encode_frames` is what ingest needs: tokens of each frame on its own, after projector and pooling. `stream` puts
+    `encode_frames` is what ingest needs: tokens of each frame on its own, as the text model takes them. `stream` puts
     kept tokens back between text and generates. In between, tokens may have been on disk for a year.
     """
 
-    def __init__(
-        self, model: Any, tokenizer: Any, video_processor: Any, *, name: str, revision: str, config: LanguageConfig
-    ) -> None:
-        self.name, self.revision, self.config = name, revision, config
-        self._model = model.eval().requires_grad_(False)
-        self._tokenizer, self._chat = tokenizer, Chat(tokenizer)
-        vision, text = model.config.vision_config, model.config.get_text_config()
-        side = -(-(vision.image_size // vision.patch_size) // 2)
-        self.tokens_per_frame = side * side
-        self.token_dim = int(text.hidden_size)
-        self.view = View(vision.image_size, vision.image_size)
-        limit = int(text.max_position_embeddings)
+    def __init__(self, family: Family, *, name: str, revision: str, config: LanguageConfig) -> None:
+        self.name, self.revision, self.config, self.family = name, revision, config, family
+        self._chat = Chat(family.tokenizer)
+        self._after = family.after_frames()
+        self.tokens_per_frame, self.token_dim = family.tokens_per_picture, family.token_dim
+        self.view = family.view
+        limit = int(family.decoder.config.max_position_embeddings)
         self.max_context_tokens = min(limit, config.max_context_tokens or limit)
-        self._embed = model.get_input_embeddings()
-        weight = self._embed.weight
-        self._device, self._dtype = weight.device, weight.dtype
-        self._video_processor = video_processor
-        self._mean = torch.tensor(video_processor.image_mean, device=weight.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(video_processor.image_std, device=weight.device).view(1, 3, 1, 1)
-        self._end_ids = _end_ids(model, tokenizer)
+        self.end_ids = _end_ids(family.model, family.tokenizer)
+        """Ids of tokens that end an answer."""
 
     @classmethod
     def load(
@@ -79,76 +70,58 @@ class VideoLanguageModel:
         """Load from a folder or from the local cache of the hub.
 
         Raises:
-            MissingModel: files are not there, or are of another kind of model.
+            MissingModel: files are not there, or are of a kind of model that vidmem has no adapter for.
             ModelMismatch: they are of another revision.
+            BadInput: the model can't see pictures of the size that `config` asks for, or can't be shown video.
         """
-        from transformers import AutoTokenizer, AutoVideoProcessor, LlavaOnevisionForConditionalGeneration
-
         folder = find_model(config.model, LANGUAGE_FILES, revision=config.revision, base=base)
-        _check_architecture(folder.path)
-        try:
-            with _no_bars():
-                model = LlavaOnevisionForConditionalGeneration.from_pretrained(
-                    folder.path, dtype=dtype, local_files_only=True
-                )
-            tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
-            video_processor = AutoVideoProcessor.from_pretrained(folder.path, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise MissingModel(
-                f"the video-LLM in {folder.path} can't be loaded ({reason}): put complete files there."
-            ) from error
-        model.to(torch.device(device))  # type: ignore[arg-type]  # transformers' wrapper loses the signature
-        return cls(model, tokenizer, video_processor, name=config.model, revision=folder.revision, config=config)
+        kind = family_of(_model_type(folder.path), folder.path)
+        model, tokenizer, video_processor = _load(folder.path, dtype)
+        model.to(torch.device(device))
+        family = kind(
+            model.eval().requires_grad_(False),
+            tokenizer,
+            video_processor,
+            view=View(config.side, config.side) if config.side else None,
+            time_marks=config.time_marks,
+            closing=config.image_newline,
+        )
+        return cls(family, name=config.model, revision=folder.revision, config=config)
 
     def encode_frames(self, images: np.ndarray | Tensor) -> Tensor:
         """Tokens of uint8 RGB images (F, H, W, 3) of `view`'s size: (F, P, D), on the model's device and in its dtype.
 
-        A frame's tokens do not depend on the frames beside it. They are what transformers' `get_video_features` gives,
-        but for the newline that it puts behind the last frame.
+        A frame's tokens do not depend on the frames beside it (`Family.encode`).
         """
-        pixels = torch.as_tensor(images).to(self._device)
-        side = self.view.width
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (side, side, 3):
-            raise ValueError(f"frames must be (F, {side}, {side}, 3), got {tuple(pixels.shape)}")
-        parts = [self._encode(part) for part in pixels.split(_FRAMES_AT_ONCE)] if len(pixels) else []
-        empty = torch.empty(0, self.tokens_per_frame, self.token_dim, device=self._device, dtype=self._dtype)
-        return torch.cat(parts) if parts else empty
-
-    @torch.no_grad()
-    def _encode(self, pixels: Tensor) -> Tensor:
-        normal = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
-        features = self._model.get_video_features(normal.to(self._dtype)[None]).pooler_output
-        return features[0, :-1].view(len(pixels), self.tokens_per_frame, self.token_dim)
-
-    def family(self) -> Family:
-        """The model as KV memory runs it. Raises BadInput if it can't."""
-        kind = family_of(self._model)
-        return kind(
-            self._model,
-            self._tokenizer,
-            self._video_processor,
-            time_marks=self.config.time_marks,
-            closing=self.config.image_newline,
-        )
+        return self.family.encode(torch.as_tensor(images))
 
     @property
     def opening_ids(self) -> list[int]:
         """Token ids of a prompt before its first frame."""
         return self._chat.ids("").opening
 
-    def mark_ids(self, time_label: str) -> Sequence[int]:
-        """Token ids that mark a frame's time; none if the model is shown no times."""
-        return self._chat.mark_ids(time_label) if self.config.time_marks else ()
+    def label(self, seconds: float, *, hours: bool = False) -> str:
+        """A time as it stands before a frame, in the family's own form; `hours` for a video that has some."""
+        return self.family.label(seconds, hours=hours)
 
     def frame_cost(self, time_label: str) -> int:
         """Tokens that one frame takes in a context, with its time mark."""
-        return self.tokens_per_frame + len(self.mark_ids(time_label))
+        return self.tokens_per_frame + sum(map(len, self.family.ids_around(time_label)))
 
     def prompt_cost(self, question: str) -> int:
         """Tokens that a context takes beside its frames: the question, and the chat around it."""
         ids = self._chat.ids(question)
-        return len(ids.opening) + len(ids.closing) + int(self.config.image_newline)
+        return len(ids.opening) + len(ids.closing) + (len(self._after) if self._after else 0)
+
+    def room(self, question: str) -> int:
+        """Tokens that are left for frames beside a question and its answer. Raises BadInput if there are none."""
+        taken = self.prompt_cost(question) + self.config.max_new_tokens
+        if taken > self.max_context_tokens:
+            raise BadInput(
+                f"the question and its answer make up to {taken} tokens and the model takes "
+                f"{self.max_context_tokens}: shorten the question."
+            )
+        return self.max_context_tokens - taken
 
     def stream(self, context: Context, question: str, *, max_new_tokens: int | None = None) -> Iterator[str]:
         """Answer a question about frames, piece by piece as the text comes, greedily.
@@ -158,12 +131,11 @@ class VideoLanguageModel:
         Raises:
             BadInput: the context is longer than the model takes.
         """
-        embeds = self.assemble(context, question)
-        return self._generate(embeds, max_new_tokens or self.config.max_new_tokens)
+        prompt = self.assemble(context, question)
+        return self._generate(prompt, max_new_tokens or self.config.max_new_tokens)
 
-    @torch.no_grad()
-    def assemble(self, context: Context, question: str) -> Tensor:
-        """Input embeddings (1, T, D) of a prompt: text embeddings, and the frames' tokens where they belong.
+    def assemble(self, context: Context, question: str) -> Tokens:
+        """The T tokens of a prompt: text, and the frames' tokens where they belong, at positions from 0.
 
         Raises:
             BadInput: T is more than `max_context_tokens`.
@@ -175,52 +147,87 @@ class VideoLanguageModel:
                 f"{len(context.frames)} frames and the question make {cost} tokens and the model takes "
                 f"{self.max_context_tokens}: lower `context_tokens` in the preset, or shorten the question."
             )
-        parts = [self._text(ids.opening)]
+        family, parts = self.family, [self.family.text(ids.opening)]
         for frame in context.frames:
-            if mark := self.mark_ids(frame.time_label):
-                parts.append(self._text(mark))
-            parts.append(frame.tokens.to(self._device, self._dtype))
-        if self.config.image_newline and context.frames:
-            parts.append(self._model.model.image_newline[None].to(self._dtype))
-        parts.append(self._text(ids.closing))
-        return torch.cat(parts)[None]
+            parts.append(family.frame(frame.time_label, frame.tokens, Span(0.0, 0.0)).tokens)
+        if self._after and context.frames:
+            parts.append(self._after)
+        return join([*parts, family.text(ids.closing)])
 
-    def _text(self, ids: Sequence[int]) -> Tensor:
-        return self._embed(torch.tensor(ids, dtype=torch.long, device=self._device))
-
-    def _generate(self, embeds: Tensor, max_new_tokens: int) -> Iterator[str]:
+    def _generate(self, prompt: Tokens, max_new_tokens: int) -> Iterator[str]:
         from transformers import DynamicCache
 
         # A loop of our own instead of `generate` in a thread with a streamer: it stops when the caller stops asking,
         # its errors come where they arise, and it makes no logits of the prompt (each as large as the vocabulary).
-        cache = DynamicCache(config=self._model.config.get_text_config())
-        decoder = StreamDecoder(self._tokenizer)
-        token_id = self._prefill(embeds, cache)
-        for _ in range(max_new_tokens):
-            if token_id in self._end_ids:
+        cache = DynamicCache(config=self.family.decoder.config)
+        decoder = StreamDecoder(self.family.tokenizer)
+        token_id = -1
+        for part in prompt.split(_PREFILL_TOKENS):
+            token_id = self._advance(part, 0, cache)
+        # Positions of pictures on several axes count fewer than there are tokens.
+        start = int(prompt.positions.max()) + 1
+        for position in range(start, start + max_new_tokens):
+            if token_id in self.end_ids:
                 break
             if piece := decoder.add(token_id):
                 yield piece
-            token_id = self._advance(self._text([token_id])[None], cache)
+            token_id = self._advance(self.family.text([token_id]), position, cache)
         if piece := decoder.end():
             yield piece
 
-    def _prefill(self, embeds: Tensor, cache: Any) -> int:
-        token_id = -1
-        for part in embeds.split(_PREFILL_TOKENS, dim=1):
-            token_id = self._advance(part, cache)
-        return token_id
-
     @torch.no_grad()
-    def _advance(self, embeds: Tensor, cache: Any) -> int:
-        """Run the text model over new embeddings (1, T, D), growing `cache`; returns the likeliest next id."""
-        begin = cache.get_seq_length()
-        positions = torch.arange(begin, begin + embeds.shape[1], device=self._device)[None]
-        decoder = self._model.get_decoder()
-        hidden = decoder(
-            inputs_embeds=embeds, past_key_values=cache, position_ids=positions, use_cache=True
+    def _advance(self, tokens: Tokens, start: int, cache: Any) -> int:
+        """Run the text model over new tokens whose positions count from `start`, growing `cache`.
+
+        Returns the likeliest next id.
+        """
+        family = self.family
+        hidden = family.decoder(
+            inputs_embeds=tokens.embeds[None],
+            past_key_values=cache,
+            position_ids=family.position_ids(tokens.positions + start),
+            use_cache=True,
+            **family.visual(tokens),
         ).last_hidden_state
-        return int(self._model.lm_head(hidden[:, -1]).argmax(-1))
+        return int(family.logits(hidden[:, -1]).argmax(-1))
+
+
+def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """A checkpoint's model, tokenizer and video processor. Raises MissingModel."""
+    from transformers import AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor
+
+    try:
+        with _no_bars():
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise MissingModel(
+            f"the video-LLM in {folder} can't be loaded ({_reason(error)}): put complete files there."
+        ) from error
+    try:
+        video_processor = AutoVideoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingModel(
+            f"the model in {folder} has no video processor ({_reason(error)}): use a checkpoint with video support, "
+            "with its video_preprocessor_config.json."
+        ) from error
+    _find_template(tokenizer, folder)
+    return model, tokenizer, video_processor
+
+
+def _find_template(tokenizer: Any, folder: Path) -> None:
+    """Older checkpoints have their chat template in a file that belongs to the processor."""
+    beside = folder / "chat_template.json"
+    if not tokenizer.chat_template and beside.is_file():
+        tokenizer.chat_template = json.loads(beside.read_text(encoding="utf-8"))["chat_template"]
+    if not tokenizer.chat_template:
+        raise MissingModel(
+            f"the model in {folder} has no chat template, so that it can't be asked: put its chat_template.jinja there."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @contextmanager
@@ -244,15 +251,15 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(int(token_id) for token_id in ids if token_id is not None)
 
 
-def _check_architecture(folder: Path) -> None:
-    from transformers import AutoConfig
-
+def _model_type(folder: Path) -> str:
+    """What kind of model a folder's configuration says it is. Raises MissingModel if it says nothing."""
+    path = folder / "config.json"
     try:
-        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        # Not by AutoConfig, which knows no kind that is newer than it, and of those our sentence says more.
+        table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise MissingModel(
-            f"{folder}/config.json is no model configuration ({reason}): put complete files there."
-        ) from error
-    if kind != "llava_onevision":
-        raise MissingModel(f"{folder} holds a {kind} model: vidmem's video-LLM must be a llava_onevision checkpoint.")
+        raise MissingModel(f"{path} is no model configuration ({_reason(error)}): put complete files there.") from error
+    kind = table.get("model_type") if isinstance(table, dict) else None
+    if not isinstance(kind, str):
+        raise MissingModel(f"{path} is no model configuration (no `model_type`): put complete files there.")
+    return kind

@@ -57,19 +57,26 @@ class EncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class LanguageConfig:
-    """Which LLaVA-OneVision checkpoint answers."""
+    """Which video-LLM answers: a checkpoint of a family that has an adapter (`vidmem.models.families`)."""
 
     model: str = ""
     """A transformers folder, or a hub repository."""
     revision: str = ""
     time_marks: bool = True
-    """Put `[MM:SS]` before each frame, so that "when" can be answered."""
+    """Put each frame's time before it, in the family's own form, so that "when" can be answered."""
     image_newline: bool = False
-    """Put the model's learned newline after the last frame, as the checkpoints of the hub were trained."""
+    """Put what the checkpoints of the hub were trained to find after the last frame there: LLaVA-OneVision's learned
+    newline, SmolVLM's empty line."""
+    side: int = 0
+    """Pixels of a side of the square that frames are squashed to, where the family leaves the choice; 0 for its own."""
     max_context_tokens: int = 0
     """Longest prompt; 0 for what the model's configuration allows."""
     max_new_tokens: int = 64
     """Longest answer."""
+
+    def __post_init__(self) -> None:
+        if self.side < 0:
+            raise BadInput(f"[language] side = {self.side} is no picture size: use 0 for the model's own.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from vidmem.models.chat import plain
+
 # Private-use characters that no template contains, as in `vidmem.models.chat`.
 _ANSWER, _QUESTION = "\ue0f2", "\ue0f1"
 
@@ -22,6 +24,5 @@ def follow_up_ids(tokenizer: Any, question: str) -> list[int]:
     before, found, after = text.partition(_ANSWER)[2].partition(_QUESTION)
     if not found:
         raise ValueError("the chat template does not show a question that follows an answer")
-    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
-        question = question.replace(token, " ")
-    return list(tokenizer(before + question.strip() + after, add_special_tokens=False)["input_ids"])
+    said = plain(tokenizer, question).strip()
+    return list(tokenizer(before + said + after, add_special_tokens=False)["input_ids"])

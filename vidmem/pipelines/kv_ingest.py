@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,7 @@ from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import Preset
 from vidmem.pipelines.kv_blocks import Form, fetch
 from vidmem.pipelines.timeline import Timeline, Timelines
-from vidmem.types import Span, format_time
+from vidmem.types import Span
 
 _RAM_BYTES = 256 * 1024**2
 """Room for blocks on their way to disk. Nobody reads them out of it."""
@@ -60,8 +61,8 @@ class BlockStream:
 
     def __init__(self, store: Store, video: StoredVideo, language: KvLanguage, preset: Preset, *, hours: bool) -> None:
         """Open a video's log where it was committed, and cut what lies beyond. `hours`: print them in all times."""
-        self._store, self._language, self._hours = store, language, hours
-        self._format = preset.kv.format
+        self._store, self._language, self._format = store, language, preset.kv.format
+        self._label = partial(language.family.label, hours=hours)
         self._compression = Compression(preset.kv.keep_ratio, absorb=preset.kv.absorb)
         self._before: Seen | None = None
         self._form = Form.of(language.family)
@@ -84,7 +85,7 @@ class BlockStream:
     def prefill(self, tokens: Tensor, spans_seconds: np.ndarray) -> list[Seen]:
         """The whole blocks of a clip's frames, tokens (F, P, D) and spans (F, 2), for `keep`."""
         frames = [
-            self._language.frame(format_time(start, hours=self._hours), row, Span(start, end))
+            self._language.frame(self._label(start), row, Span(start, end))
             for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
         ]
         blocks = self._writer.write(frames)
@@ -144,6 +145,6 @@ class BlockStream:
         """The first frames of some blocks, from their stored tokens, each for all of its block's time."""
         rows = self._store.load_tokens([line.frame_ids[line.places_in(block_id)[0]] for block_id in block_ids])
         return [
-            self._language.frame(format_time(span.start, hours=self._hours), row, span)
+            self._language.frame(self._label(span.start), row, span)
             for row, span in zip(rows, map(line.span_of_block, block_ids), strict=True)
         ]

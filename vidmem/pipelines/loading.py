@@ -105,13 +105,16 @@ class Models:
             preset.language.model, LANGUAGE_FILES, revision=preset.language.revision, base=preset.base
         )
         same_encoder = made is not None and made.encoder_revision == encoder.revision
-        same_language = made is not None and made.language_revision == language.revision
+        side = preset.language.side
+        # Pictures of another size are other tokens, as of another model: a store takes one of them.
+        language_revision = f"{language.revision} at {side} x {side}" if side else language.revision
+        same_language = made is not None and made.language_revision == language_revision
         return StoreIdentity(
             preset=made.preset if made and same_encoder and same_language else preset.origin,
             encoder=made.encoder if made and same_encoder else preset.encoder.model,
             encoder_revision=encoder.revision,
             language_model=made.language_model if made and same_language else preset.language.model,
-            language_revision=language.revision,
+            language_revision=language_revision,
             embedding_dim=made.embedding_dim if made else self.encoder.dim,
             tokens_per_frame=made.tokens_per_frame if made else self.language.tokens_per_frame,
             token_dim=made.token_dim if made else self.language.token_dim,

@@ -7,7 +7,7 @@ docs/decisions/0004-recall.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,9 +77,12 @@ class Recall:
         return _beyond([read_question(question, line.duration_seconds) for line in lines], lines)
 
     def recall(self, question: str, videos: Sequence[StoredVideo]) -> Recalled:
-        """Bring back what answers a question about some videos, and leaves the model room for question and answer."""
+        """Bring back what answers a question about some videos, and leaves the model room for question and answer.
+
+        Raises BadInput if the question alone is too long.
+        """
         encoder, language = self._models.encoder, self._models.language
-        begun = time.perf_counter()
+        begun, room = time.perf_counter(), language.room(question)
         lines = [self._timelines.of(video) for video in videos]
         asked = [read_question(question, line.duration_seconds) for line in lines]
         phrases = asked[0].phrases
@@ -89,9 +92,8 @@ class Recall:
         embedded = time.perf_counter()
         found = self._finder.find(queries, phrases, asked, lines)
         relevant = found.relevant_videos() or set(range(len(lines)))
-        labels = Labels(lines, named=len(relevant) > 1)
-        reserved = language.prompt_cost(question) + language.config.max_new_tokens
-        budget = min(self._config.context_tokens, language.max_context_tokens - reserved)
+        labels = Labels(lines, language.label, named=len(relevant) > 1)
+        budget = min(self._config.context_tokens, room)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
         terms = inquiry.terms if inquiry else Terms(lambda pick: language.frame_cost(labels.of(pick)))
         picks = choose_frames(self._config, asked, found, lines, relevant, terms, budget)
@@ -212,15 +214,16 @@ class Recall:
 class Labels:
     """Times as they stand before frames: with hours once a video has one, with its name if `named`."""
 
-    def __init__(self, lines: Sequence[Timeline], *, named: bool) -> None:
-        self._lines, self._named = lines, named
+    def __init__(self, lines: Sequence[Timeline], label: Callable[..., str], *, named: bool) -> None:
+        """`label` writes a time as the video-LLM reads it (`VideoLanguageModel.label`)."""
+        self._lines, self._label, self._named = lines, label, named
         self._hours = [line.duration_seconds >= 3600 for line in lines]
 
     def of(self, pick: Pick) -> str:
         return self.at(pick.video_index, float(self._lines[pick.video_index].pts_seconds[pick.frame_index]))
 
     def at(self, video_index: int, seconds: float) -> str:
-        label = format_time(seconds, hours=self._hours[video_index])
+        label = self._label(seconds, hours=self._hours[video_index])
         return f"{self._lines[video_index].video.name} {label}" if self._named else label
 
 

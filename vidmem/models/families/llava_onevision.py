@@ -9,9 +9,8 @@ from torch import Tensor
 
 from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import Tokens
-from vidmem.models.families.family import Family, Picture
-from vidmem.models.prompt import time_mark
-from vidmem.types import Span, View, format_time
+from vidmem.models.families.family import Family
+from vidmem.types import View
 
 
 class LlavaOneVision(Family):
@@ -28,15 +27,11 @@ class LlavaOneVision(Family):
     def _check_view(self, view: View | None) -> View:
         return self.only_square(view, self.model.config.vision_config.image_size)
 
-    def see(self, pixels: Tensor) -> list[Picture]:
+    def see(self, pixels: Tensor) -> Tensor:
         features = self.model.get_video_features(pixels[None]).pooler_output[0]
         # Behind the last frame, transformers' newer versions put the newline row: a stream has no last frame.
-        pictures = features[: len(pixels) * self.tokens_per_picture].split(self.tokens_per_picture)
-        positions = text_positions(self.tokens_per_picture, 1)
-        return [Picture(embeds, positions) for embeds in pictures]
-
-    def mark(self, span: Span) -> str:
-        return time_mark(format_time(span.start))
+        visual: Tensor = features[: len(pixels) * self.tokens_per_picture]
+        return visual.view(len(pixels), self.tokens_per_picture, -1)
 
     def closing(self) -> Tokens:
         newline = self.model.model.image_newline[None].to(self.dtype)

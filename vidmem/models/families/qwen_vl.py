@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -11,10 +12,9 @@ from vidmem.errors import BadInput
 from vidmem.kv.copies import lift
 from vidmem.kv.rope import grid_positions
 from vidmem.kv.tokens import Tokens
-from vidmem.models.families.family import Family, Picture, Surround
-from vidmem.models.prompt import time_mark
+from vidmem.models.families.family import Family, Surround
 from vidmem.models.towers import encode, prepare
-from vidmem.types import Span, View, format_time
+from vidmem.types import View
 
 _DEFAULT_SIDE = 448
 
@@ -24,11 +24,15 @@ class Qwen25Vl(Family):
 
     Stock Qwen2.5-VL makes one segment of a whole video, whose time axis counts on while rows and columns start again.
     Blocks that can stand anywhere need a place each; within one the model sees what it sees for a video of two frames.
+
+    A sampled frame is a block of its own (decision 8), so it is shown twice (`encode`), as the processors of these
+    models fill a temporal patch with a still image.
     """
 
     model_type: ClassVar[str] = "qwen2_5_vl"
     frames_per_block: ClassVar[int] = 2
-    around: ClassVar[Surround] = Surround("<|vision_start|>", "<|vision_end|>")
+    num_axes: ClassVar[int] = 3
+    around: ClassVar[Surround] = Surround(("<|vision_start|>",), ("<|vision_end|>",))
 
     def __init__(self, model: Any, *args: Any, **options: Any) -> None:
         prepare(model.model.visual)
@@ -50,24 +54,28 @@ class Qwen25Vl(Family):
         unit = vision.patch_size * vision.spatial_merge_size
         view = view or View(_DEFAULT_SIDE, _DEFAULT_SIDE)
         if view.width % unit or view.height % unit or not view.width * view.height:
+            fitting = max(unit, unit * round(view.width / unit))
             raise BadInput(
                 f"{self.model_type} sees pictures whose sides are multiples of {unit}, not {view.width} x "
-                f"{view.height}."
+                f"{view.height}: say `side = {fitting}` under [language] in the preset."
             )
         return view
 
-    def see(self, pixels: Tensor) -> list[Picture]:
-        features = encode(self.model, self._patches(pixels), len(pixels) // self.frames_per_block, *self._grid)
-        # A row of the grid is one temporal patch, given as a video of its own.
-        deepstack = self._deepstack(features)
+    @cached_property
+    def pattern(self) -> Tensor:
         merge = self.model.config.vision_config.spatial_merge_size
         height, width = self._grid
-        positions = grid_positions(height // merge, width // merge)
-        pictures = torch.cat(list(features.pooler_output)).split(self.tokens_per_picture)
-        return [Picture(embeds, positions, rows) for embeds, rows in zip(pictures, deepstack, strict=True)]
+        return grid_positions(height // merge, width // merge)
 
-    def _deepstack(self, features: Any) -> list[Tensor | None]:
-        return [None] * len(features.pooler_output)
+    def see(self, pixels: Tensor) -> Tensor:
+        num_pictures = len(pixels) // self.frames_per_block
+        features = encode(self.model, self._patches(pixels), num_pictures, *self._grid)
+        rows = torch.cat([torch.cat(list(features.pooler_output)), *self._deepstack(features)], dim=-1)
+        return rows.view(num_pictures, self.tokens_per_picture, self.token_dim)
+
+    def _deepstack(self, features: Any) -> list[Tensor]:
+        """What the first layers add to the tokens of all pictures, level by level."""
+        return []
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """Cut frames (F, 3, H, W) into the tower's patches (N, 3 * 2 * side * side), merge group by merge group.
@@ -83,9 +91,6 @@ class Qwen25Vl(Family):
         )  # fmt: skip
         return cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(times * height * width, -1)
 
-    def mark(self, span: Span) -> str:
-        return time_mark(format_time(span.start))
-
 
 class Qwen3Vl(Qwen25Vl):
     """Qwen2.5-VL's pictures with interleaved axes, the model's own time marks, and DeepStack rows."""
@@ -93,15 +98,19 @@ class Qwen3Vl(Qwen25Vl):
     model_type: ClassVar[str] = "qwen3_vl"
     interleaved: ClassVar[bool] = True
 
-    def _deepstack(self, features: Any) -> list[Tensor | None]:
-        # One tensor a level, or one for each video of it, as transformers' versions have it.
-        levels = [level if isinstance(level, Tensor) else torch.cat(level) for level in features.deepstack_features]
-        layers = torch.stack(levels)
-        return list(layers.split(self.tokens_per_picture, dim=1))
+    @property
+    def num_deepstack(self) -> int:
+        return len(self.model.config.vision_config.deepstack_visual_indexes)
 
-    def mark(self, span: Span) -> str:
-        # The processor writes the mean time of the two frames; a block's span ends where the next one begins.
-        return f"<{span.start + span.seconds / 4:.1f} seconds>"
+    def _deepstack(self, features: Any) -> list[Tensor]:
+        # One tensor a level, or one for each video of it, as transformers' versions have it.
+        return [level if isinstance(level, Tensor) else torch.cat(level) for level in features.deepstack_features]
+
+    def label(self, seconds: float, *, hours: bool = False) -> str:
+        return f"{seconds:.1f} seconds"
+
+    def mark(self, label: str) -> str:
+        return f"<{label}>"
 
     def visual(self, tokens: Tokens) -> dict[str, Any]:
         if tokens.deepstack is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from vidmem.errors import BadInput
+from vidmem.errors import MissingModel
 from vidmem.models.families.family import Family
 from vidmem.models.families.llava_onevision import LlavaOneVision
 from vidmem.models.families.qwen_vl import Qwen3Vl, Qwen25Vl
@@ -15,12 +13,12 @@ FAMILIES: dict[str, type[Family]] = {
 }
 
 
-def family_of(model: Any) -> type[Family]:
-    """The adapter for a loaded model. Raises BadInput if none takes models of its kind."""
-    kind = str(model.config.model_type)
-    if kind not in FAMILIES:
-        raise BadInput(
-            f"KV memory has no adapter for {kind!r} models: use one of {', '.join(sorted(FAMILIES))}, or "
-            'mode = "tokens".'
+def family_of(model_type: str, origin: object) -> type[Family]:
+    """The adapter for checkpoints of a kind; `origin` is where this one is. Raises MissingModel if there is none."""
+    if model_type not in FAMILIES:
+        *others, last = sorted(FAMILIES)
+        raise MissingModel(
+            f"{origin} holds a {model_type} model and vidmem has no adapter for that: use a checkpoint of "
+            f"{', '.join(others)} or {last}."
         )
-    return FAMILIES[kind]
+    return FAMILIES[model_type]

@@ -7,17 +7,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vidmem.kv.rope import text_positions
 from vidmem.kv.tokens import Tokens
-from vidmem.models.families.family import Family, Picture, Surround
-from vidmem.types import Span, View
+from vidmem.models.families.family import Family, Surround
+from vidmem.types import View
 
 
 class SmolVlm(Family):
     """Frames in the processor's own form, without its intro, which states a length that no stream knows."""
 
     model_type: ClassVar[str] = "smolvlm"
-    around: ClassVar[Surround] = Surround("<fake_token_around_image><global-img>", "<fake_token_around_image>")
+    around: ClassVar[Surround] = Surround(("<fake_token_around_image>", "<global-img>"), ("<fake_token_around_image>",))
 
     @property
     def tokens_per_picture(self) -> int:
@@ -28,18 +27,20 @@ class SmolVlm(Family):
     def _check_view(self, view: View | None) -> View:
         return self.only_square(view, self.model.config.vision_config.image_size)
 
-    def see(self, pixels: Tensor) -> list[Picture]:
+    def see(self, pixels: Tensor) -> Tensor:
         # Pixels that are 0 throughout (mid-grey) count as padding and the picture would be left out without a word.
         blank = (pixels == 0).flatten(1).all(dim=1)
         pixels = pixels.masked_fill(blank[:, None, None, None], 1e-6)
         # One tensor for all pictures, or one for each, as transformers' versions have it.
         features = torch.cat(list(self.model.get_image_features(pixels[None]).pooler_output))
-        positions = text_positions(self.tokens_per_picture, 1)
-        return [Picture(embeds, positions) for embeds in features.split(self.tokens_per_picture)]
+        return features.view(len(pixels), self.tokens_per_picture, -1)
 
-    def mark(self, span: Span) -> str:
-        minutes, seconds = divmod(int(span.start), 60)
-        return f"\nFrame from {minutes:02d}:{seconds:02d}:"
+    def label(self, seconds: float, *, hours: bool = False) -> str:
+        # The processor knows no hours: minutes go on counting.
+        return "{:02d}:{:02d}".format(*divmod(int(seconds), 60))
+
+    def mark(self, label: str) -> str:
+        return f"\nFrame from {label}:"
 
     def closing(self) -> Tokens:
         return self.text(self.ids("\n\n"))
