@@ -48,7 +48,8 @@ def written(folder: Path, name: str, text: str) -> Path:
 def changed(preset: Path, name: str, *, mode: str = "kv", **kv: object) -> Path:
     """A copy of the random models' preset, beside it, in another mode."""
     settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in kv.items())
-    return written(preset.parent, name, f'mode = "{mode}"\n{preset.read_text()}\n[kv]\n{settings}')
+    text = preset.read_text().replace('mode = "tokens"', f'mode = "{mode}"')
+    return written(preset.parent, name, f"{text}\n[kv]\n{settings}")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_short_video_is_answered_as_in_tokens_mode_and_again_without_encoding(
     text = (TINY.base / "tiny.toml").read_text().replace("../tiny/", f"{models}/")
     said = {}
     for mode in ("tokens", "kv"):
-        preset = written(tmp_path, mode, text.replace('mode = "tokens"', f'mode = "{mode}"') + 'format = "none"\n')
+        preset = written(tmp_path, mode, text.replace('mode = "kv"', f'mode = "{mode}"') + 'format = "none"\n')
         with vidmem.open(tmp_path / f"{mode}.vidmem", preset) as memory:
             report = memory.ingest(iter(frames), progress=False)
             assert (report.prefill_seconds > 0) == (mode == "kv")

@@ -154,7 +154,7 @@ class Preset:
     language: LanguageConfig = field(default_factory=LanguageConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    mode: Mode = "tokens"
+    mode: Mode = "kv"
     """What a new store keeps of a frame for the video-LLM; one that is there keeps its own mode."""
     kv: KvConfig = field(default_factory=KvConfig)
     memory: Mapping[str, Any] = field(default_factory=dict)
