@@ -142,7 +142,9 @@ def test_compressed_blocks_go_on_behind_a_break(
         sizes = memory._blocks.of(memory.videos()[0]).block_tokens
         language = memory._models.language
         assert len(sizes) == SECONDS and sum(sizes[8:]) < 4 * language.frame_cost(language.label(8.0))
-        assert memory.ask("What happened first?").text
+        with memory.ask_stream("What happened first?") as stream:
+            list(stream)  # random weights may well say nothing but the end
+            assert stream.evidence
 
 
 def test_tokens_mode_says_the_same(
@@ -220,7 +222,7 @@ def test_what_does_not_fit_is_chosen_and_joined_by_long_term_memory(
     small.write_text(text + "[memory]\nworking_max_frames = 4\nworking_min_frames = 2\n")
     with vidmem.open(tmp_path / "a.vidmem", small) as memory:
         memory.ingest(iter(pictures), progress=False)
-        assert memory.ask("Was there a dog?").text
+        assert memory.ask("Was there a dog?").evidence
     assert len(gists[0]) > 0
 
 
