@@ -178,7 +178,7 @@ def test_a_video_is_removed_by_its_name_or_id_and_is_gone(video: Path, store: Pa
 
 def test_what_a_damaged_store_says_to_do_can_be_done(video: Path, store: Path, tmp_path: Path) -> None:
     mine = Path(shutil.copytree(store, tmp_path / "mine.vidmem"))
-    for segment in (mine / "kv").iterdir():
+    for segment in (path for path in (mine / "kv").rglob("*") if path.is_file()):
         segment.write_bytes(segment.read_bytes()[:-9] + bytes(9))
     said = sentence(run("ask", mine, "Was there a dog?"))
     command = re.search(r"`vidmem (remove .*?)`", said)
