@@ -117,7 +117,14 @@ def write_preset(folder: Path, **budget: float) -> Path:
     """A preset file, in tokens mode, with a random encoder and a random video-LLM beside it."""
     write_clip(folder / "clip")
     write_llava(folder / "llava")
-    lines = ['mode = "tokens"', 'name = "random"', 'device = "cpu"', "[encoder]", 'model = "./clip"', "relevance_floor = -1.0"]
+    lines = [
+        'mode = "tokens"',
+        'name = "random"',
+        'device = "cpu"',
+        "[encoder]",
+        'model = "./clip"',
+        "relevance_floor = -1.0",
+    ]
     lines += ["[language]", 'model = "./llava"', "max_new_tokens = 12", "[budget]"]
     lines += [f"{key} = {value}" for key, value in {"context_tokens": 300, **budget}.items()]
     path = folder / "random.toml"
