@@ -46,7 +46,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, needles: NeedleScript) -> It
     tiny = load_preset("tiny")
     clip = (tiny.base / tiny.encoder.model).resolve()
     (folder / "p.toml").write_text(
-        f'mode = "tokens"\ndevice = "cpu"\n[encoder]\nmodel = "{clip}"\nrelevance_floor = {tiny.encoder.relevance_floor}\n'
+        f'mode = "tokens"\ndevice = "cpu"\n[encoder]\nmodel = "{clip}"\n'
+        f"relevance_floor = {tiny.encoder.relevance_floor}\n"
         '[language]\nmodel = "./llava"\nmax_new_tokens = 2\n[budget]\ncontext_tokens = 800\ngist_elements = 0\n'
     )
     with vidmem.open(folder / "a.vidmem", folder / "p.toml") as memory:

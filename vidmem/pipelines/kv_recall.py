@@ -30,8 +30,8 @@ from vidmem.types import Span
 RANKED = 256
 """Most frames of a ranking; more than any context takes."""
 _ADDED = 8
-"""Blocks that the video-LLM's queries add to what the encoder found. Where that is little, what is left of the budget
-is better spent on the frames around it and on a sketch of the whole than on what the queries rank lower."""
+"""Blocks that the video-LLM's queries add to what the encoder found: a group of landmarks. What they rank lower shows
+other things, among which answers go wrong."""
 
 
 def hybrid(external: Sequence[int], internal: Sequence[int]) -> list[int]:
@@ -121,9 +121,13 @@ class Inquiry:
         return [self.language.frame(*frame) for frame in zip(map(self.label_of, firsts), rows, spans, strict=True)]
 
     def _ranking(self, telling: Iterator[Pick]) -> list[int]:
-        """Blocks, the best first: what the encoder found, what the video-LLM asks for, or both fused."""
+        """Blocks, the best first: what the encoder found, what the video-LLM asks for, or both fused.
+
+        Both, only where something is looked for: frames at the times that a question names are there already.
+        """
         external = list(dict.fromkeys(map(self.block_of, islice(telling, RANKED))))
-        if self.config.retrieval == "external":
+        names_only_times = bool(self.asked.moments) and not self.asked.phrases
+        if self.config.retrieval == "external" or (self.config.retrieval == "hybrid" and names_only_times):
             return external
         internal = self._internal()
         return internal if self.config.retrieval == "internal" else hybrid(external, internal)
