@@ -201,7 +201,7 @@ def test_the_models_context_stays_in_budget_and_in_temporal_order(
         assert labels == sorted(labels)
         language = filled._models.language
         assert sum(map(language.frame_cost, labels)) <= filled.preset.budget.context_tokens
-        assert len(labels) > 10
+        assert len(labels) > (10 if question == "Why?" else 3)  # what names nothing is answered from all over
 
 
 def test_a_short_video_is_given_whole(
