@@ -14,25 +14,22 @@ from vidmem.kv.landmarks import NUM_LANDMARKS, Landmarks
 NUM_QUERIES = 4
 """Of a question's queries, so many of each head are put to all groups: those that tell groups apart most."""
 _SAMPLE_GROUPS = 512
-_NEARNESS = 1e-3
-"""What a block loses of its group's score for each block between it and the one that the best key is from."""
 
 
 class LandmarkIndex:
-    """Landmarks of consecutive blocks in the order of writing, in RAM that doubles when it is full."""
+    """Landmarks of a video's frames in the order of time, in RAM that doubles when it is full."""
 
     def __init__(self, heads: Heads, head_dim: int) -> None:
         self.heads = heads
         self.num_frames = 0
-        """Blocks from the first one on that the landmarks stand for."""
-        shapes = {"codes": (head_dim // 2, NUM_LANDMARKS), "owners": (NUM_LANDMARKS,)}
+        """Frames from the first one on that the landmarks stand for."""
         self._scale = [_Growing((), np.float32) for _ in heads]
-        self._owners = [_Growing(shapes["owners"], np.uint8) for _ in heads]
-        self._codes = [_Growing(shapes["codes"], np.uint8) for _ in heads]
+        self._owners = [_Growing((NUM_LANDMARKS,), np.uint8) for _ in heads]
+        self._codes = [_Growing((head_dim // 2, NUM_LANDMARKS), np.uint8) for _ in heads]
         self._firsts = _Growing((), np.int64)
 
     def append(self, group: Landmarks | None, num_frames: int) -> None:
-        """Landmarks of the next `num_frames` blocks; None where all are lost: keys that are 0."""
+        """Landmarks of the next `num_frames` frames; None where all their blocks are lost: keys that are 0."""
         group = group or _nothing(self.heads, 2 * self._codes[0].rows.shape[1])
         for head in range(len(self.heads)):
             self._scale[head].append(group.scale[head].float().numpy())
@@ -47,7 +44,7 @@ class LandmarkIndex:
         return sum(part.rows.nbytes for part in (*self._scale, *self._owners, *self._codes, self._firsts))
 
     def ranking(self, queries: Sequence[Tensor], limit: int, among: Collection[int] | None = None) -> list[int]:
-        """Ids of up to `limit` blocks, best first, those of a group behind each other.
+        """Places of up to `limit` frames, best first, those of a group behind each other.
 
         A query is worth by how much a group's best key beats the mean of all groups' best keys, squared: what every
         group answers as well, as it does to most words of a question, adds nothing. Heads are added up in units of
@@ -55,24 +52,20 @@ class LandmarkIndex:
 
         Args:
             queries: (Q, D) of each head.
-            among: only these blocks; None is all.
+            among: only these places; None is all.
         """
         num_groups = len(self._firsts.rows)
         if not num_groups or limit < 1:
             return []
-        total = np.zeros(num_groups, np.float32)
-        nearest = np.zeros((len(self.heads), num_groups), np.float32)
-        chosen = [self._telling(head, of_head.float().cpu().numpy()) for head, of_head in enumerate(queries)]
-        for head, telling in enumerate(chosen):
-            nearest[head] = self._scores(head, telling)
-            total += nearest[head]
-        ids: list[int] = []
-        for group in np.argsort(-total, kind="stable").tolist():
-            head = int(nearest[:, group].argmax())
-            ids += self._blocks(group, self._owner(head, group, chosen[head]), among)
-            if len(ids) >= limit:
+        telling = [self._telling(head, of_head.float().cpu().numpy()) for head, of_head in enumerate(queries)]
+        scores = np.stack([self._scores(head, of_head) for head, of_head in enumerate(telling)])
+        places: list[int] = []
+        for group in np.argsort(-scores.sum(0), kind="stable").tolist():
+            head = int(scores[:, group].argmax())
+            places += self._places(group, self._owner(head, group, telling[head]), among)
+            if len(places) >= limit:
                 break
-        return ids[:limit]
+        return places[:limit]
 
     def _telling(self, head: int, queries: np.ndarray) -> np.ndarray:
         """The queries whose best products differ most between groups."""
@@ -96,20 +89,20 @@ class LandmarkIndex:
         return best_products(np.ascontiguousarray(codes), np.ascontiguousarray(scale), queries)
 
     def _owner(self, head: int, group: int, queries: np.ndarray) -> int:
-        """The block, by its place in the group, that the key with the largest product is from."""
+        """The frame, by its place in the group, that the key with the largest product is from."""
         codes = self._codes[head].rows[group]
         keys = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1, NUM_LANDMARKS).astype(np.float32) - 8
         return int(self._owners[head].rows[group][(queries @ keys).max(0).argmax()])
 
-    def _blocks(self, group: int, owner: int, among: Collection[int] | None) -> list[int]:
-        """A group's blocks, those nearest to its best key's own first."""
+    def _places(self, group: int, owner: int, among: Collection[int] | None) -> list[int]:
+        """The places of a group's frames, those nearest to its best key's own first."""
         firsts = self._firsts.rows
         first = int(firsts[group])
         end = int(firsts[group + 1]) if group + 1 < len(firsts) else self.num_frames
-        ids: Iterable[int] = range(first, end)
+        places: Iterable[int] = range(first, end)
         if among is not None:
-            ids = (block_id for block_id in ids if block_id in among)
-        return sorted(ids, key=lambda block_id: abs(block_id - first - owner))
+            places = (place for place in places if place in among)
+        return sorted(places, key=lambda place: abs(place - first - owner))
 
 
 def _nothing(heads: Heads, head_dim: int) -> Landmarks:
