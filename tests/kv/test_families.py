@@ -13,9 +13,12 @@ from transformers import AutoTokenizer, AutoVideoProcessor, LlavaOnevisionForCon
 from vidmem.bench.family_kit import QUESTION, UNEVEN, Case, case_of, copies
 from vidmem.bench.random_families import FAMILIES, random_model, token_id, tokenizer
 from vidmem.errors import BadInput, MissingModel
-from vidmem.kv.asking import AllTaken, LayerRecall, QuestionQueries, QuestionScores
+from vidmem.kv.asking import AllTaken, LayerRecall, QuestionQueries
 from vidmem.kv.attention import Window
 from vidmem.kv.context import ContextAttention, RamBlocks, align, assemble, assemble_layer
+from vidmem.kv.heads import heads_of
+from vidmem.kv.landmark_index import LandmarkIndex
+from vidmem.kv.landmarks import head_keys, landmarks
 from vidmem.kv.recall import Budget, choose, fuse, ranking, top_groups
 from vidmem.kv.representatives import Representatives
 from vidmem.kv.rope import place, rotate
@@ -375,21 +378,20 @@ def test_a_window_over_the_whole_stream_changes_nothing_and_a_narrow_one_does(ca
 def test_the_whole_way_from_frames_to_an_answer(case: Case) -> None:
     """What the docstring of `vidmem.kv` shows: hybrid retrieval within a budget, shared by the layers."""
     images, spans = case.footage(6, seed=11)
-    family, store, representatives, writer = (
-        case.family,
-        RamBlocks(),
-        Representatives(case.family.layout),
-        case.writer(),
-    )
+    family, store, writer, sizes = case.family, RamBlocks(), case.writer(), list[int]()
+    heads = heads_of(family.layout, ())
+    index = LandmarkIndex(heads, family.layout.head_dim)
     for block in writer.write(family.frames(images, spans)):
         store.append(block)
-        representatives.append(block)
+        sizes.append(len(block))
+        index.append(landmarks([head_keys(block, heads)], heads), 1)
     question = family.text(family.ids(QUESTION))
-    asking = QuestionScores(assemble(writer.opening), representatives, family.rotary, question.positions)
-    family.run(question, asking)
-    external, budget = [5, 0], Budget(3 * max(representatives.block_tokens))
-    chosen = choose(fuse([asking.ranking(1000), external]), representatives.block_tokens, budget)
-    assert len(chosen) == 3 and sorted(asking.ranking()) == list(range(6))
+    asking = QuestionQueries(assemble(writer.opening), family.rotary, question.positions, heads)
+    with pytest.raises(AllTaken):
+        family.run(question, asking)
+    internal = index.ranking(asking.queries, 8)
+    chosen = choose(fuse([internal, [5, 0]]), sizes, Budget(3 * max(sizes)))
+    assert len(chosen) == 3 and sorted(internal) == list(range(6))
     context = assemble(writer.opening, retrieved=store.fetch(chosen))
     ids, said = case.chat.ids(QUESTION).closing, list[int]()
     for _ in range(5):

@@ -125,6 +125,7 @@ def test_only_blocks_that_are_asked_about_are_ranked_and_all_of_them() -> None:
     among = {3, 40, 41, 77}
     ids = index.ranking([queries, queries[:1]], 10, among)
     assert set(ids) == among and ids[0] == 41
+    assert index.ranking([queries, queries[:1]], 10, set()) == []
     assert sorted(index.ranking([queries, queries[:1]], 1000)) == list(range(100))
     assert index.ranking([queries, queries[:1]], 0) == []
     assert LandmarkIndex(HEADS, LAYOUT.head_dim).ranking([queries, queries], 5) == []

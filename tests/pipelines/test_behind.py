@@ -39,3 +39,15 @@ def test_an_error_is_raised_where_the_work_is_waited_for_and_nothing_follows() -
             behind.finish()
         behind.start(lambda: followed.append(2))
     assert followed == [2]  # leaving waits for what runs
+
+
+def test_leaving_raises_what_failed_and_notes_it_on_an_error_that_is_on_its_way() -> None:
+    def fail() -> None:
+        raise OSError("the disk")
+
+    with pytest.raises(OSError, match="the disk"), Behind("work") as behind:
+        behind.start(fail)
+    with pytest.raises(ValueError, match="the source") as raised, Behind("work") as behind:
+        behind.start(fail)
+        raise ValueError("the source")
+    assert "the disk" in raised.value.__notes__[0]

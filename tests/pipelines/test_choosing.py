@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import accumulate
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vidmem.index import FrameId, StoredVideo
 from vidmem.pipelines.choosing import Terms, choose_frames
-from vidmem.pipelines.finding import Found, RecallConfig
+from vidmem.pipelines.finding import WEAK, Cited, Found, RecallConfig
 from vidmem.pipelines.planning import Pick, Run
 from vidmem.pipelines.question import read_question
 from vidmem.pipelines.timeline import Timeline
@@ -76,3 +77,36 @@ def test_a_timeline_goes_from_places_to_blocks_and_back(groups: list[tuple[int, 
         assert {int(line.block_ids[place]) for place in held} == {block_id}
         span = line.span_of_block(block_id)
         assert (span.start, span.end) == (float(held[0]), float(held[-1] + 1))
+
+
+def chosen_of(question: str, found: Found, *, num_frames: int = 3600, budget: int = 64) -> list[int]:
+    line = line_of([1] * num_frames)
+    asked = [read_question(question, float(num_frames))]
+    config = RecallConfig(gist_elements=0)
+    return [pick.frame_index for pick in choose_frames(config, asked, found, [line], {0}, Terms(lambda _: 1), budget)]
+
+
+def found_at(place: int, why: str) -> Found:
+    run = Run(0, place, place, place, 0.5)
+    return Found(by_phrase=[[run]], cited=[Cited(run, why)])
+
+
+@pytest.mark.parametrize("question", ["Summarize the video", "What is going on?", "Was there a dog?", "What is this?"])
+def test_where_only_a_weak_match_was_found_the_whole_video_is_shown(question: str) -> None:
+    chosen = chosen_of(question, found_at(100, WEAK))
+    assert len({place // 600 for place in chosen}) == 6 and {0, 3598, 3599} <= set(chosen)
+
+
+def test_where_something_was_found_only_it_and_what_is_around_it_is_shown() -> None:
+    chosen = chosen_of("When did the dog appear?", found_at(100, "looks like 'a dog'"))
+    assert {98, 99, 100, 101} <= set(chosen) and all(90 <= place <= 110 for place in chosen)
+
+
+def test_a_stretch_of_time_takes_the_whole_budget() -> None:
+    chosen = chosen_of("What happens between 1:00 and 5:00?", Found())
+    assert len(chosen) == 64 and all(60 <= place < 300 for place in chosen)
+
+
+def test_a_time_that_is_named_is_shown_and_nothing_far_from_it() -> None:
+    chosen = chosen_of("What was on the left at 10:00?", Found())
+    assert {599, 600, 601} <= set(chosen) and all(580 <= place <= 620 for place in chosen)

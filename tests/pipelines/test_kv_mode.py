@@ -204,11 +204,18 @@ def test_landmarks_of_other_heads_than_the_presets_are_made_again(
         assert isinstance(held, Noted) and held.heads == ((2, 0), (0, 1))
         ends = [(first, end) for first, end in groups(12)]
         assert held.rows == [(marks(blocks[first:end], held.heads), end - first) for first, end in ends]
+    wrong = changed(preset, "no", heads=[[9, 0]])
     with (
         pytest.raises(BadInput, match="names KV head 0 of layer 9"),
-        vidmem.open(store, changed(preset, "no", heads=[[9, 0]]), read_only=True) as memory,
+        vidmem.open(store, wrong, read_only=True) as memory,
     ):
         memory.ask("What is this?")
+    new = store.with_name("new.vidmem")
+    with pytest.raises(BadInput, match="correct it in the preset"), vidmem.open(new, wrong) as memory:
+        try:
+            memory.ingest(pictures(4), progress=False)
+        finally:
+            assert memory.videos() == []
 
 
 @pytest.mark.parametrize("retrieval", ["hybrid", "external", "internal"])

@@ -33,7 +33,7 @@ from vidmem.kv.tiers import TierConfig, Tiers
 from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import KvConfig, load_preset
 from vidmem.pipelines.kv_blocks import Form, fetch
-from vidmem.pipelines.kv_recall import RANKED, down_ranking, hybrid
+from vidmem.pipelines.kv_recall import ADDED, RANKED, down_ranking, hybrid
 from vidmem.pipelines.loading import Models
 from vidmem.types import Span
 
@@ -170,5 +170,5 @@ def _choose(simulated: Simulated, language: KvLanguage, query: np.ndarray, confi
     found = simulated.index.search(query, RANKED, video_ids=[_VIDEO])
     external = [int(frame_id) - 1 for frame_id in found.frame_ids]
     sizes, held = simulated.block_tokens, simulated.landmarks
-    internal = held.ranking(language.queries(_QUESTION, held.heads), RANKED, range(len(sizes)))
+    internal = held.ranking(language.queries(_QUESTION, held.heads), ADDED, range(len(sizes)))
     return down_ranking(hybrid(external, internal), sizes, NUM_FRAMES * sizes[0], config, simulated.clip_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NewType
 
 import numpy as np
@@ -116,7 +116,7 @@ class LandmarkRow:
     first_frame: int
     """The first one's place in its video, from 0."""
     num_frames: int
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

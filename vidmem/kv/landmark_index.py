@@ -59,8 +59,12 @@ class LandmarkIndex:
             return []
         telling = [self._telling(head, of_head.float().cpu().numpy()) for head, of_head in enumerate(queries)]
         scores = np.stack([self._scores(head, of_head) for head, of_head in enumerate(telling)])
+        order = np.argsort(-scores.sum(0), kind="stable")
+        if among is not None and len(among) < self.num_frames:
+            holding = np.searchsorted(self._firsts.rows, np.fromiter(among, np.int64, len(among)), side="right") - 1
+            order = order[np.isin(order, holding)]
         places: list[int] = []
-        for group in np.argsort(-scores.sum(0), kind="stable").tolist():
+        for group in order.tolist():
             head = int(scores[:, group].argmax())
             places += self._places(group, self._owner(head, group, telling[head]), among)
             if len(places) >= limit:

@@ -96,7 +96,7 @@ class BudgetConfig:
     clip_seconds: float = 8.0
     """A clip is what is encoded and committed at once."""
     sketch_share: float = 0.2
-    """Share of the context kept for frames spread evenly over the whole video."""
+    """Share of the context kept for frames spread evenly over the whole video, where nothing was found."""
     gist_elements: int = 2
     """Elements of long-term memory that may join a context."""
 

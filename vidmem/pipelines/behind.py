@@ -9,7 +9,10 @@ from typing import Self
 
 
 class Behind:
-    """Runs one piece of work at a time; a context manager, left once nothing runs any more."""
+    """Runs one piece of work at a time; a context manager, left once nothing runs any more.
+
+    Work that failed and was not waited for is raised on leaving, or noted on the error that is on its way.
+    """
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -36,3 +39,7 @@ class Behind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown()
+        if self._running is not None and (failed := self._running.exception()) is not None:
+            if error is None:
+                raise failed
+            error.add_note(f"And what ran beside it failed: {failed}")

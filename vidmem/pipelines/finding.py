@@ -28,7 +28,7 @@ class RecallConfig:
     context_tokens: int = 900
     """Tokens of frames with their time marks."""
     sketch_share: float = 0.2
-    """Share of the context that found frames can't take: it is spread over the whole video."""
+    """Share of the context that weak matches can't take: it is spread over the whole video."""
     gist_elements: int = 2
     """Elements of long-term memory, those most like the question, that join where not all frames fit."""
     relevance_floor: float = 0.0

@@ -192,7 +192,9 @@ class Ingester:
                 if video is None:
                     video = self._begin(source, config)
                 if blocks is None and self._blocks_of is not None:
-                    blocks = stack.enter_context(self._blocks_of(video, source.info.duration_seconds))
+                    blocks = stack.enter_context(
+                        self._opened(video, source.info.duration_seconds, is_new=there is None)
+                    )
                 saves = is_last or (num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
                 # A clip is committed while the next one is encoded.
                 commit = self._encoded(video, clip, memory, blocks, clock, saves=saves)
@@ -288,6 +290,16 @@ class Ingester:
         tokens = self._language.encode_frames(clip.view(self._view_index[1]))
         dtype = torch.bfloat16 if tokens.dtype == torch.bfloat16 else torch.float16
         return embeddings, tokens.to("cpu", dtype)
+
+    def _opened(self, video: StoredVideo, duration: float | None, *, is_new: bool) -> BlockStream:
+        """A video's stream of blocks. A new video that can't have one, as its preset is wrong, is no more there."""
+        assert self._blocks_of is not None
+        try:
+            return self._blocks_of(video, duration)
+        except BaseException:
+            if is_new:
+                self._store.remove_video(video.video_id)
+            raise
 
     def _check_whole(self, source: Source, video: StoredVideo, *, until: float, is_new: bool) -> None:
         """Raise CorruptMedia if a video ends, `until` in seconds, well before its container says that it does."""

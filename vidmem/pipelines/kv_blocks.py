@@ -1,7 +1,7 @@
 """The KV blocks of a store's videos, for reading: opened where a question needs them, followed as clips are committed.
 
 A block holds a frame, or several in a row; which one holds which is on the video's timeline (`Timeline.block_ids`).
-What ranks frames, their representatives, is kept of every frame.
+What internal retrieval looks at, their landmarks, is of every frame.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class VideoBlocks:
 
     def __init__(self, store: Store, video_id: VideoId, config: KvConfig, form: Form) -> None:
         self._store, self._video_id, self._form = store, video_id, form
+        self._landmarks = LandmarkIndex(heads_of(form.layout, config.heads), form.layout.head_dim)
         folder = store.blocks_folder(video_id)
         self._position = store.blocks_position(video_id)
         self._log = SegmentLog(folder, self._position, read_only=True)
         self._tiers = Tiers(self._log, form.device, TierConfig(config.accelerator_bytes, config.ram_bytes))
-        self._landmarks = LandmarkIndex(heads_of(form.layout, config.heads), form.layout.head_dim)
         self.block_tokens = self._sizes()
         """Tokens of each block, by its id."""
         self._told: set[int] = set()

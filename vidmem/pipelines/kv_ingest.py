@@ -47,7 +47,7 @@ class BlockStream:
     """One video's blocks while they are written; a context manager.
 
     Blocks are compressed as they go to disk, clip by clip. The window that frames see holds them whole, and so do the
-    representatives, one a frame.
+    landmarks.
 
     An ingest that was cut short goes on in the same window: it is filled again with the blocks that were in it. They
     come back as they rest, so that what follows is the same to rounding where `format = "none"`, and else differs by
@@ -66,12 +66,12 @@ class BlockStream:
         self._compression = Compression(preset.kv.keep_ratio, absorb=preset.kv.absorb)
         self._before: Seen | None = None
         self._form = Form.of(language.family)
+        self._heads = heads_of(self._form.layout, preset.kv.heads)
         self._window_tokens = window_tokens(preset)
         folder = store.blocks_folder(video.video_id)
         self._log = SegmentLog(folder, store.blocks_position(video.video_id))
         ram_bytes = min(preset.kv.ram_bytes, _RAM_BYTES)
         self._tiers = Tiers(self._log, self._form.device, TierConfig(preset.kv.accelerator_bytes, ram_bytes))
-        self._heads = heads_of(self._form.layout, preset.kv.heads)
         self._num_blocks = self._log.num_blocks
         self._num_frames = store.video(video.video_id).num_frames
         try:

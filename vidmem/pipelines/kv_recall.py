@@ -2,7 +2,7 @@
 
 Where a block holds several frames its first one stands for it: a chosen frame brings its block, once.
 
-Times in a question and the sketch of the whole are obeyed as in tokens mode (`choosing`). What is spent on found frames
+Times in a question are obeyed as in tokens mode (`choosing`). What is spent on found frames
 goes down one ranking, made of what the encoder found and of what the video-LLM's own queries ask for.
 """
 
@@ -15,6 +15,7 @@ from itertools import islice
 from vidmem.index import Store
 from vidmem.kv.compress import Seen, thin
 from vidmem.kv.context import Context
+from vidmem.kv.landmarks import GROUP_FRAMES
 from vidmem.kv.recall import Budget, choose, fuse
 from vidmem.kv.tokens import FrameTokens
 from vidmem.models.kv_language import KvLanguage
@@ -29,14 +30,14 @@ from vidmem.types import Span
 
 RANKED = 256
 """Most frames of a ranking; more than any context takes."""
-_ADDED = 8
-"""Blocks that the video-LLM's queries add to what the encoder found: a group of landmarks. What they rank lower shows
+ADDED = GROUP_FRAMES
+"""Frames that the video-LLM's queries add to what the encoder found: a group of landmarks. What they rank lower shows
 other things, among which answers go wrong."""
 
 
 def hybrid(external: Sequence[int], internal: Sequence[int]) -> list[int]:
     """One ranking of blocks out of the encoder's and the video-LLM's."""
-    return fuse([external, internal[:_ADDED]])
+    return fuse([external, internal])
 
 
 def down_ranking(
@@ -129,13 +130,14 @@ class Inquiry:
         names_only_times = bool(self.asked.moments) and not self.asked.phrases
         if self.config.retrieval == "external" or (self.config.retrieval == "hybrid" and names_only_times):
             return external
-        internal = self._internal()
-        return internal if self.config.retrieval == "internal" else hybrid(external, internal)
+        if self.config.retrieval == "internal":
+            return self._internal(RANKED)
+        return hybrid(external, self._internal(ADDED))
 
-    def _internal(self) -> list[int]:
-        """What the video-LLM asks for; where the question names stretches of time, only of those."""
+    def _internal(self, num_frames: int) -> list[int]:
+        """The blocks of so many frames that the video-LLM asks for, in the stretches of time that are named."""
         within = [places_within(self.line.pts_seconds, span) for span in self.asked.ranges]
         among = set().union(*within) if within else range(len(self.line))
         landmarks = self.blocks.landmarks(self.line.block_ids)
-        places = landmarks.ranking(self.language.queries(self.question, landmarks.heads), RANKED, among)
+        places = landmarks.ranking(self.language.queries(self.question, landmarks.heads), num_frames, among)
         return list(dict.fromkeys(self.line.block_ids[places].tolist()))
