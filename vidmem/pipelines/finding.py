@@ -33,7 +33,7 @@ class RecallConfig:
     """Elements of long-term memory, those most like the question, that join where not all frames fit."""
     relevance_floor: float = 0.0
     """Similarity below which nothing is a match."""
-    relative: float = 0.4
+    relative: float = 0.5
     """How far towards the best score, from the floor, a frame must come to count as found."""
     search_frames: int = 256
     """Frames that one search brings."""
