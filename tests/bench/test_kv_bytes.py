@@ -44,12 +44,12 @@ def test_stored_bytes_are_those_of_what_comes_back() -> None:
         return Seen(block, torch.arange(6) >= 2)
 
     clip = [seen(index) for index in range(4)]
-    whole, num_bytes = kv_bytes.store(clip, Way(), None, 0, _Form())  # type: ignore[arg-type]
+    whole, num_bytes = kv_bytes._store(clip, Way(), None, 0, _Form())  # type: ignore[arg-type]
     assert num_bytes == 4 * 6 * 2 * 2 * 8 * 2 * 2
     assert all(
         torch.equal(block.keys, one.block.keys.bfloat16().float()) for block, one in zip(whole, clip, strict=True)
     )
-    thinned, less = kv_bytes.store(clip, Way(every=3), None, 2, _Form())  # type: ignore[arg-type]
+    thinned, less = kv_bytes._store(clip, Way(every=3), None, 2, _Form())  # type: ignore[arg-type]
     assert [block.span.start for block in thinned] == [1] and less == num_bytes // 4
-    dropped, least = kv_bytes.store(clip, Way("none", Compression(0.0)), clip[0], 4, _Form())  # type: ignore[arg-type]
+    dropped, least = kv_bytes._store(clip, Way("none", Compression(0.0)), clip[0], 4, _Form())  # type: ignore[arg-type]
     assert [len(block) for block in dropped] == [2] * 4 and least == num_bytes // 3

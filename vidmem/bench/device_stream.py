@@ -12,12 +12,12 @@ from torch import Tensor
 
 from vidmem.kv.attention import Window
 from vidmem.kv.block import Block
-from vidmem.kv.compress import Compression, Seen, compress
+from vidmem.kv.compress import Compression, Seen, compress, seen_of
 from vidmem.kv.formats import Format
 from vidmem.kv.heads import heads_of
 from vidmem.kv.known import drop_known
 from vidmem.kv.landmark_index import LandmarkIndex
-from vidmem.kv.landmarks import Landmarks, groups, head_keys, landmarks
+from vidmem.kv.landmarks import Landmarks, grouped, head_keys
 from vidmem.kv.packing import pack
 from vidmem.kv.payload import Payload
 from vidmem.kv.records import Position
@@ -103,15 +103,15 @@ class Stream:
             blocks = self._dropped(blocks, frames)
         self._last_frame = frames[-1]
         payloads, heads = [pack(block, FORMAT) for block in blocks], self.landmarks.heads
-        for first, end in groups(len(blocks)):
-            self.put(payloads[first:end], landmarks(keys[first:end], heads))
+        for first, end, group in grouped(keys, heads):
+            self.put(payloads[first:end], group)
 
     @property
     def num_blocks(self) -> int:
         return self.landmarks.num_frames  # to which a frame is what makes one block
 
     def _dropped(self, blocks: Sequence[Block], frames: Sequence[FrameTokens]) -> list[Block]:
-        seen = [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
+        seen = seen_of(blocks, frames)
         kept = compress(seen, KEEP, before=self._last_seen).blocks
         self._last_seen = seen[-1]
         return kept

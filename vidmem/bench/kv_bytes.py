@@ -17,7 +17,7 @@ from vidmem.bench.clips import SeenClip, seen_clips
 from vidmem.bench.grading import Score
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.kv.block import Block
-from vidmem.kv.compress import Compression, Seen, compress
+from vidmem.kv.compress import Compression, Seen, compress, seen_of
 from vidmem.kv.consolidate import consolidate
 from vidmem.kv.context import assemble
 from vidmem.kv.formats import Format
@@ -112,10 +112,10 @@ def kv_bytes_figures(
 
 
 def _write(writer: StreamWriter, tokens: Sequence[FrameTokens]) -> list[Seen]:
-    return [Seen(block, frame.tokens.is_visual) for block, frame in zip(writer.write(tokens), tokens, strict=True)]
+    return seen_of(writer.write(tokens), tokens)
 
 
-def store(clip: Sequence[Seen], way: Way, before: Seen | None, first: int, family: Family) -> tuple[list[Block], int]:
+def _store(clip: Sequence[Seen], way: Way, before: Seen | None, first: int, family: Family) -> tuple[list[Block], int]:
     """A clip's blocks as they come back, and the bytes that they took. `first` is its first frame's number."""
     kept = [seen for number, seen in enumerate(clip, start=first) if number % way.every == 0]
     payloads = [pack(_in_half(block), way.format) for block in compress(kept, way.compression, before=before).blocks]
@@ -183,7 +183,7 @@ def _stored_stream(family: Family, seen: Sequence[Seen], way: Way, into: WayFigu
     blocks: list[Block] = []
     for first in range(0, len(seen), FRAMES_AT_ONCE):
         clip, before = seen[first : first + FRAMES_AT_ONCE], seen[first - 1] if first else None
-        stored, num_bytes = store(clip, way, before, first, family)
+        stored, num_bytes = _store(clip, way, before, first, family)
         blocks += stored
         into.num_bytes += num_bytes
     into.num_frames += len(seen)

@@ -8,27 +8,29 @@ All are searched by the same landmarks, of what they kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vidmem.bench.clips import unseen_seed
-from vidmem.bench.kv_bytes import FRAMES_AT_ONCE, SMALLEST, WAYS, spans_of, store
+from vidmem.bench.kv_bytes import FRAMES_AT_ONCE, SMALLEST, WAYS, spans_of
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside
 from vidmem.ingest.iterable import IterableSource
 from vidmem.kv.block import Layout
-from vidmem.kv.compress import Seen
+from vidmem.kv.compress import Seen, compress, seen_of
 from vidmem.kv.formats import Format
 from vidmem.kv.heads import Heads, heads_of
 from vidmem.kv.landmark_index import LandmarkIndex
-from vidmem.kv.landmarks import groups, head_keys, landmarks
+from vidmem.kv.landmarks import grouped, head_keys
 from vidmem.kv.quantise import num_bytes
 from vidmem.memory.merging import plan_merges
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.kv_ingest import window_tokens
+from vidmem.pipelines.kv_recall import RANKED
 from vidmem.pipelines.loading import Models
 from vidmem.types import Span, format_time
 from vidmem.world.answers import Question
@@ -38,7 +40,6 @@ from vidmem.world.video import frames
 TOP_K = 8
 _MERGED_TO = 2
 """Frames that MovieChat's code leaves of its short-term memory."""
-_RANKED = 256
 FORMATS: dict[str, Format] = {"bf16": "none", "int2": "int2"}
 
 
@@ -117,25 +118,22 @@ def _bytes_of_all(watched: Watched, layout: Layout, format: Format) -> int:
     return sum(num_bytes(format, layout, keys.shape[1], torch.bfloat16) for keys in watched.keys)
 
 
-def _watch(models: Models, pictures: object, heads: Heads) -> Watched:
+def _watch(models: Models, pictures: Iterable[tuple[float, np.ndarray]], heads: Heads) -> Watched:
     kv, language, family = models.kv_language, models.language, models.kv_language.family
-    source = IterableSource(pictures)  # type: ignore[arg-type]
+    source = IterableSource(pictures)
     writer = kv.writer(window_tokens(models.preset))
-    watched, before = Watched(), None
+    watched, before, way = Watched(), None, WAYS[SMALLEST]
     decoded = source.frames(fps=None, views=(language.view,))
     while part := list(islice(decoded, FRAMES_AT_ONCE)):
         images = torch.stack([torch.from_numpy(frame.views[0]) for frame in part])
         tokens = family.frames(images, spans_of([frame.pts_seconds for frame in part]))
-        clip = [Seen(block, frame.tokens.is_visual) for block, frame in zip(writer.write(tokens), tokens, strict=True)]
+        clip = seen_of(writer.write(tokens), tokens)
         _keep(watched, clip, heads, [frame.tokens.embeds[frame.tokens.is_visual].mean(0) for frame in tokens])
-        blocks, num_stored = store(clip, WAYS[SMALLEST], before, 0, family)
-        watched.stored_bytes += num_stored
+        stored = compress(clip, way.compression, before=before)
+        sizes = (num_bytes(way.format, family.layout, len(block), torch.bfloat16) for block in stored.blocks)
+        watched.stored_bytes += sum(sizes)
         first = len(watched.shown_by)
-        begins = [block.span.start for block in blocks]
-        owner = first - 1
-        for place, seen in enumerate(clip):
-            owner = first + place if seen.block.span.start in begins else owner
-            watched.shown_by.append(owner)
+        watched.shown_by += [first + stored.block_index.index(block) for block in stored.block_index]
         before = clip[-1]
     return watched
 
@@ -180,10 +178,10 @@ _RIVALS: dict[str, Callable[[Watched, int], Shelf]] = {"uniform": _evenly, "fifo
 def _recall(shelf: Shelf, heads: Heads, questions: Sequence[Question], queries: Sequence[Sequence[Tensor]]) -> float:
     """Share of the questions for which one of the first `TOP_K` blocks was there while what is asked for was seen."""
     index = LandmarkIndex(heads, shelf.keys[0].shape[-1])
-    for first, end in groups(len(shelf.keys)):
-        index.append(landmarks(shelf.keys[first:end], heads), end - first)
+    for first, end, group in grouped(shelf.keys, heads):
+        index.append(group, end - first)
     hits = 0
     for question, of_heads in zip(questions, queries, strict=True):
-        blocks = dict.fromkeys(shelf.block_of[place] for place in index.ranking(of_heads, _RANKED))
+        blocks = dict.fromkeys(shelf.block_of[place] for place in index.ranking(of_heads, RANKED))
         hits += any(shelf.spans[block].overlaps(question.evidence) for block in islice(blocks, TOP_K))
     return hits / len(questions)

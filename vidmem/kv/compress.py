@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vidmem.kv.block import Block
 from vidmem.kv.copies import lift
+from vidmem.kv.tokens import FrameTokens
 from vidmem.memory.similarity import cosine_similarity
 from vidmem.types import Span
 
@@ -61,6 +62,11 @@ class Seen:
     def text(self) -> Tensor:
         """Places of all other tokens, ascending."""
         return (~self.is_visual).nonzero().squeeze(1)
+
+
+def seen_of(blocks: Sequence[Block], frames: Sequence[FrameTokens]) -> list[Seen]:
+    """The blocks of frames that were written together."""
+    return [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

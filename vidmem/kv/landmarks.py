@@ -74,6 +74,12 @@ def head_keys(block: Block, heads: Heads) -> Tensor:
     return torch.stack([block.keys[layer, head] for layer, head in heads])
 
 
+def grouped(keys: Sequence[Tensor], heads: Heads) -> Iterator[tuple[int, int, Landmarks]]:
+    """Landmarks of the `head_keys` of any number of consecutive blocks: first, end and landmarks of each group."""
+    for first, end in groups(len(keys)):
+        yield first, end, landmarks(keys[first:end], heads)
+
+
 def landmarks(keys: Sequence[Tensor], heads: Heads) -> Landmarks:
     """Of the `head_keys` of up to `GROUP_FRAMES` consecutive blocks, on the CPU.
 

@@ -143,10 +143,6 @@ def dequantise(packed: Packed, *, out: tuple[Tensor, Tensor] | None = None) -> t
     return out
 
 
-def _empty(packed: Packed) -> Tensor:
-    return torch.empty(packed.shape, dtype=packed.dtype, device=packed.data.device)
-
-
 def _way(device: torch.device) -> ModuleType:
     """What quantises there."""
     if device.type != "cpu":

@@ -275,7 +275,8 @@ class Ingester:
         prefilled = clock.timed("prefill", lambda: blocks.prefill(tokens, spans)) if blocks is not None else []
 
         def commit() -> None:
-            thumbnails = [jpeg(frame.views[self._view_index[2]]) for frame in clip.frames]
+            pictures = [frame.views[self._view_index[2]] for frame in clip.frames]
+            thumbnails = clock.timed("store", lambda: list(map(jpeg, pictures)))
             rows = FrameRows(pts, embeddings.numpy(), tokens, thumbnails)
             clock.timed("memory", lambda: memory.write(elements_of(embeddings, tokens, spans)))
             state = clock.timed("memory", memory.state_dict) if saves else None

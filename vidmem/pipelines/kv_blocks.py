@@ -102,6 +102,8 @@ class VideoBlocks:
         up in what the frames' blocks still hold.
         """
         held = self._landmarks
+        if held.num_frames == len(block_ids):
+            return held
         for row in self._store.landmarks(self._video_id, after=held.num_frames):
             found = Landmarks.from_bytes(row.data, held.heads, self._form.layout.head_dim)
             if found is not None and row.first_frame + row.num_frames <= len(block_ids):
@@ -113,6 +115,11 @@ class VideoBlocks:
     def _look_up(self, block_ids: np.ndarray) -> None:
         """Add landmarks of the frames whose blocks these are, which some are held of. Of lost blocks there are none."""
         heads, begin = self._landmarks.heads, self._landmarks.num_frames
+        if begin < len(block_ids):
+            self._store.notices.append(
+                f"{len(block_ids) - begin} frames of {self._video_id} have no landmarks of the preset's heads: they are"
+                " looked up in their blocks each time the store is opened. Ingest the video anew to keep them."
+            )
         nothing = torch.empty(
             len(heads), 0, self._form.layout.head_dim, dtype=self._form.dtype, device=self._form.device
         )

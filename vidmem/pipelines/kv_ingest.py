@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vidmem.index import ClipBlocks, LandmarkRow, Store, StoredVideo
 from vidmem.kv.block import Block
-from vidmem.kv.compress import Compression, Seen, compress
+from vidmem.kv.compress import Compression, Seen, compress, seen_of
 from vidmem.kv.heads import Heads, heads_of
-from vidmem.kv.landmarks import groups, head_keys, landmarks
+from vidmem.kv.landmarks import grouped, head_keys
 from vidmem.kv.packing import pack
 from vidmem.kv.segments import SegmentLog
 from vidmem.kv.tiers import TierConfig, Tiers
@@ -38,8 +38,7 @@ def landmark_rows(blocks: Sequence[Block], first_frame: int, heads: Heads) -> li
     """Landmarks of consecutive frames' blocks, for the catalogue."""
     keys = [head_keys(block, heads) for block in blocks]
     return [
-        LandmarkRow(first_frame + first, end - first, landmarks(keys[first:end], heads).to_bytes())
-        for first, end in groups(len(keys))
+        LandmarkRow(first_frame + first, end - first, group.to_bytes()) for first, end, group in grouped(keys, heads)
     ]
 
 
@@ -88,8 +87,7 @@ class BlockStream:
             self._language.frame(self._label(start), row, Span(start, end))
             for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
         ]
-        blocks = self._writer.write(frames)
-        return [Seen(block, frame.tokens.is_visual) for block, frame in zip(blocks, frames, strict=True)]
+        return seen_of(self._writer.write(frames), frames)
 
     def keep(self, clip: Sequence[Seen]) -> ClipBlocks:
         """Force the blocks of a clip to disk, compressed. May run in another thread than the next clip's `prefill`.

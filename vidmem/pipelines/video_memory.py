@@ -225,10 +225,8 @@ class VideoMemory(StoredMemory):
         if self._blocks is None:
             return None
         kv = self.preset.kv
-        settings: dict[str, object] = {"window_tokens": window_tokens(self.preset), "format": kv.format}
-        if kv.keep_ratio == 1:
-            return settings  # so that what was ingested before blocks could be compressed is still recognised
-        return settings | {"keep_ratio": kv.keep_ratio, "absorb": kv.absorb}
+        settings = {"format": kv.format, "keep_ratio": kv.keep_ratio, "absorb": kv.absorb}
+        return {"window_tokens": window_tokens(self.preset), **settings}
 
     def _kv_state(self) -> tuple[TierState, ...]:
         return (*super()._kv_state(), *(self._blocks.state() if self._blocks is not None else ()))
