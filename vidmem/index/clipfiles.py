@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidmem.checksum import crc32
 from vidmem.index.catalogue import StoredFile, Thumbnail
 from vidmem.index.files import remove_file, sync_all, write_file
 from vidmem.index.folder import KV, MEMORY, THUMBS
@@ -72,7 +72,7 @@ class ClipFiles:
             previous = _milliseconds(pts)
             name = self._begin(f"{THUMBS}/{self.video_id}/{stem}.jpg")
             write_file(self.store / name, jpeg)
-            self.thumbnails.append(Thumbnail(name, len(jpeg), zlib.crc32(jpeg)))
+            self.thumbnails.append(Thumbnail(name, len(jpeg), crc32(jpeg)))
 
     @property
     def _stem(self) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidmem.checksum import crc32
 from vidmem.errors import StoreCorrupt
 from vidmem.index.catalogue import Placement, StoredFile
 from vidmem.index.files import write_file
@@ -99,4 +99,4 @@ def _damaged(store: Path, name: str) -> str:
 def _crc32(row: Tensor) -> int:
     import torch
 
-    return zlib.crc32(row.contiguous().view(torch.uint8).numpy().data)
+    return crc32(row.contiguous().view(torch.uint8).numpy().data)

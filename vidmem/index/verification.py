@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vidmem.checksum import crc32
 from vidmem.index.catalogue import Catalogue, StoredFile, Thumbnail
 from vidmem.index.folder import KV, inside, leftovers
 from vidmem.index.vectors import VectorIndex, as_held
@@ -50,7 +50,7 @@ def file_problems(store: Path, inventory: Inventory) -> Iterator[str]:
         data = _bytes(inside(store, thumbnail.name))
         if data is None:
             yield f"{thumbnail.name} is gone."
-        elif zlib.crc32(data) != thumbnail.crc32:
+        elif crc32(data) != thumbnail.crc32:
             yield f"{thumbnail.name} is damaged."
 
 

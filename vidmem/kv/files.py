@@ -39,6 +39,8 @@ def read_at(path: Path, parts: Sequence[Bytes], offset: int) -> int:
     except FileNotFoundError:
         return 0
     try:
+        # The kernel would read on behind what is asked for, up to some megabytes: blocks that nobody wants.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         while views and (num_read := os.preadv(descriptor, views, offset)):
             offset += num_read
             views = _left(views, num_read)

@@ -13,13 +13,13 @@ where the table is damaged. All numbers are little-endian.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NewType
 
 import numpy as np
 
+from vidmem.checksum import crc32
 from vidmem.types import Span
 
 BlockId = NewType("BlockId", int)
@@ -79,12 +79,12 @@ def table_place(slot_index: int) -> int:
 
 def make_header(segment: int) -> bytes:
     unchecked = _HEADER.pack(_MAGIC, FORMAT, segment, b"", 0)[:-4]
-    return unchecked + zlib.crc32(unchecked).to_bytes(4, "little")
+    return unchecked + crc32(unchecked).to_bytes(4, "little")
 
 
 def format_of(header: bytes) -> int | None:
     """The format that a sound header names; None where it is damaged (the records still speak for themselves)."""
-    if len(header) < _HEADER.size or zlib.crc32(header[: _HEADER.size - 4]) != int.from_bytes(header[60:64], "little"):
+    if len(header) < _HEADER.size or crc32(header[: _HEADER.size - 4]) != int.from_bytes(header[60:64], "little"):
         return None
     magic, number, *_ = _HEADER.unpack_from(header)
     return int(number) if magic == _MAGIC else None
@@ -104,14 +104,12 @@ def make_record(
     """One record with its checksum."""
     fields = (block_id, offset, body_bytes, span.start, span.end, head_bytes, num_tokens, payload_crc32, segment, 0)
     unchecked = _RECORD.pack(*fields)
-    return unchecked + zlib.crc32(unchecked).to_bytes(4, "little")
+    return unchecked + crc32(unchecked).to_bytes(4, "little")
 
 
 def parse_record(data: bytes | memoryview) -> np.void | None:
     """The record in these 64 bytes; None where its checksum does not hold."""
-    if len(data) < RECORD.itemsize or zlib.crc32(data[:_CHECKED_BYTES]) != int.from_bytes(
-        data[_CHECKED_BYTES:], "little"
-    ):
+    if len(data) < RECORD.itemsize or crc32(data[:_CHECKED_BYTES]) != int.from_bytes(data[_CHECKED_BYTES:], "little"):
         return None
     return np.frombuffer(data, RECORD)[0]
 

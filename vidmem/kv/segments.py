@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vidmem.checksum import crc32
 from vidmem.disk import sync
 from vidmem.errors import BlocksLost, NotFound, StorageFull
 from vidmem.kv.files import Bytes, read_at, translated, write_at
@@ -36,8 +36,9 @@ from vidmem.kv.recovery import discard_beyond, load_records
 from vidmem.types import Span, format_time
 
 SEGMENT_BYTES = 256 * 1024**2
-RUN_BYTES = 16 * 1024**2
-"""Of neighbours read with one call: long enough for any disk's full speed, short enough to share among threads."""
+RUN_BYTES = 4 * 1024**2
+"""Of neighbours read with one call: long enough for any disk's full speed, short enough that one thread checks and
+copies what it has while the others read."""
 _BLOCKS_A_RUN = 256
 """Twice as many buffers go into one call; the system takes 1024."""
 _SPANS_NAMED = 5
@@ -110,7 +111,7 @@ class SegmentLog:
                 offset=self._offset,
                 head_bytes=head_bytes,
                 body_bytes=body_bytes,
-                payload_crc32=zlib.crc32(body, zlib.crc32(head)),
+                payload_crc32=crc32(body, crc32(head)),
                 num_tokens=num_tokens,
                 span=span,
             )
@@ -212,7 +213,7 @@ class SegmentLog:
         read_at(self._path(int(records[0]["segment"])), parts, int(records[0]["offset"]))
         payloads = [bytes(head[ALIGNMENT:]) for head in heads]
         read: list[bytes | None] = [
-            head if zlib.crc32(body, zlib.crc32(head)) == record["payload_crc32"] else None
+            head if crc32(body, crc32(head)) == record["payload_crc32"] else None
             for head, body, record in zip(payloads, bodies, records, strict=True)
         ]
         if len(run) > 1:  # an unreadable sector ends the whole call: what came after it is read by itself

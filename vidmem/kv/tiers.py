@@ -31,7 +31,7 @@ class TierConfig:
     ram_bytes: int = 4 * 1024**3
     """Room in RAM, page-locked where the accelerator is a CUDA device."""
     num_readers: int = 4
-    """Threads that read from disk: one does not fill a fast disk, as it also checks what it reads (1 to 3 GB/s)."""
+    """Threads that read from disk: one does not fill a fast disk, as it also checks and copies what it reads."""
 
 
 class Tiers:
