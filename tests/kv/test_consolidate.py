@@ -57,9 +57,9 @@ def test_one_head_is_the_policy_for_frames() -> None:
     gist = consolidate(leaving, 5, sharpness=1.5)
     keys, values = (torch.cat([getattr(used.block, name)[1, 2] for used in leaving]) for name in ("keys", "values"))
     usage, life = (torch.cat([getattr(used, name) for used in leaving]) for name in ("usage", "life"))
-    elements = Elements(keys, values[:, None], torch.zeros(12, 2, dtype=torch.float64), usage, life)
+    elements = Elements(keys, values[:, None], torch.zeros(12, 2, dtype=torch.float64), usage, life, torch.ones(12, 1))
     policy = XMem(num_prototypes=5, logit_scale=2 * 1.5 / math.sqrt(DIM))
-    want = policy.consolidate(elements, Elements.empty(DIM, 1, DIM))
+    want = policy.prototypes(elements)
     torch.testing.assert_close(gist.block.keys[1, 2], want.key)
     torch.testing.assert_close(gist.block.values[1, 2], want.value[:, 0], atol=1e-5, rtol=0)
 

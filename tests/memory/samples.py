@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from vidmem.memory import Elements
 
-KEY_DIM, NUM_TOKENS, TOKEN_DIM = 6, 3, 4
+KEY_DIM, NUM_TOKENS, TOKEN_DIM = 6, 4, 3
 
 
 def frames(num: int, *, first: int = 0, seed: int = 0, seconds: float = 1.0) -> Elements:
@@ -30,6 +30,6 @@ def same(left: Elements, right: Elements, *, atol: float = 0.0) -> bool:
         and left.key.shape == right.key.shape
         and all(
             torch.allclose(getattr(left, name), getattr(right, name), rtol=0, atol=atol)
-            for name in ("key", "value", "usage", "life")
+            for name in ("key", "value", "usage", "life", "weight")
         )
     )

@@ -11,15 +11,17 @@ from .samples import frames, same
 def test_fields_of_different_length_are_refused() -> None:
     some = frames(3)
     with pytest.raises(ValueError, match=r"keys \(N, C\) and values"):
-        Elements(some.key[:2], some.value, some.span_seconds, some.usage, some.life)
+        Elements(some.key[:2], some.value, some.span_seconds, some.usage, some.life, some.weight)
     with pytest.raises(ValueError, match="usages and lives"):
-        Elements(some.key, some.value, some.span_seconds, some.usage[:1], some.life)
+        Elements(some.key, some.value, some.span_seconds, some.usage[:1], some.life, some.weight)
+    with pytest.raises(ValueError, match="need a weight a token"):
+        Elements(some.key, some.value, some.span_seconds, some.usage, some.life, some.weight[:, :2])
 
 
 def test_times_in_float32_are_refused() -> None:
     some = frames(3)
     with pytest.raises(ValueError, match="float64"):
-        Elements(some.key, some.value, some.span_seconds.float(), some.usage, some.life)
+        Elements(some.key, some.value, some.span_seconds.float(), some.usage, some.life, some.weight)
 
 
 def test_slices_are_views_and_index_tensors_copy() -> None:
@@ -39,9 +41,9 @@ def test_parts_join_to_the_whole() -> None:
 
 
 def test_bytes_and_tokens_are_counted() -> None:
-    some = frames(2)  # keys 6, values 3 x 4, spans 2 in float64, usage, life
-    assert some.num_bytes == 2 * (6 * 4 + 12 * 4 + 2 * 8 + 4 + 4)
-    assert some.num_tokens == 6
+    some = frames(2)  # keys 6, values 4 x 3, spans 2 in float64, usage, life, weights 4
+    assert some.num_bytes == 2 * (6 * 4 + 12 * 4 + 2 * 8 + 4 + 4 + 4 * 4)
+    assert some.num_tokens == 8
     assert Elements.empty(6, 3, 4).num_bytes == 0
 
 

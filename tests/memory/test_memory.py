@@ -17,6 +17,10 @@ POLICIES = [
     ("moviechat+", {"question": torch.ones(KEY_DIM)}),
     ("xmem", {"logit_scale": 5.0}),
     ("xmem", {"reads_on_write": False, "top_k": 2}),
+    ("latest", {"num_frames": 3}),
+    ("window", {}),
+    ("uniform", {}),
+    ("reservoir", {"seed": 1}),
 ]
 
 
@@ -47,12 +51,13 @@ def filled(config: MemoryConfig, sizes: list[int]) -> Memory:
 
 def assert_invariants(memory: Memory, num_written: int) -> None:
     config = memory.config
-    sensory, working, long_term = (store.elements for store in (memory.sensory, memory.working, memory.long_term))
+    sensory, working, levels = memory.sensory.elements, memory.working.elements, memory.long_term.held
     assert len(working) <= config.working_max_frames
-    assert len(long_term) <= config.max_elements
+    assert sum(held.num_tokens for held in levels) <= config.max_elements * NUM_TOKENS
+    assert all(len(held) <= level.max_elements for held, level in zip(levels, memory.long_term.levels, strict=True))
     newest_end = float(num_written)
     assert all(start >= newest_end - config.sensory_seconds for start in sensory.span_seconds[:-1, 0].tolist())
-    for elements in (sensory, working, long_term):
+    for elements in (sensory, working, *levels):
         starts, ends = elements.span_seconds.unbind(1)
         assert bool((starts <= ends).all()) and bool((starts[1:] >= starts[:-1]).all())
         assert bool((elements.usage >= 0).all()) and bool((elements.usage <= elements.life * 1.001).all())
@@ -61,7 +66,7 @@ def assert_invariants(memory: Memory, num_written: int) -> None:
         first = num_written - len(working)
         assert torch.equal(working.value, frames(len(working), first=first).value)
         assert torch.equal(sensory.value[-1:], working.value[-1:])
-        assert not len(long_term) or float(long_term.span_seconds[:, 1].max()) <= first
+        assert all(float(held.span_seconds[:, 1].max()) <= first for held in levels if len(held))
         assert len(working) >= min(num_written, config.working_min_frames)
 
 
@@ -78,8 +83,9 @@ def test_bounds_and_order_hold_after_every_write(config: MemoryConfig, sizes: li
 def test_how_frames_are_cut_into_writes_makes_no_difference(config: MemoryConfig, sizes: list[int]) -> None:
     by_clip, one_by_one = filled(config, sizes), filled(config, [1] * sum(sizes))
     assert same(by_clip.sensory.elements, one_by_one.sensory.elements)
-    for store in ("working", "long_term"):
-        assert same(getattr(by_clip, store).elements, getattr(one_by_one, store).elements, atol=1e-4)
+    assert same(by_clip.working.elements, one_by_one.working.elements, atol=1e-4)
+    for held, other in zip(by_clip.long_term.held, one_by_one.long_term.held, strict=True):
+        assert same(held, other, atol=1e-4)
 
 
 @given(configs(), clip_sizes)
@@ -96,11 +102,17 @@ def test_a_read_changes_only_usage_and_life(config: MemoryConfig, sizes: list[in
     readout = memory.read(frames(num_queries, seed=1).key)
     after = memory.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed <= {f"{store}.{field}" for store in ("working", "long-term") for field in ("usage", "life")}
+    stores = [
+        "working",
+        *(name.removesuffix(".usage") for name in before if name.endswith(".usage") and "long" in name),
+    ]
+    assert changed <= {f"{store}.{field}" for store in stores for field in ("usage", "life")}
     torch.testing.assert_close(readout.affinity.sum(0), torch.ones(num_queries))
     assert readout.value.shape == (num_queries, NUM_TOKENS, TOKEN_DIM)
-    usage_after = torch.cat([after["long-term.usage"], after["working.usage"]])[: len(readout.usage)]
-    usage_before = torch.cat([before["long-term.usage"], before["working.usage"]])[: len(readout.usage)]
+    usage_before, usage_after = (
+        torch.cat([state[f"{store}.usage"] for store in (*stores[1:], "working")])[: len(readout.usage)]
+        for state in (before, after)
+    )
     torch.testing.assert_close(usage_after - usage_before, readout.usage, atol=1e-5, rtol=1e-5)
 
 
@@ -130,6 +142,17 @@ def test_moviechat_accounts_for_every_second_until_it_forgets(sizes: list[int], 
     assert [0.0] + [end for _, end in spans] == [start for start, _ in spans] + [float(sum(sizes))]
 
 
+@given(clip_sizes.filter(sum), st.sampled_from(POLICIES[:3]))
+def test_merged_frames_weigh_as_many_as_were_merged(sizes: list[int], policy: tuple[str, dict[str, object]]) -> None:
+    name, options = policy
+    config = MemoryConfig(
+        working_max_frames=6, working_min_frames=3, max_elements=200, policy=name, policy_options=options
+    )
+    memory = filled(config, sizes)
+    weights = [memory.working.elements.weight, *(held.weight for held in memory.long_term.held)]
+    assert torch.cat(weights).sum(0).tolist() == [sum(sizes)] * NUM_TOKENS
+
+
 def test_state_says_what_each_store_holds() -> None:
     memory = filled(MemoryConfig(sensory_seconds=2, working_max_frames=4, working_min_frames=2), [5])
     state = memory.state()
@@ -148,10 +171,8 @@ def test_a_readout_returns_the_frame_that_the_query_is_like() -> None:
     for place in (0, len(elements) - 1):
         readout = memory.read(elements.key[place : place + 1])
         assert int(readout.usage.argmax()) == place
-        assert same(
-            memory.elements_at(torch.tensor([place])),
-            Elements.cat([memory.long_term.elements, memory.working.elements])[place : place + 1],
-        )
+        (element,) = memory.elements_at(torch.tensor([place]))
+        assert same(element, Elements.cat([memory.long_term.elements, memory.working.elements])[place : place + 1])
     assert readout.num_long_term == len(memory.long_term)
     assert torch.equal(readout.span_seconds, elements.span_seconds)
     assert len(memory.elements_at(torch.tensor([], dtype=torch.int64))) == 0
@@ -204,10 +225,53 @@ def test_time_that_runs_backwards_is_refused_and_leaves_memory_as_it_was() -> No
     assert all(torch.equal(tensor, memory.state_dict()[name]) for name, tensor in before.items())
 
 
+@pytest.mark.parametrize("part", ["key", "value"])
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_numbers_that_are_not_finite_are_refused_and_leave_memory_as_it_was(part: str, number: float) -> None:
+    memory = filled(MemoryConfig(), [5])
+    before = memory.state_dict()
+    some = frames(3, first=5)
+    getattr(some, part)[1].view(-1)[0] = number
+    with pytest.raises(ValueError, match="frame 1 of 3 has an embedding or tokens that are NaN or infinite"):
+        memory.write(some)
+    assert all(torch.equal(tensor, memory.state_dict()[name]) for name, tensor in before.items())
+    huge = frames(1, first=5)
+    huge.value.fill_(3e38)
+    memory.write(huge)
+    assert len(memory) == 6
+
+
+def test_uniform_keeps_every_nth_frame_from_the_first_one_on() -> None:
+    options = {"working_max_frames": 3, "working_min_frames": 2, "max_elements": 5, "policy": "uniform"}
+    memory = filled(MemoryConfig(**options), [7])
+    assert memory.long_term.elements.span_seconds[:, 0].tolist() == [0, 1, 2, 3]
+    memory.write(frames(1, first=7))
+    assert memory.long_term.elements.span_seconds[:, 0].tolist() == [0, 2, 4]
+    memory.write(frames(30, first=8))
+    assert memory.long_term.elements.span_seconds[:, 0].tolist() == [0, 8, 16, 24, 32]
+
+
+def test_a_reservoir_keeps_every_frame_as_likely_as_any_other() -> None:
+    kept = torch.zeros(60)
+    for seed in range(200):
+        options = {"seed": seed}
+        memory = filled(
+            MemoryConfig(
+                working_max_frames=2, working_min_frames=1, max_elements=12, policy="reservoir", policy_options=options
+            ),
+            [61],
+        )
+        starts = memory.long_term.elements.span_seconds[:, 0].long()
+        assert len(starts) == 12
+        kept[starts] += 1
+    share = kept / 200  # 0.2 each; the standard deviation of one is 0.028
+    assert float((share - 0.2).abs().max()) < 0.12 and abs(float(share[:30].mean()) - 0.2) < 0.02
+
+
 def test_frames_of_another_encoder_are_refused() -> None:
     memory = filled(MemoryConfig(), [2])
-    other = Elements.fresh(torch.ones(1, KEY_DIM + 1), torch.ones(1, 3, 4), torch.tensor([[7.0, 8.0]]))
-    with pytest.raises(ValueError, match=r"keys \(7,\) and tokens \(3, 4\), this memory has \(6,\)"):
+    other = Elements.fresh(torch.ones(1, KEY_DIM + 1), torch.ones(1, 4, 3), torch.tensor([[7.0, 8.0]]))
+    with pytest.raises(ValueError, match=r"keys \(7,\) and tokens \(4, 3\), this memory has \(6,\)"):
         memory.write(other)
 
 
@@ -221,7 +285,7 @@ def test_queries_are_checked() -> None:
 def test_a_state_that_is_not_whole_or_too_large_is_refused() -> None:
     config = MemoryConfig(working_max_frames=6, working_min_frames=3)
     state = filled(config, [6]).state_dict()
-    with pytest.raises(ValueError, match="holds 6 working frames .* allow 4"):
+    with pytest.raises(ValueError, match="holds 6 working frames, these settings allow 4"):
         Memory.from_state_dict(MemoryConfig(working_max_frames=4, working_min_frames=3), state)
     del state["working.usage"]
     with pytest.raises(ValueError, match="lacks working.usage"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vidmem.memory import Elements, policy, policy_names
-from vidmem.memory.policies import MovieChat, MovieChatPlus, XMem
+from vidmem.memory.policies import Latest, Level, MovieChat, MovieChatPlus, XMem
 from vidmem.memory.policies.moviechat_reference import (
     consolidate_fragment,
     consolidate_windows,
@@ -14,13 +14,13 @@ from vidmem.memory.policies.moviechat_reference import (
 from vidmem.memory.policies.xmem import above_threshold, most_frequent, most_used
 from vidmem.memory.similarity import affinity, anisotropic_similarity
 
-from .samples import frames
+from .samples import NUM_TOKENS, frames
 
 NOTHING = frames(0)
 
 
 def test_policies_are_built_by_name_and_refuse_what_they_do_not_know() -> None:
-    assert policy_names() == ("moviechat", "moviechat+", "xmem")
+    assert {"moviechat", "moviechat+", "xmem", "latest", "window", "uniform", "reservoir"} <= set(policy_names())
     assert policy("moviechat", merge_to=3) == MovieChat(merge_to=3)
     with pytest.raises(ValueError, match="no memory policy is called 'hippo': choose one of moviechat, "):
         policy("hippo")
@@ -38,6 +38,8 @@ def test_policies_are_built_by_name_and_refuse_what_they_do_not_know() -> None:
         ("moviechat+", "relevance", "median"),
         ("xmem", "num_prototypes", 0),
         ("xmem", "top_k", 0),
+        ("latest", "num_frames", 0),
+        ("window", "top_k", 0),
     ],
 )
 def test_options_that_make_no_sense_are_refused(name: str, option: str, value: object) -> None:
@@ -47,7 +49,7 @@ def test_options_that_make_no_sense_are_refused(name: str, option: str, value: o
 
 def test_moviechat_keeps_the_reference_averages_with_the_union_of_their_spans() -> None:
     leaving = frames(11)
-    kept = MovieChat(merge_to=3).consolidate(leaving, NOTHING)
+    kept = MovieChat(merge_to=3).merged(leaving, NOTHING)
     want = consolidate_fragment(leaving.value, short_capacity=18, merge_to=3, max_frames=16)
     assert torch.equal(kept.value, want.merged)
     assert kept.span_seconds.tolist() == [[float(start), float(end)] for start, end in want.plan.groups]
@@ -58,7 +60,7 @@ def test_moviechat_keeps_the_reference_averages_with_the_union_of_their_spans() 
 def test_moviechat_can_merge_by_keys() -> None:
     leaving = frames(3)
     leaving.key.copy_(torch.eye(6)[[0, 1, 1]])
-    assert MovieChat(similarity="key").consolidate(leaving, NOTHING).span_seconds.tolist() == [[0.0, 1.0], [1.0, 3.0]]
+    assert MovieChat(similarity="key").merged(leaving, NOTHING).span_seconds.tolist() == [[0.0, 1.0], [1.0, 3.0]]
 
 
 def test_carried_averages_are_written_once_and_a_mixture_keeps_the_span_of_the_new() -> None:
@@ -70,19 +72,21 @@ def test_carried_averages_are_written_once_and_a_mixture_keeps_the_span_of_the_n
         some.key.copy_(torch.stack(keys))
         return some
 
-    long_term = policy_.consolidate(stretch(0, [east, east, north, north]), NOTHING)
+    long_term = policy_.merged(stretch(0, [east, east, north, north]), NOTHING)
     assert long_term.span_seconds.tolist() == [[0.0, 2.0], [2.0, 4.0]]
     # `east` alone remains of what was carried, so it is not told again; `north` goes on in the new frames.
-    gained = policy_.consolidate(stretch(4, [north, north, north]), long_term)
+    gained = policy_.merged(stretch(4, [north, north, north]), long_term)
     assert gained.span_seconds.tolist() == [[4.0, 7.0]]
     torch.testing.assert_close(gained.key, north[None])
     # Both carried averages become one, the new frames another.
-    gained = policy_.consolidate(stretch(4, [-north, -north]), long_term)
+    gained = policy_.merged(stretch(4, [-north, -north]), long_term)
     assert gained.span_seconds.tolist() == [[4.0, 6.0]]
 
 
 def test_moviechat_forgets_the_oldest() -> None:
-    assert MovieChat().survivors(frames(5), 2).tolist() == [3, 4]
+    held = frames(5)
+    (change,) = MovieChat(merge_to=1).consolidate(frames(3, first=5), (held,), (Level(NUM_TOKENS, 3),), 5)
+    assert change.kept is not None and change.kept.tolist() == [3, 4] and len(change.gained) == 1
 
 
 def test_moviechat_plus_keeps_more_of_what_the_question_is_about() -> None:
@@ -91,9 +95,9 @@ def test_moviechat_plus_keeps_more_of_what_the_question_is_about() -> None:
     towards, away = leaving.key[4], -torch.ones(6)
     for question, num in ((towards, 3), (away, 1), (None, 1)):
         policy_ = MovieChatPlus(question=question, relevance="max", relevance_threshold=0.9)
-        assert len(policy_.consolidate(leaving, NOTHING)) == num
+        assert len(policy_.merged(leaving, NOTHING)) == num
     mean = MovieChatPlus(question=towards, relevance="mean", relevance_threshold=0.9)
-    assert len(mean.consolidate(leaving, NOTHING)) == 1
+    assert len(mean.merged(leaving, NOTHING)) == 1
 
 
 def test_a_position_table_too_small_is_said() -> None:
@@ -108,7 +112,7 @@ def test_xmem_keeps_the_most_read_frames_in_time_order_with_values_of_all() -> N
     leaving = frames(6)
     leaving.life.fill_(10.0)
     leaving.usage.copy_(torch.tensor([1.0, 5.0, 0.0, 2.0, 9.0, 0.0]))
-    kept = XMem(num_prototypes=2, logit_scale=4.0).consolidate(leaving, NOTHING)
+    kept = XMem(num_prototypes=2, logit_scale=4.0).prototypes(leaving)
     assert kept.span_seconds.tolist() == [[1.0, 2.0], [4.0, 5.0]]
     assert torch.equal(kept.key, leaving.key[[1, 4]])
     shrinkage = torch.full((6,), 2.0 * 6**0.5)
@@ -122,6 +126,13 @@ def test_affinity_of_unit_keys_is_the_softmax_of_scaled_cosines_in_both_policies
     want = (some.key @ some.key[2:4].T * 20).softmax(0)
     torch.testing.assert_close(XMem(logit_scale=20.0, top_k=7).affinity(some.key, some.key[2:4]), want)
     torch.testing.assert_close(MovieChat(logit_scale=20.0, top_k=7).affinity(some.key, some.key[2:4]), want)
+
+
+def test_the_latest_frames_are_read_in_equal_shares_whatever_is_asked() -> None:
+    shares = Latest(num_frames=2).affinity(frames(5).key, frames(1, seed=1).key)
+    assert shares.squeeze(1).tolist() == [0.0, 0.0, 0.0, 0.5, 0.5]
+    readable = torch.tensor([[True, False], [True, False], [False, False]])
+    assert Latest(num_frames=1).affinity(frames(3).key, frames(2).key, readable).T.tolist() == [[0, 1, 0], [0, 0, 0]]
 
 
 def test_of_equally_used_the_earlier_becomes_prototype_and_the_newer_survives() -> None:

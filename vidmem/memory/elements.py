@@ -29,6 +29,8 @@ class Elements:
     """(N,) float32 on the device of `key`: affinity received in all reads since the element was written."""
     life: Tensor
     """(N,) float32 on the device of `key`: number of queries that could have read the element since it was written."""
+    weight: Tensor
+    """(N, P) float32 on the device of `key`: number of frames that each token is an average of, 1 for a frame's own."""
 
     def __post_init__(self) -> None:
         num = self.key.shape[0]
@@ -46,12 +48,21 @@ class Elements:
             raise ValueError(
                 f"{num} elements need as many usages and lives, got {len(self.usage)} and {len(self.life)}"
             )
+        if self.weight.shape != self.value.shape[:2]:
+            raise ValueError(
+                f"values {tuple(self.value.shape)} need a weight a token, got weights {tuple(self.weight.shape)}"
+            )
 
     @classmethod
-    def fresh(cls, key: Tensor, value: Tensor, span_seconds: Tensor) -> Elements:
-        """Elements that nothing has read yet: usage and life are 0. `span_seconds` is moved to the CPU as float64."""
+    def fresh(cls, key: Tensor, value: Tensor, span_seconds: Tensor, weight: Tensor | None = None) -> Elements:
+        """Elements that nothing has read yet: usage and life are 0. `span_seconds` is moved to the CPU as float64.
+
+        Without `weight` (N, P) each stands for one frame.
+        """
         unread = torch.zeros(key.shape[0], dtype=torch.float32, device=key.device)
-        return cls(key, value, span_seconds.to("cpu", torch.float64), unread, unread.clone())
+        if weight is None:
+            weight = torch.ones(value.shape[:2], dtype=torch.float32, device=key.device)
+        return cls(key, value, span_seconds.to("cpu", torch.float64), unread, unread.clone(), weight)
 
     @classmethod
     def empty(
@@ -79,6 +90,7 @@ class Elements:
             torch.cat([part.span_seconds for part in parts]),
             torch.cat([part.usage for part in parts]),
             torch.cat([part.life for part in parts]),
+            torch.cat([part.weight for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -88,7 +100,12 @@ class Elements:
         """Some of the elements: by slice (views), or by a 1-D tensor of places or booleans (copies)."""
         on_cpu = index if isinstance(index, slice) else index.cpu()
         return Elements(
-            self.key[index], self.value[index], self.span_seconds[on_cpu], self.usage[index], self.life[index]
+            self.key[index],
+            self.value[index],
+            self.span_seconds[on_cpu],
+            self.usage[index],
+            self.life[index],
+            self.weight[index],
         )
 
     @property
@@ -103,5 +120,5 @@ class Elements:
     @property
     def num_bytes(self) -> int:
         """Bytes of all fields."""
-        fields = (self.key, self.value, self.span_seconds, self.usage, self.life)
+        fields = (self.key, self.value, self.span_seconds, self.usage, self.life, self.weight)
         return sum(field.numel() * field.element_size() for field in fields)

@@ -31,6 +31,10 @@ class MergePlan:
         ]
         return torch.stack([row.to(frames.dtype) for row in rows])
 
+    def total(self, weight: Tensor) -> Tensor:
+        """Sum of every group: (T, ...) to (R, ...)."""
+        return torch.stack([weight[start:end].sum(0) for start, end in self.groups])
+
     def union(self, span_seconds: Tensor) -> Tensor:
         """Span from the first start to the last end of every group: (T, 2) to (R, 2)."""
         return torch.stack(

@@ -13,7 +13,7 @@ from vidmem.memory.buffer import RowBuffer
 from vidmem.memory.elements import Elements
 from vidmem.types import StoreName
 
-FIELDS = ("key", "value", "span_seconds", "usage", "life")
+FIELDS = ("key", "value", "span_seconds", "usage", "life", "weight")
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,13 +169,13 @@ class Recall:
             readout = memory.read(queries)
             usage = readout.usage[: readout.num_long_term]
             best = usage.argsort(descending=True, stable=True)[: self._config.gist_elements]
-            elements = memory.elements_at(best.sort().values)
-            for span, value in zip(elements.span_seconds.tolist(), elements.value, strict=True):
-                label = labels.at(video_index, span[0])
+            for element in memory.elements_at(best.sort().values):
+                start = float(element.span_seconds[0, 0])
+                label = labels.at(video_index, start)
                 budget -= language.frame_cost(label)
                 if budget < 0:
                     break
-                gathered.append(((video_index, span[0]), ContextFrame(label, value)))
+                gathered.append(((video_index, start), ContextFrame(label, element.value[0])))
         return gathered
 
     def _count_reads(self, evidence: Sequence[Hit], lines: Sequence[Timeline]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -65,7 +64,7 @@ class Memories:
         if not saved:
             return self.new()
         try:
-            return Memory.from_state_dict(_widened(self._config, saved) if self._widen else self._config, saved)
+            return Memory.from_state_dict(self._config, saved, bounded=not self._widen)
         except ValueError as error:
             raise ModelMismatch(f"{video.name} can't be remembered with this preset: {error}.") from error
 
@@ -81,15 +80,6 @@ class Memories:
             tokens = self._store.load_tokens(timeline.frame_ids[places])
             spans = np.stack([timeline.pts_seconds[places], timeline.end_seconds[places]], axis=1)
             memory.write(elements_of(torch.tensor(embeddings[places]), tokens, spans))
-
-
-def _widened(config: MemoryConfig, saved: Mapping[str, Tensor]) -> MemoryConfig:
-    working, long_term = (len(saved.get(f"{name}.usage", ())) for name in ("working", "long-term"))
-    return replace(
-        config,
-        working_max_frames=max(config.working_max_frames, working),
-        max_elements=max(config.max_elements, long_term),
-    )
 
 
 def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
-from vidmem.memory.policies.policy import Policy
+from vidmem.memory.policies.policy import Change, FramePolicy, Level, Policy
 from vidmem.memory.policies.xmem import XMem
 
-__all__ = ["MovieChat", "MovieChatPlus", "Policy", "XMem", "policy", "policy_names"]
+__all__ = [
+    "Change",
+    "FramePolicy",
+    "Latest",
+    "Level",
+    "MovieChat",
+    "MovieChatPlus",
+    "Policy",
+    "Reservoir",
+    "Uniform",
+    "Window",
+    "XMem",
+    "policy",
+    "policy_names",
+]
 
-_POLICIES: dict[str, Callable[..., Policy]] = {kind.name: kind for kind in (MovieChat, MovieChatPlus, XMem)}
+_KINDS: tuple[type[Policy], ...] = (
+    MovieChat,
+    MovieChatPlus,
+    XMem,
+    Latest,
+    Window,
+    Uniform,
+    Reservoir,
+)
+_POLICIES: dict[str, Callable[..., Policy]] = {kind.name: kind for kind in _KINDS}
 
 
 def policy_names() -> tuple[str, ...]:

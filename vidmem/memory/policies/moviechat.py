@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vidmem.memory.elements import Elements
 from vidmem.memory.merging import plan_merges
-from vidmem.memory.similarity import affinity, cosine_similarity
+from vidmem.memory.policies.policy import Change, FramePolicy, Level
+from vidmem.memory.similarity import cosine_similarity
 
 
 def mean_token(frames: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def mean_token(frames: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class MovieChat:
+class MovieChat(FramePolicy):
     """Keep each stretch that leaves working memory as a few averages of neighbouring frames.
 
     When long-term memory is full the oldest elements are forgotten. Reading by a query is ours (the reference
@@ -42,22 +43,16 @@ class MovieChat:
     written again, where the port writes it twice; what mixes old and new keeps the span of the new."""
     read: Literal["global", "breakpoint"] = "breakpoint"
     """Query long-term memory alone (once it holds anything), or working memory too."""
-    top_k: int = 32
-    """Elements that share one query's affinity."""
-    logit_scale: float = 100.0
-    """Factor on cosines before the softmax; 100 is where CLIP's training caps it."""
 
     def __post_init__(self) -> None:
-        if self.merge_to < 1 or self.top_k < 1:
-            raise ValueError(f"merge_to={self.merge_to} and top_k={self.top_k} must be at least 1")
+        # Not super(): a dataclass with slots is another class object than the one that super() would look for.
+        FramePolicy.__post_init__(self)
+        if self.merge_to < 1:
+            raise ValueError(f"merge_to={self.merge_to} must be at least 1")
         if self.similarity not in ("dot_mean", "cosine", "key"):
             raise ValueError(f"similarity={self.similarity!r} must be dot_mean, cosine or key")
         if self.read not in ("global", "breakpoint"):
             raise ValueError(f"read={self.read!r} must be global or breakpoint")
-
-    @property
-    def reads_on_write(self) -> bool:
-        return False
 
     @property
     def reads_working(self) -> bool:
@@ -67,7 +62,15 @@ class MovieChat:
         """Averages to keep of a stretch."""
         return self.merge_to
 
-    def consolidate(self, leaving: Elements, long_term: Elements) -> Elements:
+    def consolidate(
+        self, leaving: Elements, held: tuple[Elements, ...], levels: tuple[Level, ...], first_index: int
+    ) -> tuple[Change, ...]:
+        (long_term,), (level,) = held, levels
+        gained = self.merged(leaving, long_term)
+        return (Change.forgetting_oldest(long_term, gained, level.max_elements),)
+
+    def merged(self, leaving: Elements, long_term: Elements) -> Elements:
+        """What long-term memory gains from frames that leave working memory."""
         num_carried = min(self.num_kept(leaving), len(long_term)) if self.carry_over else 0
         carried = long_term[len(long_term) - num_carried :]
         frames = Elements.cat([carried, leaving]) if num_carried else leaving
@@ -75,18 +78,13 @@ class MovieChat:
         plan = plan_merges(features, self.num_kept(leaving), normalise=self.similarity != "dot_mean")
         # A carried frame's own span is told by its element already, so a mixture starts where the new frames start.
         span_seconds = torch.cat([leaving.span_seconds[:1, :1].expand(num_carried, 2), leaving.span_seconds])
-        merged = Elements.fresh(plan.average(frames.key), plan.average(frames.value), plan.union(span_seconds))
+        # For the same reason what was carried adds no frames to a mixture's weight.
+        weight = torch.cat([torch.zeros_like(carried.weight), leaving.weight])
+        merged = Elements.fresh(
+            plan.average(frames.key), plan.average(frames.value), plan.union(span_seconds), plan.total(weight)
+        )
         num_told = sum(end <= num_carried for _, end in plan.groups)
         return merged[num_told:]
-
-    def survivors(self, long_term: Elements, num_kept: int) -> Tensor:
-        return torch.arange(len(long_term) - num_kept, len(long_term))
-
-    def affinity(self, key: Tensor, query: Tensor, readable: Tensor | None = None) -> Tensor:
-        similarity = cosine_similarity(key.float(), query.float()) * self.logit_scale
-        if readable is not None:
-            similarity = similarity.masked_fill(~readable, -torch.inf)
-        return affinity(similarity, top_k=self.top_k)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +108,6 @@ class MovieChatPlus(MovieChat):
     """Cosine of question and frame from which a stretch is relevant."""
 
     def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class object than the one that super() would look for.
         MovieChat.__post_init__(self)
         if self.merge_to_relevant < self.merge_to:
             raise ValueError(f"{self.merge_to_relevant=} must be at least {self.merge_to=}")

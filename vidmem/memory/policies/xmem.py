@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vidmem.memory.elements import Elements
+from vidmem.memory.policies.policy import Change, FramePolicy, Level
 from vidmem.memory.similarity import affinity, anisotropic_similarity, frame_readout
 
 
@@ -54,7 +55,7 @@ def counts_long_term_usage(
 
 
 @dataclass(frozen=True, slots=True)
-class XMem:
+class XMem(FramePolicy):
     """Keep the most used frames of each stretch as prototypes; forget the least used when memory is full.
 
     Where we differ from the paper, whose memory serves one frame's tokens and is read on every frame:
@@ -75,14 +76,23 @@ class XMem:
     """Whether each new frame queries memory before it is written."""
 
     def __post_init__(self) -> None:
-        if self.num_prototypes < 1 or self.top_k < 1:
-            raise ValueError(f"num_prototypes={self.num_prototypes} and top_k={self.top_k} must be at least 1")
+        FramePolicy.__post_init__(self)
+        if self.num_prototypes < 1:
+            raise ValueError(f"num_prototypes={self.num_prototypes} must be at least 1")
 
-    @property
-    def reads_working(self) -> bool:
-        return True
+    def consolidate(
+        self, leaving: Elements, held: tuple[Elements, ...], levels: tuple[Level, ...], first_index: int
+    ) -> tuple[Change, ...]:
+        (long_term,), (level,) = held, levels
+        gained = self.prototypes(leaving)
+        if len(gained) > level.max_elements:
+            gained = gained[most_frequent(gained.frequency, level.max_elements)]
+        num_kept = level.max_elements - len(gained)
+        is_full = len(long_term) > num_kept
+        return (Change(gained, most_frequent(long_term.frequency, num_kept) if is_full else None),)
 
-    def consolidate(self, leaving: Elements, long_term: Elements) -> Elements:
+    def prototypes(self, leaving: Elements) -> Elements:
+        """What long-term memory gains from frames that leave working memory."""
         num_prototypes = min(self.num_prototypes, len(leaving))
         chosen = most_used(leaving.frequency, num_prototypes).sort().values
         prototypes = leaving[chosen]
@@ -90,9 +100,6 @@ class XMem:
         weight = affinity(self._similarity(leaving.key, prototypes.key))
         value = frame_readout(weight, leaving.value).to(leaving.value.dtype)
         return Elements.fresh(prototypes.key, value, prototypes.span_seconds)
-
-    def survivors(self, long_term: Elements, num_kept: int) -> Tensor:
-        return most_frequent(long_term.frequency, num_kept)
 
     def affinity(self, key: Tensor, query: Tensor, readable: Tensor | None = None) -> Tensor:
         similarity = self._similarity(key, query)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vidmem.memory.resolution import resample
+
+
+def test_a_grid_is_averaged_over_squares_and_repeated_back() -> None:
+    grid = torch.arange(16.0).view(1, 16, 1)
+    coarse = resample(grid, 4)
+    assert coarse.flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    fine = resample(coarse, 16).view(4, 4)
+    assert fine[0].tolist() == [2.5, 2.5, 4.5, 4.5] and fine[3].tolist() == [10.5, 10.5, 12.5, 12.5]
+    assert resample(grid, 16) is grid
+
+
+def test_what_is_no_grid_is_a_line() -> None:
+    line = torch.arange(6.0).view(1, 6, 1)
+    assert resample(line, 3).flatten().tolist() == [0.5, 2.5, 4.5]
+    assert resample(line, 1).flatten().tolist() == [2.5]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_and_no_frames_give_none(dtype: torch.dtype) -> None:
+    frames = torch.ones(2, 4, 3, dtype=dtype)
+    assert resample(frames, 1).dtype == dtype
+    assert resample(frames[:0], 1).shape == (0, 1, 3)

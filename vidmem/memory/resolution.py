@@ -1,0 +1,27 @@
+"""Frames at more than one resolution: their tokens as a grid, made coarser or finer. Pure functions."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def resample(value: Tensor, num_tokens: int) -> Tensor:
+    """Frames' tokens (N, P, D) as (N, num_tokens, D), in their dtype.
+
+    Where both counts are squares the tokens are a grid, row by row, else a line. Coarser tokens are means of what they
+    cover, finer ones repeat what covers them.
+    """
+    have = value.shape[1]
+    if have == num_tokens:
+        return value
+    channels_first = value.float().mT
+    sides = math.isqrt(have), math.isqrt(num_tokens)
+    if sides[0] ** 2 == have and sides[1] ** 2 == num_tokens:
+        grid = channels_first.unflatten(2, (sides[0], sides[0]))
+        pooled = functional.adaptive_avg_pool2d(grid, sides[1]).flatten(2)
+    else:
+        pooled = functional.adaptive_avg_pool1d(channels_first, num_tokens)
+    return pooled.mT.to(value.dtype)
