@@ -24,12 +24,14 @@ VERBS = (
     ["info"],
     ["remove"],
     ["models"],
+    ["policies"],
     ["doctor"],
     ["ui"],
     ["world", "render"],
     ["bench", "world"],
     ["bench", "ingest"],
     ["bench", "kv"],
+    ["bench", "policies"],
 )
 HEAVY = ("torch", "transformers", "gradio", "open_clip", "faiss", "av", "decord", "numba")
 

@@ -291,6 +291,18 @@ def _print_problems(problems: list[str], as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: vidmem policies")
+def policies(as_json: Json = False) -> None:
+    """List the policies of memory: what each does, its options with their defaults, and its paper."""
+    from vidmem.memory import policies as known
+
+    found = known()
+    if as_json:
+        console.print_json(found)
+    else:
+        console.print_policies(found)
+
+
 @app.command(epilog="Example: vidmem models")
 def models(as_json: Json = False) -> None:
     """List the presets, what each is made of, and whether its model files are here."""
@@ -376,6 +388,14 @@ def bench_kv(seed: Seed = 0, hours: Hours = None, quick: Quick = False, as_json:
     from vidmem.bench import kv
 
     _print_figures(kv.run(seed, hours=hours, quick=quick, progress=console.note), as_json)
+
+
+@bench.command("policies", epilog="Example: vidmem bench policies --json > policies.json")
+def bench_policies(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
+    """Right answers, bytes and time of every policy of memory, with the same room, on 1, 10 and 60 minutes."""
+    from vidmem.bench import policies
+
+    _print_figures(policies.run(seed, quick=quick, progress=console.note), as_json)
 
 
 @bench.command("heads", epilog="Example: vidmem bench heads --preset mine.toml")

@@ -17,6 +17,7 @@ from vidmem.types import Answer, Hit, VideoId, format_span, format_time
 if TYPE_CHECKING:
     from vidmem import demo
     from vidmem.doctor import Check
+    from vidmem.memory import PolicyInfo
     from vidmem.pipelines import IngestReport, State
 
 
@@ -172,6 +173,16 @@ def print_answer_rest(answer: Answer, *, with_hours: Collection[VideoId] = ()) -
         say("  (no evidence: nothing in memory matches)")
     if answer.timings:
         print_timings(answer.timings)
+
+
+def print_policies(policies: Sequence[PolicyInfo]) -> None:
+    """What each does, and under it its paper, and its options with their defaults."""
+    width = max(len(policy.name) for policy in policies)
+    for policy in policies:
+        say(f"{policy.name:<{width}}  {policy.summary}")
+        options = ", ".join(f"{name}={value}" for name, value in policy.options.items())
+        for line in (policy.source, options):
+            say(wrapped(line, indent=width + 2))
 
 
 def print_table(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:

@@ -6,9 +6,9 @@
     memory.state()                                                  # elements, tokens, bytes, seconds of each store
 
 - `elements`: `Elements`, a struct of tensors: key, value, time span, usage, life.
-- `similarity`, `merging`: pure functions that compute.
+- `similarity`, `merging`, `resolution`: pure functions that compute.
 - `policies`: they decide what stays of what leaves, what is forgotten, what a query reads. Chosen by name.
-- `memory`, `stores`, `buffer`: they hold tensors, and keep bounds and order.
+- `memory`, `long_term`, `stores`, `buffer`: they hold tensors, and keep bounds and order.
 - `token_memory`, `segmentation`, `schedule`: XMem's own memory of image tokens for segmented objects.
 
 Frames arrive in sensory and working memory. When one is too many for working memory, all but the newest
@@ -18,7 +18,7 @@ Frames arrive in sensory and working memory. When one is too many for working me
 from vidmem.memory.config import MemoryConfig
 from vidmem.memory.elements import Elements
 from vidmem.memory.memory import Memory, MemoryState, Readout
-from vidmem.memory.policies import Policy, policy, policy_names
+from vidmem.memory.policies import Policy, PolicyInfo, policies, policy, policy_names
 from vidmem.memory.stores import Store, StoreState
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "MemoryConfig",
     "MemoryState",
     "Policy",
+    "PolicyInfo",
     "Readout",
     "Store",
     "StoreState",
+    "policies",
     "policy",
     "policy_names",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
@@ -17,10 +18,12 @@ __all__ = [
     "MovieChat",
     "MovieChatPlus",
     "Policy",
+    "PolicyInfo",
     "Reservoir",
     "Uniform",
     "Window",
     "XMem",
+    "policies",
     "policy",
     "policy_names",
 ]
@@ -35,6 +38,31 @@ _KINDS: tuple[type[Policy], ...] = (
     Reservoir,
 )
 _POLICIES: dict[str, Callable[..., Policy]] = {kind.name: kind for kind in _KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInfo:
+    """What a policy is."""
+
+    name: str
+    summary: str
+    """One line."""
+    options: Mapping[str, object]
+    """Fields of its class with their defaults."""
+    source: str
+
+
+def policies() -> list[PolicyInfo]:
+    """All that can be chosen."""
+    return [
+        PolicyInfo(
+            kind.name,
+            summary=(kind.__doc__ or "").partition("\n")[0],
+            options={field.name: field.default for field in fields(kind)},  # type: ignore[arg-type]
+            source=kind.source,
+        )
+        for kind in _KINDS
+    ]
 
 
 def policy_names() -> tuple[str, ...]:

@@ -15,12 +15,10 @@ from vidmem.memory.policies.policy import Change, FramePolicy, Level
 
 @dataclass(frozen=True, slots=True)
 class Latest(FramePolicy):
-    """Keep nothing of what leaves working memory; read its newest frames alone, whatever is asked.
-
-    Source: SimpleStream, as a baseline.
-    """
+    """Keep nothing of what leaves working memory; read its newest frames alone, whatever is asked."""
 
     name: ClassVar[str] = "latest"
+    source: ClassVar[str] = "SimpleStream"
     num_frames: int = 4
     """Newest frames that are read."""
 
@@ -49,6 +47,7 @@ class Window(FramePolicy):
     """Keep whole frames as they leave working memory, and forget the oldest."""
 
     name: ClassVar[str] = "window"
+    source: ClassVar[str] = "first in, first out, as in MeMViT (Wu et al., CVPR 2022)"
 
     def consolidate(
         self, leaving: Elements, held: tuple[Elements, ...], levels: tuple[Level, ...], first_index: int
@@ -62,6 +61,7 @@ class Uniform(FramePolicy):
     """Keep every n-th frame, and every second of those, with n doubled, whenever they are too many."""
 
     name: ClassVar[str] = "uniform"
+    source: ClassVar[str] = "a baseline"
 
     def consolidate(
         self, leaving: Elements, held: tuple[Elements, ...], levels: tuple[Level, ...], first_index: int
@@ -82,6 +82,7 @@ class Reservoir(FramePolicy):
     """
 
     name: ClassVar[str] = "reservoir"
+    source: ClassVar[str] = "algorithm R (Vitter, ACM TOMS 1985)"
     seed: int = 0
     """Of the lots."""
 

@@ -33,6 +33,7 @@ class MovieChat(FramePolicy):
     """
 
     name: ClassVar[str] = "moviechat"
+    source: ClassVar[str] = "MovieChat (Song et al., CVPR 2024), arXiv 2307.16449"
     merge_to: int = 2
     """Averages kept of each stretch."""
     similarity: Literal["dot_mean", "cosine", "key"] = "dot_mean"
@@ -96,6 +97,7 @@ class MovieChatPlus(MovieChat):
     """
 
     name: ClassVar[str] = "moviechat+"
+    source: ClassVar[str] = "MovieChat+ (Song et al., 2024), arXiv 2404.17176"
     merge_to: int = 1
     """Averages kept of a stretch that is not relevant."""
     merge_to_relevant: int = 3

@@ -40,9 +40,14 @@ class Change:
 
 
 class Policy(Protocol):
-    """Decides at frame granularity. Keeps no state and changes nothing: the store applies what it returns."""
+    """Decides at frame granularity. Keeps no state and changes nothing: the store applies what it returns.
+
+    A class with fields for options, whose docstring begins with one line that says what it does.
+    """
 
     name: ClassVar[str]
+    source: ClassVar[str]
+    """The paper that it is from."""
 
     @property
     def reads_on_write(self) -> bool:

@@ -66,6 +66,7 @@ class XMem(FramePolicy):
     """
 
     name: ClassVar[str] = "xmem"
+    source: ClassVar[str] = "XMem (Cheng and Schwing, ECCV 2022), arXiv 2207.07115"
     num_prototypes: int = 4
     """Prototypes made of each stretch that leaves working memory."""
     top_k: int = 30
