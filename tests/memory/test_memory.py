@@ -17,6 +17,7 @@ POLICIES = [
     ("moviechat+", {"question": torch.ones(KEY_DIM)}),
     ("xmem", {"logit_scale": 5.0}),
     ("xmem", {"reads_on_write": False, "top_k": 2}),
+    ("em", {"num_representatives": 2}),
     ("latest", {"num_frames": 3}),
     ("window", {}),
     ("uniform", {}),

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
+from vidmem.memory.policies.em import EM
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
 from vidmem.memory.policies.policy import Change, FramePolicy, Level, Policy
 from vidmem.memory.policies.xmem import XMem
 
 __all__ = [
+    "EM",
     "Change",
     "FramePolicy",
     "Latest",
@@ -32,6 +34,7 @@ _KINDS: tuple[type[Policy], ...] = (
     MovieChat,
     MovieChatPlus,
     XMem,
+    EM,
     Latest,
     Window,
     Uniform,
