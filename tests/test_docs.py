@@ -71,7 +71,7 @@ def test_make_targets_of_the_documentation_exist() -> None:
 
 def test_the_python_examples_run(street: Path) -> None:
     for page, block in code_blocks("python"):
-        exec(compile(block, page, "exec"), {})  # in the folder of `street.mp4`, as a reader would
+        exec(compile(block, page, "exec", dont_inherit=True), {})  # in the folder of `street.mp4`, as a reader would
     assert (street / "street.vidmem").is_dir()
 
 

@@ -102,7 +102,7 @@ def policy_figures(
         options: policies by name with what differs from their defaults. None: all, with their defaults.
     """
     models, longest = Models(load_preset(preset)), 60.0 * max(minutes)
-    script = needle_script(unseen_seed(seed, 500_000), longest, max(1, round(longest / 120)))
+    script = needle_script(unseen_seed(seed, 600_000), longest, max(1, round(longest / 120)))
     say(f"policies: encoding {format_time(longest)}")
     encoded = encode_world(models, frames(script, fps=1))
     figures: dict[str, Figure] = {}

@@ -18,7 +18,7 @@ Frames arrive in sensory and working memory. When one is too many for working me
 from vidmem.memory.config import MemoryConfig
 from vidmem.memory.elements import Elements
 from vidmem.memory.memory import Memory, MemoryState, Readout
-from vidmem.memory.policies import Policy, PolicyInfo, policies, policy, policy_names
+from vidmem.memory.policies import Policy, PolicyInfo, policies, policy, policy_names, register
 from vidmem.memory.stores import Store, StoreState
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "policies",
     "policy",
     "policy_names",
+    "register",
 ]

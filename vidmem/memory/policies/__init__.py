@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
@@ -28,6 +28,7 @@ __all__ = [
     "policies",
     "policy",
     "policy_names",
+    "register",
 ]
 
 _KINDS: tuple[type[Policy], ...] = (
@@ -40,7 +41,7 @@ _KINDS: tuple[type[Policy], ...] = (
     Uniform,
     Reservoir,
 )
-_POLICIES: dict[str, Callable[..., Policy]] = {kind.name: kind for kind in _KINDS}
+_POLICIES: dict[str, type[Policy]] = {kind.name: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,20 @@ def policies() -> list[PolicyInfo]:
             options={field.name: field.default for field in fields(kind)},  # type: ignore[arg-type]
             source=kind.source,
         )
-        for kind in _KINDS
+        for kind in _POLICIES.values()
     ]
+
+
+def register(kind: type[Policy]) -> type[Policy]:
+    """Let a policy be chosen by its name, in this process. A decorator for its class.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if kind.name in _POLICIES:
+        raise ValueError(f"a memory policy is called {kind.name!r} already: give this one another name")
+    _POLICIES[kind.name] = kind
+    return kind
 
 
 def policy_names() -> tuple[str, ...]:
