@@ -103,7 +103,7 @@ def assert_lawful(memory: VideoMemory) -> None:
         held = [place for place in range(len(line)) if ids[place] == block_id]
         assert (block.span.start, block.span.end) == (line.pts_seconds[held[0]], line.end_seconds[held[-1]])
         assert line.places_in(block_id) == range(held[0], held[-1] + 1)
-        assert line.clip_of_block()[block_id] == line.clip_ids[held[0]]
+        assert line.clip_of_block[block_id] == line.clip_ids[held[0]]
     assert memory.verify() == []
 
 
@@ -144,7 +144,7 @@ def test_a_clip_keeps_its_part_of_visual_tokens_and_every_frame_its_block(memory
     assert line.num_blocks == len(line) == 60 if "absorb" not in way else line.num_blocks < len(line)
     visual = [len(block) - num_marks(memory, block.span.start) for block in blocks]
     for clip_id in dict.fromkeys(line.clip_ids):
-        of_clip = [count for count, own in zip(visual, line.clip_of_block(), strict=True) if own == clip_id]
+        of_clip = [count for count, own in zip(visual, line.clip_of_block, strict=True) if own == clip_id]
         num_frames = line.clip_ids.count(clip_id)
         assert sum(of_clip) == round(KEPT * num_frames * memory._store.identity.tokens_per_frame)
         if "absorb" in way:

@@ -1,16 +1,18 @@
-"""The vector index: exact inner-product search over frames, with filters by video and time.
+"""The vector index: inner-product search over frames, with filters by video and time.
 
-Flat at every size, on purpose. Queries are texts, and texts do not lie where frames lie: on 100,000 x 512 vectors
-with such a gap between both, IVF (512 lists) found 48 % of the true ten best with 8 lists probed and 80 % with 128,
-where a flat scan took 14 to 21 ms on one core (docs/decisions/0003-store.md). Vectors are held in 16 bits, which moves
-a cosine by less than 0.0005 and takes half the bytes and half the time; the catalogue keeps them as they came.
+Every vector is looked at in each search, on purpose. Queries are texts, and texts do not lie where frames lie: on
+100,000 x 512 vectors with such a gap between both, IVF (512 lists) found 48 % of the true ten best with 8 lists probed
+and 80 % with 128, where a flat scan took 14 to 21 ms on one core (docs/decisions/0003-store.md). Vectors are held in 16
+bits, which moves a cosine by less than 0.0005 and takes half the bytes and half the time; the catalogue keeps them as
+they came. Of very many all are looked at in 2 bits, and the best of these in 16 (`coarse`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import faiss
 import numpy as np
 
 from vidmem.index.catalogue import IndexRows
+from vidmem.index.coarse import COARSE_FROM, MOST_WANTED, NUM_CANDIDATES, learnt
 from vidmem.index.files import replace_file
 
 INDEX_NAME = "index.faiss"
@@ -46,6 +49,8 @@ class VectorIndex:
 
     def __init__(self, dim: int) -> None:
         self._faiss: Any = faiss.IndexIDMap2(_flat(dim))
+        self._coarse: Any = None
+        """The same vectors for the first look, once there are many."""
         self._videos: dict[str, int] = {}
         self._columns = _Columns.empty()
         self._pending: list[_Columns] = []
@@ -57,8 +62,18 @@ class VectorIndex:
 
     def add(self, rows: IndexRows) -> None:
         """Append frames whose ids come after all that are there."""
-        self._faiss.add_with_ids(np.ascontiguousarray(rows.vectors, dtype=np.float32), rows.frame_ids)
+        vectors = as_held(rows.vectors)  # rounded here: FAISS rounds what lies half-way otherwise than numpy
+        self._faiss.add_with_ids(vectors, rows.frame_ids)
+        if self._coarse is not None:
+            self._coarse.add(vectors)
+        self._begin_coarse()
         self.describe(rows)
+
+    def _begin_coarse(self) -> None:
+        if self._coarse is None and len(self) >= COARSE_FROM:
+            vectors = self.vectors()
+            self._coarse = learnt(vectors)
+            self._coarse.add(vectors)
 
     def describe(self, rows: IndexRows) -> None:
         """Append the videos and spans of frames, not their vectors: for what `load` brought."""
@@ -79,29 +94,50 @@ class VectorIndex:
         k = min(k, len(self))
         if k == 0:
             return Matches(np.empty(0, np.int64), np.empty(0, np.float32))
+        with _one_thread():
+            return self._search(query.reshape(1, -1), k, self._among(query.reshape(1, -1), k, video_ids, start, end))
+
+    def _search(self, query: np.ndarray, k: int, among: np.ndarray | None) -> Matches:
         parameters = None
-        are_all = video_ids is None or self._videos.keys() <= set(video_ids)
-        if not are_all or start is not None or end is not None:
-            columns = self._merged()
-            chosen = columns.frame_ids[self._meets(columns, video_ids, start, end)]
+        if among is not None:
             # A bit an id: 100,000 frames take 12 KB, and the scan passes over the rest at a tenth of the cost.
             bits = np.zeros(self.last_frame_id + 1, dtype=bool)
-            bits[chosen] = True
+            bits[among] = True
             packed = np.packbits(bits, bitorder="little")  # has to outlive the selector, which only points to it
             selector = faiss.IDSelectorBitmap(packed)  # type: ignore[call-arg,arg-type]
             parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        scores, ids = self._faiss.search(query.reshape(1, -1), k, params=parameters)
+        scores, ids = self._faiss.search(query, k, params=parameters)
         found = ids[0] >= 0
         ids, scores = ids[0][found], scores[0][found]
         order = np.lexsort((ids, -scores))
         return Matches(ids[order], scores[order])
 
+    def _among(
+        self, query: np.ndarray, k: int, video_ids: Collection[str] | None, start: float | None, end: float | None
+    ) -> np.ndarray | None:
+        """Ids of the frames to look at in 16 bits: those that pass the filters, or the best of these; None is all."""
+        are_all = video_ids is None or self._videos.keys() <= set(video_ids)
+        passes = None
+        if not are_all or start is not None or end is not None:
+            passes = self._meets(self._merged(), video_ids, start, end)
+        num_passing = len(self) if passes is None else np.count_nonzero(passes)
+        if self._coarse is not None and num_passing >= COARSE_FROM and k <= MOST_WANTED:
+            places = self._coarse.search(query, NUM_CANDIDATES)[1][0]
+            places = places if passes is None else places[passes[places]]
+            # Those left are the best of all that pass. They may be too few: what passes is less alike than the rest.
+            if len(places) >= NUM_CANDIDATES // 2:
+                return self._merged().frame_ids[places]
+        return None if passes is None else self._merged().frame_ids[passes]
+
     def save(self, path: Path) -> None:
         """Replace the file in one step. Raises OSError and leaves the old file if that fails."""
-        body = faiss.serialize_index(self._faiss).data
-        checksum = hashlib.sha256(body).digest()
-        footer = _FOOTER.pack(_MAGIC, self.last_frame_id, len(self), self.num_removals, checksum)
-        replace_file(path, body, footer)
+        indexes = [self._faiss] if self._coarse is None else [self._faiss, self._coarse]
+        parts = [faiss.serialize_index(index).data for index in indexes]
+        checksum = hashlib.sha256()
+        for part in parts:
+            checksum.update(part)
+        footer = _FOOTER.pack(_MAGIC, self.last_frame_id, len(self), self.num_removals, checksum.digest())
+        replace_file(path, *parts, footer)
 
     @classmethod
     def load(cls, path: Path, dim: int) -> VectorIndex:
@@ -119,8 +155,12 @@ class VectorIndex:
         if hashlib.sha256(body.data).digest() != checksum:
             raise DamagedIndex("damaged")
         index = cls(dim)
+        reader = faiss.VectorIOReader()
+        faiss.copy_array_to_vector(body, reader.data)
         try:
-            index._faiss = faiss.deserialize_index(body)
+            index._faiss = faiss.read_index(reader)
+            if reader.rp < len(body):
+                index._coarse = faiss.read_index(reader)
         except RuntimeError as error:
             raise DamagedIndex("damaged") from error
         index.last_frame_id, index.num_removals = last_frame_id, removals
@@ -128,6 +168,9 @@ class VectorIndex:
             raise DamagedIndex("of another store")
         if not isinstance(faiss.downcast_index(index._faiss.index), faiss.IndexScalarQuantizer):
             raise DamagedIndex("of an earlier version")
+        if index._coarse is not None and index._coarse.ntotal != count:
+            raise DamagedIndex("of another store")
+        index._begin_coarse()
         return index
 
     def frame_ids(self) -> np.ndarray:
@@ -166,7 +209,18 @@ class VectorIndex:
 
 def as_held(vectors: np.ndarray) -> np.ndarray:
     """Vectors (n, C) rounded to what the index holds of them: float32 of 16 bits."""
-    return vectors.astype(np.float16).astype(np.float32)
+    return np.ascontiguousarray(vectors).astype(np.float16).astype(np.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """FAISS shares out queries, not vectors: of one query other threads get nothing, and it would wait for them."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # of the calling thread, and torch's too, which may share the library
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _flat(dim: int) -> Any:

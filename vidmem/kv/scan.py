@@ -83,7 +83,10 @@ def _best_of_group(_: Any, codes: Any, num_pairs: Any, weights: Any, best: Any) 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         codes, num_pairs, weights, best = arguments
         number = num_pairs.type
-        bytes_at, floats_at = builder.inttoptr(codes, _BYTE.as_pointer()), builder.inttoptr(weights, _FLOAT.as_pointer())
+        bytes_at, floats_at = (
+            builder.inttoptr(codes, _BYTE.as_pointer()),
+            builder.inttoptr(weights, _FLOAT.as_pointer()),
+        )
         nothing = ir.Constant(ir.VectorType(_FLOAT, _LANES), None)
         sums = [[cgutils.alloca_once_value(builder, nothing) for _ in range(_PARTS)] for _ in range(_AT_ONCE)]
         with cgutils.for_range(builder, num_pairs) as loop:

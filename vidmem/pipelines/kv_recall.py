@@ -92,7 +92,7 @@ class Inquiry:
         sizes = self.blocks.block_tokens[: self.line.num_blocks]
         if not order or left < min(sizes[block_id] for block_id in order):
             return first
-        chosen = down_ranking(order, sizes, left, self.config, self.line.clip_of_block())
+        chosen = down_ranking(order, sizes, left, self.config, self.line.clip_of_block)
         return [*first, *(self._first_of(block_id) for block_id in chosen if block_id not in taken)]
 
     def context(self, picks: Sequence[Pick], gist: Sequence[tuple[float, ContextFrame]]) -> Context:

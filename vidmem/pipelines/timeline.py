@@ -26,6 +26,8 @@ class Timeline:
     thumbnails: tuple[str | None, ...]
     block_ids: np.ndarray
     """(n,) int64: the KV block of each frame, from 0 and rising by 0 or 1. Of no use in tokens mode."""
+    clip_of_block: tuple[int, ...]
+    """The clip of each block: no block holds frames of two."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -53,11 +55,6 @@ class Timeline:
         places = self.places_in(block_id)
         return Span(float(self.pts_seconds[places[0]]), float(self.end_seconds[places[-1]]))
 
-    def clip_of_block(self) -> list[int]:
-        """The clip of each block: no block holds frames of two."""
-        first = np.flatnonzero(np.diff(self.block_ids, prepend=-1)).tolist()
-        return [self.clip_ids[place] for place in first]
-
     def place_of(self, pts_seconds: float) -> int:
         """The place of the frame with exactly this time; the last, if that one was committed since this was read."""
         return min(int(np.searchsorted(self.pts_seconds, pts_seconds)), len(self) - 1)
@@ -77,7 +74,7 @@ class Timelines:
         if known is not None and len(known) == video.num_frames:
             return known if known.video == video else self._keep(_extended(known, video, []))
         if known is None or len(known) > video.num_frames:
-            known = Timeline(video, np.empty(0), np.empty(0), (), (), (), np.empty(0, np.int64))
+            known = Timeline(video, np.empty(0), np.empty(0), (), (), (), np.empty(0, np.int64), ())
         since = float(known.pts_seconds[-1]) if len(known) else -1.0
         rows = self._store.frames_between(video.video_id, max(0.0, since), sys.float_info.max)
         return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since]))
@@ -94,6 +91,8 @@ class Timelines:
 
 def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow]) -> Timeline:
     block_ids = [place if row.block_id is None else row.block_id for place, row in enumerate(rows, start=len(known))]
+    before = [known.num_blocks - 1, *block_ids]
+    new_blocks = (row.clip_id for row, last, own in zip(rows, before, block_ids, strict=False) if own > last)
     return Timeline(
         video,
         np.concatenate([known.pts_seconds, [row.pts_seconds for row in rows]]),
@@ -102,4 +101,5 @@ def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow]) -> Time
         (*known.clip_ids, *(row.clip_id for row in rows)),
         (*known.thumbnails, *(row.thumbnail_path for row in rows)),
         np.concatenate([known.block_ids, np.array(block_ids, np.int64)]),
+        (*known.clip_of_block, *new_blocks),
     )
