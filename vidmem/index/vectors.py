@@ -155,7 +155,7 @@ class VectorIndex:
         if hashlib.sha256(body.data).digest() != checksum:
             raise DamagedIndex("damaged")
         index = cls(dim)
-        reader = faiss.VectorIOReader()
+        reader: Any = faiss.VectorIOReader()
         faiss.copy_array_to_vector(body, reader.data)
         try:
             index._faiss = faiss.read_index(reader)

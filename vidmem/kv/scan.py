@@ -143,7 +143,7 @@ def _most(builder: Any, parts: list[Any]) -> Any:
 
 
 @compiled("void(u1[:,:,::1], f4[::1], f4[:,:,:,::1], f4[::1], f4[:,::1])")
-def _scan(codes: np.ndarray, scale: np.ndarray, weights: np.ndarray, below: np.ndarray, best: np.ndarray) -> None:
+def _scan(codes, scale, weights, below, best):
     num_groups, num_rows, num_keys = codes.shape
     codes_at, best_at = codes.ctypes.data, best.ctypes.data
     for group in range(num_groups):
