@@ -84,12 +84,12 @@ def test_bytes_of_other_heads_or_another_model_are_known() -> None:
     assert Landmarks.from_bytes(data[:-1], HEADS, LAYOUT.head_dim) is None
 
 
-@pytest.mark.parametrize("num_groups", [1, 7, 9000])
-def test_best_products_are_those_of_the_decoded_keys(num_groups: int) -> None:
+@pytest.mark.parametrize(("num_groups", "num_queries"), [(0, 3), (1, 1), (7, 4), (9000, 3), (50, 9)])
+def test_best_products_are_those_of_the_decoded_keys(num_groups: int, num_queries: int) -> None:
     chance = np.random.default_rng(num_groups)
     codes = chance.integers(16, 256, (num_groups, LAYOUT.head_dim // 2, NUM_LANDMARKS), dtype=np.uint8)
     scale = chance.uniform(0.1, 2, num_groups).astype(np.float32)
-    queries = chance.standard_normal((3, LAYOUT.head_dim)).astype(np.float32)
+    queries = chance.standard_normal((num_queries, LAYOUT.head_dim)).astype(np.float32)
     keys = np.stack([codes & 15, codes >> 4], axis=2).reshape(num_groups, LAYOUT.head_dim, NUM_LANDMARKS) - 8.0
     wanted = np.einsum("qd,ndp->nqp", queries, keys * scale[:, None, None]).max(2)
     np.testing.assert_allclose(best_products(codes, scale, queries), wanted, rtol=1e-4, atol=1e-4)
@@ -129,6 +129,16 @@ def test_only_blocks_that_are_asked_about_are_ranked_and_all_of_them() -> None:
     assert sorted(index.ranking([queries, queries[:1]], 1000)) == list(range(100))
     assert index.ranking([queries, queries[:1]], 0) == []
     assert LandmarkIndex(HEADS, LAYOUT.head_dim).ranking([queries, queries], 5) == []
+
+
+def test_groups_that_answer_alike_come_in_the_order_of_time() -> None:
+    index = LandmarkIndex(HEADS, LAYOUT.head_dim)
+    for _ in range(10):
+        index.append(None, 2)
+    queries = torch.ones(1, LAYOUT.head_dim)
+    for limit in (1, 4, 20, 99):
+        assert index.ranking([queries, queries], limit) == list(range(min(limit, 20)))
+    assert index.ranking([queries, queries], 3, {5, 6, 9, 12}) == [5, 6, 9]
 
 
 def test_lost_blocks_keep_their_places() -> None:
