@@ -1,9 +1,10 @@
 """Bringing blocks back out of 1, 10 and 100 hours: what a question costs before its context is assembled.
 
-Landmarks and embeddings are noise, as many as the hours have frames; the search over embeddings, the pass of the
-question through the video-LLM, the choice, the segments on disk and the tiers are the real ones. The segments hold a
-few hundred blocks, and a frame's block is one of them: what is fetched is read from disk, for the kernel's pages of
-the files are dropped before each question and the tiers are new.
+Landmarks are noise, and embeddings noise around a direction for each minute, for the frames of a scene are alike. There
+are as many as the hours have frames. The search over embeddings, the pass of the question through the video-LLM, the choice,
+the segments on disk and the tiers are the real ones. The segments hold a few hundred blocks, and a frame's block is one
+of them: what is fetched is read from disk, for the kernel's pages of the files are dropped before each question and
+the tiers are new.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def _simulate(
         count = min(_AT_ONCE, num_frames - first)
         places = np.arange(first, first + count)
         spans = np.stack([places, places + 1], axis=1).astype(np.float64)
-        index.add(IndexRows(places + 1, [_VIDEO] * count, spans, _unit(count, dim, chance)))
+        index.add(IndexRows(places + 1, [_VIDEO] * count, spans, _scenes(count, dim, chance)))
     for first in range(0, num_frames, GROUP_FRAMES):
         held.append(_noise_landmarks(held.heads, layout, chance), min(GROUP_FRAMES, num_frames - first))
     return Simulated(index, held, [tokens] * num_frames, [place // _CLIP_FRAMES for place in range(num_frames)])
@@ -135,6 +136,13 @@ def _noise_landmarks(heads: Heads, layout: Layout, chance: torch.Generator) -> L
     low, high = torch.randint(1, 16, (2, *shape), generator=chance, dtype=torch.uint8)
     owners = torch.randint(0, GROUP_FRAMES, (len(heads), NUM_LANDMARKS), generator=chance, dtype=torch.uint8)
     return Landmarks(heads, torch.full((len(heads),), 0.5, dtype=torch.float16), owners, low | high << 4)
+
+
+def _scenes(count: int, dim: int, chance: torch.Generator) -> np.ndarray:
+    """Unit vectors (count, dim), a minute of them around one direction: neighbours have a cosine of 0.8."""
+    directions = torch.from_numpy(_unit(-(-count // 60), dim, chance)).repeat_interleave(60, 0)[:count]
+    noise = torch.randn(count, dim, generator=chance) * (0.5 / dim**0.5)
+    return torch.nn.functional.normalize(directions + noise, dim=1).numpy()
 
 
 def _unit(count: int, dim: int, chance: torch.Generator) -> np.ndarray:
