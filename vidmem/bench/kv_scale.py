@@ -1,10 +1,10 @@
 """Bringing blocks back out of 1, 10 and 100 hours: what a question costs before its context is assembled.
 
 Landmarks are noise, and embeddings noise around a direction for each minute, for the frames of a scene are alike. There
-are as many as the hours have frames. The search over embeddings, the pass of the question through the video-LLM, the choice,
-the segments on disk and the tiers are the real ones. The segments hold a few hundred blocks, and a frame's block is one
-of them: what is fetched is read from disk, for the kernel's pages of the files are dropped before each question and
-the tiers are new.
+are as many as the hours have frames. The search over embeddings, the pass of the question through the video-LLM, the
+choice, the segments on disk and the tiers are the real ones. The segments hold a few hundred blocks, and a frame's
+block is one of them: what is fetched is read from disk, for the kernel's pages of the files are dropped before each
+question and the tiers are new.
 """
 
 from __future__ import annotations
