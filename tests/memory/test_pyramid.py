@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidmem.memory.policies.pyramid_reference import CodedBank, coded_ratios, tokens_of, write_video
-from vidmem.memory.pyramid import Level, level_at, resize, space_to_channels
+from vidmem.memory.pyramid import Neighbours, level_at, resize, space_to_channels
 
 from .naive_pyramid import NaiveBank
 
@@ -55,7 +55,7 @@ def test_a_level_knows_the_similarity_of_its_neighbours_whatever_came_and_went(
     steps: list[tuple[bool, int]], seed: int
 ) -> None:
     means = random_frames(51, seed)[:, :, 0, 0]
-    level = Level()
+    level = Neighbours()
     for grows, number in steps:
         if grows or not len(level):
             level.insert(number, means[number])
@@ -69,14 +69,14 @@ def test_a_level_knows_the_similarity_of_its_neighbours_whatever_came_and_went(
 
 
 def test_copies_tie_whatever_their_numbers_and_zeros_are_like_nothing() -> None:
-    level = Level()
+    level = Neighbours()
     means = random_frames(3, 4)[:, :, 0, 0]
     for number, row in enumerate([0, 1, 1, 2, 2, 0, 0]):
         level.append(number, means[row] * (1 + number))
     assert level.most_redundant() == 1
     level.append(7, torch.zeros(5))
     assert level.similarities[-1] == 0.0
-    assert Level().most_redundant() == 0
+    assert Neighbours().most_redundant() == 0
 
 
 @pytest.mark.parametrize(("mode", "want"), [("area", 7.5), ("bilinear", 7.5)])

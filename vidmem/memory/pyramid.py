@@ -55,8 +55,8 @@ def resize(grid: Tensor, side: int, *, mode: Literal["area", "bilinear"] = "area
     return images.to(grid.dtype).reshape(*grid.shape[:-2], side, side)
 
 
-class Level:
-    """Entries of one level in order, and the cosine of each with the next, kept up to date: two new ones a change.
+class Neighbours:
+    """The entries of one level in order, and the cosine of each with the next, kept up to date: two new ones a change.
 
     Entries are known by a number each; their tokens lie elsewhere. Cosines are of mean tokens in float64, and rounded,
     so that copies of one frame tie exactly whatever their numbers, and the first of equals is found on every device.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidmem.memory.pyramid import Level, level_at, resize, space_to_channels
+from vidmem.memory.pyramid import Neighbours, level_at, resize, space_to_channels
 
 
 def coded_ratios(num_frames: int, intervals: Sequence[int], ratios: Sequence[int] = (1, 2, 4)) -> list[int]:
@@ -57,7 +57,7 @@ class CodedBank:
             raise ValueError(f"capacities={tuple(capacities)} must be 2 or more, or 0 for no bound")
         self._capacities = tuple(capacities)
         self._sides = [round(num**0.5) for num in num_tokens]
-        self._levels = [Level() for _ in num_tokens]
+        self._levels = [Neighbours() for _ in num_tokens]
         self._entries: dict[int, Entry] = {}
         self._num_inserted = 0
 
