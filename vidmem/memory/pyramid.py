@@ -1,6 +1,6 @@
 """A pyramid of resolutions: which level a frame enters, how it shrinks, and which one of a level goes down.
 
-Source: VideoChat-Online (Huang et al., CVPR 2025, arXiv 2501.00584), section 3.2, "pyramid memory bank".
+Source: the pyramid memory bank of VideoChat-Online (arXiv 2501.00584) and its code.
 """
 
 from __future__ import annotations

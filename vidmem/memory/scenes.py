@@ -37,7 +37,7 @@ def depth_scores(similarity: Tensor, *, sides: Literal["both", "left"] = "both")
     Args:
         sides: with "left" the depth below the peak on the left alone.
 
-    Source: VideoLLaMB (Wang et al., arXiv 2409.01071), section 3.1, as coded: the paper halves the sum.
+    Source: VideoLLaMB (arXiv 2409.01071), SceneTilling, as coded: the paper halves the sum.
     """
     left = _peaks_before(similarity)
     if sides == "left":
