@@ -22,6 +22,12 @@ POLICIES = [
     ("window", {}),
     ("uniform", {}),
     ("reservoir", {"seed": 1}),
+    ("pyramid", {}),
+    ("pyramid", {"intervals": (3, 1), "ratios": (2, 1), "shares": (0, 1)}),
+    ("videostreaming", {"clip_frames": 2}),
+    ("videostreaming", {"clip_frames": 3, "clip_tokens": 1, "top_k": 1}),
+    ("event", {"min_frames": 2}),
+    ("event", {"min_frames": 1, "gist_share": 0.6, "carry": 0.5, "alpha": 0.0}),
 ]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidmem.memory.policies.pyramid_reference import CodedBank, coded_ratios, tokens_of, write_video
-from vidmem.memory.pyramid import Neighbours, level_at, resize, space_to_channels
+from vidmem.memory.pyramid import Neighbours, directions_of, level_at, resize, space_to_channels
 
 from .naive_pyramid import NaiveBank
 
@@ -55,10 +55,10 @@ def test_a_level_knows_the_similarity_of_its_neighbours_whatever_came_and_went(
     steps: list[tuple[bool, int]], seed: int
 ) -> None:
     means = random_frames(51, seed)[:, :, 0, 0]
-    level = Neighbours()
+    level = Neighbours(directions_of(means))
     for grows, number in steps:
         if grows or not len(level):
-            level.insert(number, means[number])
+            level.insert(number)
         else:
             assert level.remove(number % len(level)) in range(51)
         assert level.entries == sorted(level.entries)
@@ -66,17 +66,19 @@ def test_a_level_knows_the_similarity_of_its_neighbours_whatever_came_and_went(
         cosines = functional.cosine_similarity(rows[1:], rows[:-1], dim=1) if len(rows) > 1 else rows[:0]
         torch.testing.assert_close(level.similarities, tuple(cosines.tolist()), rtol=0, atol=1e-11)
         assert level.most_redundant() == (cosines.round(decimals=11).argmax() if len(cosines) else 0)
+        anew = Neighbours(directions_of(means), level.entries).similarities
+        torch.testing.assert_close(level.similarities, anew, rtol=0, atol=1e-11)
 
 
 def test_copies_tie_whatever_their_numbers_and_zeros_are_like_nothing() -> None:
-    level = Neighbours()
-    means = random_frames(3, 4)[:, :, 0, 0]
-    for number, row in enumerate([0, 1, 1, 2, 2, 0, 0]):
-        level.append(number, means[row] * (1 + number))
+    looks = random_frames(3, 4)[[0, 1, 1, 2, 2, 0, 0], :, 0, 0] * torch.arange(1, 8)[:, None]
+    directions = dict(enumerate(directions_of(torch.cat([looks, torch.zeros(1, 5)]))))
+    level = Neighbours(directions)
+    for number in range(8):
+        level.append(number)
     assert level.most_redundant() == 1
-    level.append(7, torch.zeros(5))
     assert level.similarities[-1] == 0.0
-    assert Neighbours().most_redundant() == 0
+    assert Neighbours(directions).most_redundant() == 0
 
 
 @pytest.mark.parametrize(("mode", "want"), [("area", 7.5), ("bilinear", 7.5)])

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidmem.memory.resolution import resample
+from vidmem.memory.resolution import resample, resampled
+
+from .samples import TOKEN_DIM, frames
 
 
 def test_a_grid_is_averaged_over_squares_and_repeated_back() -> None:
@@ -26,3 +28,13 @@ def test_half_precision_stays_and_no_frames_give_none(dtype: torch.dtype) -> Non
     frames = torch.ones(2, 4, 3, dtype=dtype)
     assert resample(frames, 1).dtype == dtype
     assert resample(frames[:0], 1).shape == (0, 1, 3)
+
+
+def test_resampled_elements_keep_what_they_are_and_weigh_as_what_they_cover() -> None:
+    some = frames(3)
+    some.weight[1] = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    coarse = resampled(some, 1)
+    assert coarse.weight.tolist() == [[1.0], [3.0], [1.0]]
+    assert coarse.value.shape == (3, 1, TOKEN_DIM) and torch.equal(coarse.key, some.key)
+    assert resampled(coarse, 4).weight.tolist() == [[1.0] * 4, [3.0] * 4, [1.0] * 4]
+    assert resampled(some[:0], 1).value.shape == (0, 1, TOKEN_DIM)

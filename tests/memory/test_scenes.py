@@ -23,6 +23,7 @@ from vidmem.memory.scenes import (
     neighbour_cosines,
     scene_ranges,
     tile_scenes,
+    valley_cuts,
 )
 
 from .naive_scenes import naive_boundaries, naive_depths, naive_stream
@@ -171,6 +172,23 @@ def test_a_stream_finds_the_changes_of_scene_one_frame_later_and_none_in_stillne
             told[cut] = frame
     assert told == {9: 11, 19: 21}
     assert SceneStream().push(torch.ones(30, 6) + 0.01 * noise) == []
+
+
+@given(eighths, st.sampled_from([-9.0, 0.0, 0.5]), st.sampled_from([0.0, 0.3]))
+def test_of_a_valley_its_first_lowest_place_is_cut(similarities: list[float], alpha: float, min_depth: float) -> None:
+    depths, num = naive_depths(similarities), len(similarities)
+    threshold = min_depth
+    if num > 1:
+        threshold = max(min_depth, statistics.fmean(depths) + alpha * statistics.stdev(depths))
+        assume(min(abs(depth - threshold) for depth in depths) > 1e-6 or threshold == min_depth)
+    want = []
+    for place, similarity in enumerate(similarities):
+        after = next((other for other in similarities[place:] if other != similarity), None)
+        falls = place == 0 or similarities[place - 1] > similarity
+        if falls and (after is None or after > similarity) and depths[place] > threshold:
+            want.append(place)
+    cuts = valley_cuts(torch.tensor(similarities, dtype=torch.float64), alpha=alpha, min_depth=min_depth)
+    assert places(cuts) == want and cuts.dtype == torch.bool
 
 
 def test_spread_of_parts_is_the_spread_of_all() -> None:

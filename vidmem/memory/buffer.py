@@ -63,9 +63,13 @@ class RowBuffer:
         if num_kept == 0 or int(row_index[0]) == self._num_rows - num_kept:
             self.drop_oldest(self._num_rows - num_kept)
             return
-        for name, tensor in self._room.items():
-            kept = self[name][row_index.to(tensor.device)]
-            tensor[self._start : self._start + num_kept] = kept
+        # Those before the first gap are where they are to be.
+        num_in_place = int((row_index.cpu() == torch.arange(num_kept)).sum())
+        moved = row_index[num_in_place:]
+        if len(moved):
+            for name, tensor in self._room.items():
+                kept = self[name][moved.to(tensor.device)]
+                tensor[self._start + num_in_place : self._start + num_kept] = kept
         self._num_rows = num_kept
 
     def _reserve(self, num_rows: int) -> None:

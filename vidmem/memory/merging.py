@@ -8,6 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from vidmem.memory.elements import Elements
+from vidmem.memory.scenes import neighbour_cosines
+from vidmem.memory.stores import fields_of
+
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
@@ -89,3 +93,86 @@ def _similarity(left: Tensor, right: Tensor, normalise: bool) -> float:
     if normalise:
         product /= max(float(left.norm() * right.norm()), 1e-12)
     return product
+
+
+def merge_groups(elements: Elements, group: Tensor) -> Elements:
+    """Average the neighbours that belong to one group, each token by the frames that it stands for.
+
+    An average has the span from its first start to its last end, all that its parts weigh and were used, and the
+    life of the oldest: no query gave them more together. What is alone in its group stays as it is.
+
+    Args:
+        elements: N, in time order. Not modified.
+        group: (N,) int64 on the CPU: 0 for the first, the same or one more for each next.
+
+    Returns:
+        A copy, of as many elements as there are groups.
+    """
+    if not len(elements):
+        return elements[:0]
+    group = group.cpu()
+    sizes = group.bincount()
+    first, is_merged = sizes.cumsum(0) - sizes, sizes > 1
+    merged = elements[first]
+    if not bool(is_merged.any()):
+        return merged
+    parts = elements[is_merged[group]]
+    means = _means(parts, group[is_merged[group]].unique_consecutive(return_inverse=True)[1])
+    place = is_merged.nonzero().flatten()
+    for rows, new_rows in zip(fields_of(merged).values(), fields_of(means).values(), strict=True):
+        rows[place.to(rows.device)] = new_rows
+    return merged
+
+
+def _means(parts: Elements, group: Tensor) -> Elements:
+    sizes = group.bincount()
+    first, num_groups = sizes.cumsum(0) - sizes, len(sizes)
+    index = group.to(parts.key.device)
+
+    def total(rows: Tensor) -> Tensor:
+        return rows.new_zeros(num_groups, *rows.shape[1:]).index_add_(0, index, rows)
+
+    # Shares first: a sum of large numbers might be infinite where their mean is not.
+    weight, of_frame = total(parts.weight), parts.weight.mean(1, keepdim=True)
+    key = total(parts.key.float() * (of_frame / total(of_frame)[index]))
+    value = total(parts.value.float() * (parts.weight / weight[index]).unsqueeze(2))
+    ends, life = parts.span_seconds[first, 1], parts.life[first.to(index.device)]
+    ends.scatter_reduce_(0, group, parts.span_seconds[:, 1], "amax")
+    life.scatter_reduce_(0, index, parts.life, "amax")
+    spans = torch.stack([parts.span_seconds[first, 0], ends], 1)
+    return Elements(key.to(parts.key.dtype), value.to(parts.value.dtype), spans, total(parts.usage), life, weight)
+
+
+def group_alike(features: Tensor, weight: Tensor, num_kept: int, *, apart: Tensor) -> Tensor:
+    """Put the most similar neighbours together again and again, until `num_kept` groups are left or no pair may be.
+
+    Similarity is the cosine of the groups' weighted means; the first of equals is taken. Two similarities are new with
+    each step.
+
+    Args:
+        features: (N, F).
+        weight: (N,), above 0.
+        apart: (N - 1,) bool: neighbours that stay in groups of their own, and so do their groups.
+
+    Returns:
+        (N,) int64 on the CPU: the group of each, 0 for the first and one more with each group.
+    """
+    sums = features.to("cpu", torch.float64) * weight.to("cpu", torch.float64).unsqueeze(1)
+    rows = list(sums)
+    cosines = neighbour_cosines(sums).masked_fill(apart.cpu(), -torch.inf)
+    similarities = [_rounded(cosine) for cosine in cosines.tolist()]
+    sizes = [1] * len(rows)
+    while len(rows) > num_kept and similarities and (most := max(similarities)) > -torch.inf:
+        at = similarities.index(most)
+        rows[at : at + 2] = [rows[at] + rows[at + 1]]
+        sizes[at : at + 2] = [sizes[at] + sizes[at + 1]]
+        del similarities[at]
+        for left in (at - 1, at):
+            if 0 <= left < len(similarities) and similarities[left] > -torch.inf:
+                similarities[left] = _rounded(_similarity(rows[left], rows[left + 1], normalise=True))
+    return torch.arange(len(rows)).repeat_interleave(torch.tensor(sizes, dtype=torch.int64))
+
+
+def _rounded(cosine: float) -> float:
+    # Copies of one frame must tie whatever their numbers, and however they were added up.
+    return round(cosine, 12)

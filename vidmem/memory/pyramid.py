@@ -6,7 +6,7 @@ Source: the pyramid memory bank of VideoChat-Online (arXiv 2501.00584) and its c
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -55,17 +55,31 @@ def resize(grid: Tensor, side: int, *, mode: Literal["area", "bilinear"] = "area
     return images.to(grid.dtype).reshape(*grid.shape[:-2], side, side)
 
 
+def directions_of(means: Tensor) -> Tensor:
+    """Vectors (..., C) at length 1, zeros as they are, in float64 on the CPU."""
+    means = means.to("cpu", torch.float64)
+    return means / means.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
 class Neighbours:
     """The entries of one level in order, and the cosine of each with the next, kept up to date: two new ones a change.
 
-    Entries are known by a number each; their tokens lie elsewhere. Cosines are of mean tokens in float64, and rounded,
-    so that copies of one frame tie exactly whatever their numbers, and the first of equals is found on every device.
+    Entries are numbers; their tokens lie elsewhere. Cosines are rounded, so that copies of one frame tie exactly
+    whatever their numbers, and the first of equals is found on every device.
     """
 
-    def __init__(self) -> None:
-        self.entries: list[int] = []
-        self._directions: list[Tensor] = []
+    def __init__(self, directions: Tensor | Mapping[int, Tensor], entries: Sequence[int] = ()) -> None:
+        """Begin with `entries`, in order.
+
+        Args:
+            directions: of the mean token of each entry by its number, as `directions_of` gives them: rows of a tensor,
+                or a mapping that may change outside. Not copied.
+        """
+        self.entries = list(entries)
+        self._directions = directions
         self._similarities: list[float] = []
+        if len(self.entries) > 1:
+            self._similarities = _similarities(directions, self.entries)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -75,18 +89,16 @@ class Neighbours:
         """Of each entry with the next."""
         return tuple(self._similarities)
 
-    def append(self, entry: int, mean: Tensor) -> None:
-        """Add an entry with mean token (C,) at the end."""
-        self._insert(len(self.entries), entry, mean)
+    def append(self, entry: int) -> None:
+        """Add an entry at the end."""
+        self._insert(len(self.entries), entry)
 
-    def insert(self, entry: int, mean: Tensor) -> None:
-        """Add an entry with mean token (C,) at the place that its number has in ascending order, behind its equals."""
-        self._insert(bisect(self.entries, entry), entry, mean)
+    def insert(self, entry: int) -> None:
+        """Add an entry at the place that its number has in ascending order, behind its equals."""
+        self._insert(bisect(self.entries, entry), entry)
 
-    def _insert(self, place: int, entry: int, mean: Tensor) -> None:
+    def _insert(self, place: int, entry: int) -> None:
         self.entries.insert(place, entry)
-        mean = mean.to("cpu", torch.float64)
-        self._directions.insert(place, mean / mean.norm().clamp(min=1e-12))
         if len(self.entries) > 1:
             self._similarities.insert(min(place, len(self._similarities)), 0.0)
         self._compare(place - 1)
@@ -94,12 +106,11 @@ class Neighbours:
 
     def most_redundant(self) -> int:
         """Place of the earlier one of the two neighbours that are most alike, of the first such; 0 of a single one."""
-        return max(range(len(self._similarities)), key=self._similarities.__getitem__, default=0)
+        return self._similarities.index(max(self._similarities)) if self._similarities else 0
 
     def remove(self, place: int) -> int:
         """Take out an entry: its number."""
         entry = self.entries.pop(place)
-        del self._directions[place]
         if self._similarities:
             del self._similarities[min(place, len(self._similarities) - 1)]
         self._compare(place - 1)
@@ -108,6 +119,14 @@ class Neighbours:
     def _compare(self, place: int) -> None:
         """Bring the similarity of the entries at `place` and after it up to date, if there are both."""
         if 0 <= place < len(self._similarities):
+            left, right = (self._directions[entry] for entry in self.entries[place : place + 2])
             # A product and a sum, not `dot`: BLAS may add in another order for another memory alignment.
-            product = (self._directions[place] * self._directions[place + 1]).sum()
-            self._similarities[place] = round(float(product), 12)
+            self._similarities[place] = round(float((left * right).sum()), 12)
+
+
+def _similarities(directions: Tensor | Mapping[int, Tensor], entries: list[int]) -> list[float]:
+    if isinstance(directions, Tensor):
+        rows = directions[torch.tensor(entries)]
+    else:
+        rows = torch.stack([directions[entry] for entry in entries])
+    return [round(product, 12) for product in (rows[1:] * rows[:-1]).sum(1).tolist()]

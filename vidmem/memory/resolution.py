@@ -7,6 +7,8 @@ import math
 from torch import Tensor
 from torch.nn import functional
 
+from vidmem.memory.elements import Elements
+
 
 def resample(value: Tensor, num_tokens: int) -> Tensor:
     """Frames' tokens (N, P, D) as (N, num_tokens, D), in their dtype.
@@ -25,3 +27,15 @@ def resample(value: Tensor, num_tokens: int) -> Tensor:
     else:
         pooled = functional.adaptive_avg_pool1d(channels_first, num_tokens)
     return pooled.mT.to(value.dtype)
+
+
+def resampled(elements: Elements, num_tokens: int) -> Elements:
+    """The elements with `num_tokens` tokens each. A token weighs as much as what it covers, or what covers it."""
+    return Elements(
+        elements.key,
+        resample(elements.value, num_tokens),
+        elements.span_seconds,
+        elements.usage,
+        elements.life,
+        resample(elements.weight.unsqueeze(2), num_tokens).squeeze(2),
+    )

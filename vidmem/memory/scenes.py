@@ -93,6 +93,30 @@ def lowest_cuts(similarity: Tensor, num_cuts: int) -> Tensor:
     return _largest(-similarity, _checked(num_cuts, similarity))
 
 
+def valley_cuts(similarity: Tensor, *, alpha: float, min_depth: float) -> Tensor:
+    """The lowest place of each valley that is deep enough, of a stretch of a longer sequence: (n,) to (n,) bool.
+
+    A valley must be deeper than `min_depth`, and than the mean of all n depths by `alpha` deviations: that threshold
+    alone, `cuts_above`, cuts stillness, too, and cuts the slopes beside a valley. Of equal places the first is cut. A
+    valley at an end has a depth on its inner side alone.
+    """
+    if not len(similarity):
+        return similarity.bool()
+    depth = depth_scores(similarity)
+    falls = functional.pad(similarity[1:] < similarity[:-1], (1, 0), value=True)
+    run_end = _peaks_before(similarity.flip(0)).flip(0)
+    # Of a stretch that falls to its end the last place counts, though nobody knows yet what follows.
+    rises = (run_end > similarity) | _reaches_end(similarity)
+    threshold = depth_threshold(depth, alpha) if len(depth) > 1 else depth.new_zeros(())
+    return falls & rises & (depth > threshold.clamp(min=min_depth))
+
+
+def _reaches_end(similarity: Tensor) -> Tensor:
+    """Whether (n,) values from each place on are all equal."""
+    changes = functional.pad(similarity[1:] != similarity[:-1], (0, 1))
+    return changes.flip(0).cumsum(0).flip(0) == 0
+
+
 def _checked(num_cuts: int, places: Tensor) -> int:
     if not 0 <= num_cuts <= places.shape[-1]:
         raise ValueError(

@@ -7,13 +7,17 @@ from dataclasses import dataclass, fields
 
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.em import EM
+from vidmem.memory.policies.event import Event
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
 from vidmem.memory.policies.policy import Change, FramePolicy, Level, Policy
+from vidmem.memory.policies.pyramid import Pyramid
+from vidmem.memory.policies.videostreaming import VideoStreaming
 from vidmem.memory.policies.xmem import XMem
 
 __all__ = [
     "EM",
     "Change",
+    "Event",
     "FramePolicy",
     "Latest",
     "Level",
@@ -21,8 +25,10 @@ __all__ = [
     "MovieChatPlus",
     "Policy",
     "PolicyInfo",
+    "Pyramid",
     "Reservoir",
     "Uniform",
+    "VideoStreaming",
     "Window",
     "XMem",
     "policies",
@@ -36,6 +42,9 @@ _KINDS: tuple[type[Policy], ...] = (
     MovieChatPlus,
     XMem,
     EM,
+    Pyramid,
+    VideoStreaming,
+    Event,
     Latest,
     Window,
     Uniform,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidmem.memory.pyramid import Neighbours, level_at, resize, space_to_channels
+from vidmem.memory.pyramid import Neighbours, directions_of, level_at, resize, space_to_channels
 
 
 def coded_ratios(num_frames: int, intervals: Sequence[int], ratios: Sequence[int] = (1, 2, 4)) -> list[int]:
@@ -57,7 +57,8 @@ class CodedBank:
             raise ValueError(f"capacities={tuple(capacities)} must be 2 or more, or 0 for no bound")
         self._capacities = tuple(capacities)
         self._sides = [round(num**0.5) for num in num_tokens]
-        self._levels = [Neighbours() for _ in num_tokens]
+        self._directions: dict[int, Tensor] = {}
+        self._levels = [Neighbours(self._directions) for _ in num_tokens]
         self._entries: dict[int, Entry] = {}
         self._num_inserted = 0
 
@@ -76,12 +77,15 @@ class CodedBank:
         level, places = self._levels[number], []
         if 0 < self._capacities[number] <= len(level):
             places.append(level.most_redundant())
-            evicted = self._entries.pop(level.remove(places[0]))
+            old = level.remove(places[0])
+            evicted = self._entries.pop(old)
+            del self._directions[old]
             if is_written and number + 1 < len(self._levels):
                 places += self._insert(number + 1, evicted, is_written=False)
         grid = resize(entry.grid, self._sides[number], mode="bilinear").clone()
-        level.append(self._num_inserted, grid.double().mean(dim=(1, 2)))
         self._entries[self._num_inserted] = Entry(entry.frame_index, grid)
+        self._directions[self._num_inserted] = directions_of(grid.double().mean(dim=(1, 2)))
+        level.append(self._num_inserted)
         self._num_inserted += 1
         return places
 
