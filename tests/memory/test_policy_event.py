@@ -31,7 +31,7 @@ def remembered(some: Elements, *, chunk: int = 6, max_elements: int = 200, **opt
         working_min_frames=1,
         max_elements=max_elements,
         policy="event",
-        policy_options=options,
+        policy_options={"gist_share": 0.5} | options,
     )
     memory = Memory(config)
     memory.write(some)
@@ -131,7 +131,7 @@ def test_neighbours_alike_become_one_event_when_there_are_too_many() -> None:
 
 
 def test_levels_have_room_for_a_summary_at_least() -> None:
-    assert Event().levels(4, 16) == (Level(4, 8), Level(4, 8))
+    assert Event().levels(4, 100) == (Level(4, 98), Level(4, 2))
     assert Event(gist_share=0.0).levels(4, 16) == (Level(4, 15), Level(4, 1))
     assert Event().levels(4, 1) == (Level(4, 0), Level(4, 1))
     assert Event(gist_share=1.0).levels(4, 3) == (Level(4, 0), Level(4, 3))

@@ -206,20 +206,21 @@ def test_blocks_that_are_gone_are_made_again_from_tokens_alone(
         assert "00:00-its end" in memory.notices[0]
 
 
-@pytest.mark.parametrize("mode", ["kv", "tokens"])
+@pytest.mark.parametrize(("mode", "policy"), [("kv", "moviechat"), ("tokens", "moviechat"), ("tokens", "pyramid")])
 def test_what_does_not_fit_is_chosen_and_joined_by_long_term_memory(
     tmp_path: Path,
     checkpoint: Checkpoint,
     pictures: list[tuple[float, np.ndarray]],
     mode: str,
+    policy: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gists: list[list] = []
     gist = Recall._gist
     monkeypatch.setattr(Recall, "_gist", lambda *given: (gists.append(gist(*given)), gists[-1])[1])
     text = checkpoint.preset(mode).read_text().replace("context_tokens = 900", "context_tokens = 90")
-    small = checkpoint.folder / f"small-{mode}.toml"
-    small.write_text(text + "[memory]\nworking_max_frames = 4\nworking_min_frames = 2\n")
+    small = checkpoint.folder / f"small-{mode}-{policy}.toml"
+    small.write_text(text + f'[memory]\npolicy = "{policy}"\nworking_max_frames = 4\nworking_min_frames = 2\n')
     with vidmem.open(tmp_path / "a.vidmem", small) as memory:
         memory.ingest(iter(pictures), progress=False)
         assert memory.ask("Was there a dog?").evidence

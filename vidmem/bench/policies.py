@@ -23,6 +23,7 @@ from vidmem.bench.grading import Score
 from vidmem.bench.report import Figure, Say, beside, report
 from vidmem.ingest.iterable import IterableSource
 from vidmem.memory import Elements, Memory, MemoryConfig, policy_names
+from vidmem.memory.resolution import resample
 from vidmem.models.language import Context, ContextFrame
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.loading import Models
@@ -192,16 +193,16 @@ def chosen(affinity: Tensor, span_seconds: Tensor, asked: Asked, seconds: float)
 
 
 def _context(found: Sequence[Elements], models: Models, *, hours: bool) -> Context:
-    """Elements in the order of time, as many as the room of `CONTEXT_FRAMES` whole frames takes of the first ones."""
+    """Elements in the order of time, `CONTEXT_FRAMES` of the first ones, each with the tokens that the model knows."""
     language = models.language
     room, taken = CONTEXT_FRAMES * language.frame_cost(language.label(0.0, hours=hours)), []
     for element in found:
         start = float(element.span_seconds[0, 0])
         label = language.label(start, hours=hours)
-        room -= language.frame_cost(label) - language.tokens_per_frame + element.value.shape[1]
+        room -= language.frame_cost(label)
         if room < 0:
             break
-        taken.append((start, ContextFrame(label, element.value[0])))
+        taken.append((start, ContextFrame(label, resample(element.value, language.tokens_per_frame)[0])))
     return Context([frame for _, frame in sorted(taken, key=lambda entry: entry[0])])
 
 

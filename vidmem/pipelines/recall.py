@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vidmem.index import Store, StoredVideo
 from vidmem.kv.context import Context as KvContext
+from vidmem.memory.resolution import resample
 from vidmem.models.language import Context, ContextFrame
 from vidmem.pipelines.choosing import Terms, choose_frames
 from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, picks_of
@@ -175,7 +176,9 @@ class Recall:
                 budget -= language.frame_cost(label)
                 if budget < 0:
                     break
-                gathered.append(((video_index, start), ContextFrame(label, element.value[0])))
+                # The model knows frames of one size only: coarse tokens are repeated.
+                tokens = resample(element.value, language.tokens_per_frame)[0]
+                gathered.append(((video_index, start), ContextFrame(label, tokens)))
         return gathered
 
     def _count_reads(self, evidence: Sequence[Hit], lines: Sequence[Timeline]) -> None:

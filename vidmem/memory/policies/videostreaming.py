@@ -32,16 +32,16 @@ def choose_clips(similarity: Tensor, num_clips: int) -> Tensor:
 class VideoStreaming(FramePolicy):
     """Keep one element a clip, the mean of its frames; read the clips that are most like the question.
 
-    Clips are uniform. When there are too many, neighbours are joined two by two and clips are twice as long from then
-    on, so that memory always spans the whole video (the paper's archive has no bound). Frames still in working memory
-    are clips of one frame.
+    Clips are uniform, and no longer than they must be. When there are too many, neighbours are joined two by two and
+    clips are twice as long from then on, so that memory always spans the whole video (the paper's archive has no bound,
+    and its clips have 16 frames). Frames still in working memory are clips of one frame.
     """
 
     name: ClassVar[str] = "videostreaming"
     source: ClassVar[str] = "VideoStreaming, arXiv 2405.16009"
     top_k: int = 4
     """Clips that a question reads; they share its affinity by the softmax of their cosines."""
-    clip_frames: int = 16
+    clip_frames: int = 1
     """Frames of a clip, until there are too many clips."""
     clip_tokens: int | None = None
     """Tokens of a clip's memory. None: as many as a frame has."""
