@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidmem.memory.kmeans import sum_by_label
+
 RIDGE = 0.5
 """Ridge penalty of infinity-Video's code."""
 
@@ -68,10 +70,11 @@ def fit_rectangles(values: Tensor, position: Tensor, num_rectangles: int, *, rid
     Returns:
         (..., N, E) in the dtype of `values`; a rectangle without samples is 0.
     """
+    if not len(position):
+        return values.new_zeros(*values.shape[:-2], num_rectangles, values.shape[-1])
     index = rectangle_index(position, num_rectangles)
     wide = values.to(torch.promote_types(values.dtype, torch.float32))
-    sums = wide.new_zeros(*values.shape[:-2], num_rectangles + 1, values.shape[-1])
-    sums.index_add_(-2, index, wide)
+    sums = sum_by_label(wide, index.expand(values.shape[:-1]), num_rectangles + 1)
     count = torch.bincount(index, minlength=num_rectangles + 1).to(wide.dtype)
     # Where nothing is, the sum is 0 and may be divided by anything.
     divisor = torch.where(count > 0, count + ridge, 1.0)
