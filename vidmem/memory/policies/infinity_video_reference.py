@@ -51,7 +51,8 @@ def first_positions(num_frames: int) -> Positions:
 def update_positions(num_samples: int, num_frames: int, tau: float) -> Positions:
     """Positions of S samples of the old function, `tau k / S`, and of L new frames after them, up to 1 itself.
 
-    1 lies in no rectangle, so that the newest frame counts for nothing.
+    1 lies in no rectangle, so that the newest frame counts for nothing, unless `tau` is no sum of powers of 2 and
+    rounding happens to save it.
     """
     old = torch.arange(1, num_samples + 1).float() * tau / num_samples
     new = tau + (1 - tau) * torch.arange(1, num_frames + 1).float() / max(num_frames, 1)
