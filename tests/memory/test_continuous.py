@@ -17,7 +17,7 @@ from vidmem.memory.basis import (
     rectangle_index,
     rectangular_basis,
 )
-from vidmem.memory.continuous import continuous_attention, density, scores, systematic_draws
+from vidmem.memory.continuous import capped_shares, continuous_attention, density, scores, systematic_draws
 from vidmem.memory.policies import infinity_video_reference as reference
 
 from . import naive_infinity_video as naive
@@ -175,20 +175,34 @@ def test_systematic_draws_are_ascending_and_as_many_as_expected_to_within_one(
     weight = torch.tensor(mass)
     drawn = systematic_draws(weight, num, None if seed is None else generator(seed))
     assert drawn.shape == (num,) and bool((drawn.diff() >= 0).all())
-    assert num == 0 or 0 <= float(drawn[0]) <= float(drawn[-1]) < 1
-    count = torch.bincount((drawn * len(mass)).long(), minlength=len(mass)).double()
+    count = torch.bincount(drawn, minlength=len(mass)).double()
     share = weight.double() if weight.sum() > 0 else torch.ones(len(mass), dtype=torch.float64)
     assert bool(((count - share / share.sum() * num).abs() < 1 + 1e-6).all())
     assert not count[share == 0].any()
 
 
-def test_draws_are_the_same_for_the_same_seed_and_lie_inside_their_interval() -> None:
-    mass = torch.tensor([0.0, 3.0, 1.0, 0.0])
-    drawn = systematic_draws(mass, 8, generator(3))
-    assert torch.equal(drawn, systematic_draws(mass, 8, generator(3)))
-    assert not torch.equal(drawn, systematic_draws(mass, 8, generator(4)))
-    assert torch.bincount((drawn * 4).long(), minlength=4).tolist() == [0, 6, 2, 0]
-    assert systematic_draws(mass, 4).tolist() == pytest.approx([0.25 + 1 / 24, 0.375, 0.5 - 1 / 24, 0.625])
+def test_draws_are_the_same_for_the_same_seed() -> None:
+    mass = torch.tensor([0.0, 3.3, 1.0, 0.0, 0.7])
+    by_seed = [systematic_draws(mass, 7, generator(seed)).tolist() for seed in (3, 3, 4, 5, 6, 7)]
+    assert by_seed[0] == by_seed[1]
+    assert any(drawn != by_seed[0] for drawn in by_seed[2:])
+    assert systematic_draws(torch.tensor([0.0, 3.0, 1.0, 0.0]), 4).tolist() == [1, 1, 1, 2]
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=15), st.integers(1, 20))
+def test_capped_shares_sum_to_one_and_keep_proportions_below_the_cap(mass: list[float], num: int) -> None:
+    weight = torch.tensor(mass, dtype=torch.float64)
+    shares = capped_shares(weight, num)
+    cap = 1 / min(num, len(mass))
+    assert float(shares.sum()) == pytest.approx(1)
+    assert bool((shares <= cap * (1 + 1e-9)).all()) and bool((shares > 0).all())
+    below = shares < cap * (1 - 1e-9)
+    if bool(below.any()):
+        factor = shares[below] / weight[below]
+        torch.testing.assert_close(factor, factor[:1].expand_as(factor))
+        # What is at its cap would have had at least as much.
+        assert bool((weight[~below] * factor[0] >= cap * (1 - 1e-9)).all())
+    assert len(set(systematic_draws(shares, min(num, len(mass)), generator(1)).tolist())) == min(num, len(mass))
 
 
 def test_positions_of_one_frame_and_of_none() -> None:

@@ -71,26 +71,45 @@ def interval_mass(density: Tensor, edge: Tensor) -> Tensor:
     return (density[..., 1:] + density[..., :-1]) / 2 * edge.to(density).diff()
 
 
-def systematic_draws(mass: Tensor, num_draws: int, generator: torch.Generator | None = None) -> Tensor:
-    """Positions drawn from a density that is constant on each of T equal intervals of [0, 1): (num_draws,), ascending.
+def capped_shares(mass: Tensor, num_draws: int) -> Tensor:
+    """Shares (T,) of `num_draws` draws in proportion to a mass, none above one draw: what is over goes to the rest.
 
-    The draws lie equally far apart in probability, so that every interval gets its expected number of them to within
-    one. Independent draws may leave an interval out by chance, and what is never drawn is forgotten.
+    A piece of a function that is constant gains nothing by being sampled twice.
 
     Args:
-        mass: (T,), at least 0, of any sum. All 0 counts as all equal.
-        generator: on the CPU; decides where the first draw lies. None: in the middle of where it may.
+        mass: (T,), above 0, of any sum. From `num_draws` = T on all shares are equal.
 
     Returns:
-        Positions in float64, in [0, 1).
+        (T,) float64 in the order of `mass`, sums to 1, at most 1 / num_draws (or 1 / T, if that is more).
+    """
+    num = len(mass)
+    if num_draws >= num:
+        return torch.full((num,), 1 / max(num, 1), dtype=torch.float64, device=mass.device)
+    wide, order = mass.double().sort(descending=True, stable=True)
+    # With the k largest at their cap, the rest share what is left by mass. The right k is the first at which the
+    # largest of them stays below the cap.
+    rest = wide.flip(0).cumsum(0).flip(0)
+    num_capped = torch.arange(num, device=mass.device)
+    factor = (num_draws - num_capped) / num_draws / rest
+    k = int((wide * factor * num_draws <= 1).int().argmax())
+    shares = (wide * factor[k]).where(num_capped >= k, torch.full_like(wide, 1 / num_draws))
+    return torch.empty_like(shares).scatter_(0, order, shares)
+
+
+def systematic_draws(mass: Tensor, num_draws: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw among T by their mass: (num_draws,) int64, ascending.
+
+    The draws lie equally far apart in probability, so that each of the T gets its expected number of them to within
+    one. Independent draws may leave one out by chance, and what is never drawn is forgotten.
+
+    Args:
+        mass: (T,), at least 0, of any sum. All 0 counts as all equal. What has no mass is never drawn.
+        generator: on the CPU; decides where the first draw lies. None: in the middle of where it may.
     """
     wide = mass.double()
-    wide = torch.where(wide.sum() > 0, wide, torch.ones_like(wide))
-    cumulative = wide.cumsum(0)
+    cumulative = torch.where(wide.sum() > 0, wide, torch.ones_like(wide)).cumsum(0)
     first = 0.5 if generator is None else float(torch.rand((), dtype=torch.float64, generator=generator))
     level = (torch.arange(num_draws, device=mass.device) + first) / max(num_draws, 1) * cumulative[-1]
     level = torch.minimum(level, torch.nextafter(cumulative[-1], torch.zeros_like(cumulative[-1])))
-    # Right of equal levels, so that an interval without mass is never drawn.
-    index = torch.searchsorted(cumulative, level, right=True)
-    share = (level - cumulative[index] + wide[index]) / wide[index]
-    return (index + share.clamp(0, 1 - 2**-30)) / len(mass)
+    # Right of equal levels, so that what has no mass is never drawn.
+    return torch.searchsorted(cumulative, level, right=True)

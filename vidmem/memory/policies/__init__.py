@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
+from vidmem.memory.policies.infinity_video import InfinityVideo
+from vidmem.memory.policies.mc_vit import McVit
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
 from vidmem.memory.policies.policy import Change, FramePolicy, Level, Policy
 from vidmem.memory.policies.xmem import XMem
@@ -13,8 +15,10 @@ from vidmem.memory.policies.xmem import XMem
 __all__ = [
     "Change",
     "FramePolicy",
+    "InfinityVideo",
     "Latest",
     "Level",
+    "McVit",
     "MovieChat",
     "MovieChatPlus",
     "Policy",
@@ -32,6 +36,8 @@ _KINDS: tuple[type[Policy], ...] = (
     MovieChat,
     MovieChatPlus,
     XMem,
+    InfinityVideo,
+    McVit,
     Latest,
     Window,
     Uniform,
