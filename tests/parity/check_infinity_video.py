@@ -35,6 +35,11 @@ def operator(position: Tensor, num_coefficients: int) -> Tensor:
     return fit_rectangles(torch.eye(len(position)), position, num_coefficients).mT
 
 
+def tau_of(fixture: Fixture, group: str) -> float:
+    """As the reference was given it, in float64: whether the last position is rounded to 1 may hang on that."""
+    return round(float(fixture[f"{group}__tau"]), 6)
+
+
 def check_first_operator(fixture: Fixture, group: str) -> None:
     num_frames, num_coefficients = fixture.ints(f"{group}__params")
     position = reference.first_positions(num_frames).rows
@@ -50,7 +55,7 @@ def check_rectangles(fixture: Fixture, group: str) -> None:
 
 def check_update_operator(fixture: Fixture, group: str) -> None:
     num_frames, num_coefficients, num_samples = fixture.ints(f"{group}__params")
-    tau = float(fixture[f"{group}__tau"])
+    tau = tau_of(fixture, group)
     position = reference.update_positions(num_samples, num_frames, tau).rows
     fixture.close(f"{group}__G", operator(position, num_coefficients), atol=1e-5)
     uniform = rectangular_basis(reference.uniform_draws(num_samples, tau), num_coefficients)
@@ -74,7 +79,7 @@ def check_gaussians(fixture: Fixture, group: str) -> None:
 
 def check_module(fixture: Fixture, group: str) -> None:
     num_coefficients, num_samples, num_heads, _ = fixture.ints(f"{group}__params")
-    tau = float(fixture[f"{group}__tau"])
+    tau = tau_of(fixture, group)
     names = ("key_weight", "key_bias", "value_weight", "value_bias")
     project = reference.Projections(*(fixture[f"{group}__{name}"] for name in names), num_heads=num_heads)
     chunks = fixture[f"{group}__x"].mean(1).split(fixture.ints(f"{group}__chunk_len"))

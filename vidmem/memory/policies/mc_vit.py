@@ -32,7 +32,7 @@ class McVit(FramePolicy):
     source: ClassVar[str] = "MC-ViT (Balažević et al., ICML 2024), arXiv 2402.05861"
     method: Literal["kmeans", "coreset", "random"] = "kmeans"
     """Means of clusters (the paper's choice), rows far from all others chosen, or any rows."""
-    num_memories: int = 4
+    num_memories: int = 8
     """Memories made of each stretch that leaves working memory (K)."""
     when_full: Literal["reconsolidate", "forget"] = "reconsolidate"
     """What makes room: consolidating memories again, or forgetting the oldest."""
@@ -60,7 +60,8 @@ class McVit(FramePolicy):
         num_over = len(long_term) + len(gained) - level.max_elements
         finest = torch.empty(0, dtype=torch.int64)
         if num_over > 0 and self.when_full == "reconsolidate":
-            num_stretches = -(-num_over // self.num_memories)
+            # All behind the first of them is rewritten, so room is made for some time.
+            num_stretches = -(-max(num_over, level.max_elements // 16) // self.num_memories)
             finest = finest_stretches(long_term.span_seconds, 2 * self.num_memories, num_stretches)
         if not len(finest):
             return (Change.forgetting_oldest(long_term, gained, level.max_elements),)
