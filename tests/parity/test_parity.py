@@ -13,11 +13,20 @@ from types import ModuleType
 
 import pytest
 
-from . import check_kivi, check_moviechat, check_pmb, check_rekv, check_scenetilling, check_xmem
+from . import (
+    check_infinity_video,
+    check_kivi,
+    check_moviechat,
+    check_pmb,
+    check_rekv,
+    check_scenetilling,
+    check_xmem,
+)
 from .fixture import Fixture
 
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
+    "infinity_video": check_infinity_video,
     "kivi": check_kivi,
     "moviechat": check_moviechat,
     "pmb": check_pmb,

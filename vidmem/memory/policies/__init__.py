@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.em import EM
 from vidmem.memory.policies.event import Event
+from vidmem.memory.policies.infinity_video import InfinityVideo
+from vidmem.memory.policies.mc_vit import McVit
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
 from vidmem.memory.policies.policy import Change, FramePolicy, Level, Policy
 from vidmem.memory.policies.pyramid import Pyramid
@@ -19,8 +21,10 @@ __all__ = [
     "Change",
     "Event",
     "FramePolicy",
+    "InfinityVideo",
     "Latest",
     "Level",
+    "McVit",
     "MovieChat",
     "MovieChatPlus",
     "Policy",
@@ -45,6 +49,8 @@ _KINDS: tuple[type[Policy], ...] = (
     Pyramid,
     VideoStreaming,
     Event,
+    InfinityVideo,
+    McVit,
     Latest,
     Window,
     Uniform,
