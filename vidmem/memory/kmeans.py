@@ -1,0 +1,127 @@
+"""Clustering rows around centroids: Lloyd's k-means, weighted, in batches. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Refill = Callable[[int, int], Tensor]
+"""`refill(num_rows, num_drawn)`: places (num_drawn,), int64, of rows that take over centroids without members."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """T rows around K centroids, with any leading batch axes."""
+
+    centroids: Tensor
+    """(..., K, C), in the dtype of the rows."""
+    label: Tensor
+    """(..., T) int64: the centroid that each row was nearest to in the last round. Without convergence the centroids
+    are one update ahead of it."""
+    weight: Tensor
+    """(..., K), float32 or float64: summed weight of each centroid's rows in the last round; 0 without members."""
+    num_rounds: Tensor
+    """(...) int64: rounds until nothing moved, the one that found that out included."""
+
+
+def kmeans(
+    x: Tensor,
+    centroids: Tensor,
+    *,
+    weight: Tensor | None = None,
+    rounds: int = 10,
+    tolerance: float = 0.0,
+    refill: Refill | None = None,
+) -> Clusters:
+    """Move centroids to the mean of the rows nearest to them (L2, the first of equals), again and again.
+
+    A batch item whose centroids move by less than `tolerance` in sum, or not at all, is done and keeps the centroids
+    from before that round. Computed in float32, or in float64 for such rows: O(T K C) a round as one matrix product,
+    in O(T K) room.
+
+    Args:
+        x: (..., T, C), T >= 1. Not modified.
+        centroids: (..., K, C), K >= 1: where to begin. Not modified.
+        weight: (..., T), at least 0: how much each row counts. None: all count 1.
+        rounds: at most this many, at least 1.
+        refill: called in rounds in which a centroid has no member of any weight, once for all of them in the order of
+            batch items and centroids; gives the rows (of their batch item) that they move to. None: they stay.
+
+    Source: Lloyd, "Least squares quantization in PCM", 1982. Weights, refills and the rule for stopping are those of
+        Flash-VStream's code (arXiv 2406.08085).
+    """
+    if rounds < 1:
+        raise ValueError(f"{rounds=} must be at least 1")
+    batch, num_clusters = x.shape[:-2], centroids.shape[-2]
+    rows = _accurate(x).reshape(-1, *x.shape[-2:])  # (B, T, C)
+    at = centroids.to(rows.dtype).expand(*batch, -1, -1).reshape(len(rows), num_clusters, -1)
+    counts = torch.ones(rows.shape[:2], dtype=rows.dtype, device=rows.device)
+    weighted = rows
+    if weight is not None:
+        counts = weight.to(rows).expand(*batch, -1).reshape(counts.shape)
+        weighted = rows * counts[..., None]
+    origin = rows[:, :1]
+    from_origin = rows - origin
+    moving = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    num_rounds = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    for _ in range(rounds):
+        num_rounds += moving
+        label = _nearest(from_origin, at - origin)
+        total = sum_by_label(counts[..., None], label, num_clusters)  # (B, K, 1)
+        mean = torch.where(total > 0, sum_by_label(weighted, label, num_clusters) / total, at)
+        if refill is not None:
+            _refill(mean, rows, (total[..., 0] <= 0) & moving[:, None], refill)
+        shift = (mean - at).norm(dim=-1).sum(-1)
+        moving = moving & (shift != 0) & (shift >= tolerance)
+        at = torch.where(moving[:, None, None], mean, at)
+        if not moving.any():
+            break
+    return Clusters(
+        at.to(x.dtype).reshape(*batch, num_clusters, -1),
+        label.reshape(*batch, -1),
+        total.reshape(*batch, num_clusters),
+        num_rounds.reshape(batch),
+    )
+
+
+def nearest(x: Tensor, candidates: Tensor) -> Tensor:
+    """For each row (..., N, C) the candidate (..., M, C), M >= 1, least far by L2, the first of equals: (..., N)."""
+    candidates = _accurate(candidates)
+    origin = candidates[..., :1, :]
+    return _nearest(x.to(candidates.dtype) - origin, candidates - origin)
+
+
+def sum_by_label(values: Tensor, label: Tensor, num_labels: int) -> Tensor:
+    """Sum the values (..., T, C) of each label (..., T): (..., num_labels, C), 0 where a label has none."""
+    if values.is_cuda:
+        # index_add adds in no fixed order on CUDA, and the same frames shall give the same memory.
+        return functional.one_hot(label, num_labels).to(values.dtype).mT @ values
+    batch, (num_rows, width) = values.shape[:-2], values.shape[-2:]
+    sums = values.new_zeros(*batch, num_labels, width)
+    first = torch.arange(label[..., :1].numel(), device=label.device)[:, None] * num_labels
+    place = label.reshape(-1, num_rows) + first
+    sums.view(-1, width).index_add_(0, place.flatten(), values.reshape(-1, width))
+    return sums
+
+
+def _nearest(x: Tensor, candidates: Tensor) -> Tensor:
+    """`nearest` by expansion of the square, for which the origin should be near the rows: far ones lose digits.
+
+    Rows less one of them keep whole numbers whole, so that ties among such are exact.
+    """
+    return (candidates.square().sum(-1)[..., None, :] - 2 * x @ candidates.mT).argmin(-1)
+
+
+def _refill(mean: Tensor, rows: Tensor, without: Tensor, refill: Refill) -> None:
+    """Put drawn rows (B, T, C) in place of those of the means (B, K, C) where `without` (B, K) says so."""
+    item, cluster = without.nonzero(as_tuple=True)
+    if len(item):
+        mean[item, cluster] = rows[item, refill(rows.shape[1], len(item)).to(item.device)]
+
+
+def _accurate(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
