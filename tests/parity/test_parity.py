@@ -13,11 +13,12 @@ from types import ModuleType
 
 import pytest
 
-from . import check_kivi, check_moviechat, check_rekv, check_xmem
+from . import check_flash_vstream, check_kivi, check_moviechat, check_rekv, check_xmem
 from .fixture import Fixture
 
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
+    "flash_vstream": check_flash_vstream,
     "kivi": check_kivi,
     "moviechat": check_moviechat,
     "rekv": check_rekv,
