@@ -41,3 +41,92 @@ def naive_kmeans(
             break
         centroids = mean
     return centroids, label, torch.stack(totals), num_rounds
+
+
+def naive_keep(
+    frames: Tensor, num_kept: int, *, all_pairs: bool, drop_later: list[bool] | None
+) -> tuple[list[Tensor], list[list[int]]]:
+    """Keep K of (T, P, D) frame by frame, comparing all that are there anew: frames, and what they were made of."""
+    kept = [frame.double() for frame in frames[:num_kept]]
+    members = [[number] for number in range(len(kept))]
+    for step, number in enumerate(range(num_kept, len(frames))):
+        kept.append(frames[number].double())
+        members.append([number])
+        best, pair = -2.0, (0, 1)
+        for left in range(len(kept)):
+            for right in range(left + 1, len(kept) if all_pairs else min(left + 2, len(kept))):
+                a, b = kept[left].flatten(), kept[right].flatten()
+                cosine = float(a @ b) / max(float(a.norm() * b.norm()), 1e-16)
+                if cosine > best + 1e-12:  # equal ones differ by rounding
+                    best, pair = cosine, (left, right)
+        left, right = pair
+        gone = right if drop_later is not None and drop_later[step] else left
+        if drop_later is None:
+            kept[right] = (kept[left] + kept[right]) / 2
+            members[right] = members[left] + members[right]
+        del kept[gone], members[gone]
+    return kept, members
+
+
+def naive_attend(memory: Tensor, new: Tensor, ratio: float, query: Tensor, key: Tensor) -> Tensor:
+    """Memory (n, D) reads new tokens (m, D), through projections (H, D + 1) that have their bias last."""
+    rows = []
+    for token in memory:
+        asked = query[:, :-1] @ token + query[:, -1]
+        scores = torch.stack([asked @ (key[:, :-1] @ other + key[:, -1]) for other in new]) / len(query) ** 0.5
+        share = scores.exp() / scores.exp().sum() * ratio
+        rows.append(token * (1 - share.sum()) + sum(part * other for part, other in zip(share, new, strict=True)))
+    return torch.stack(rows)
+
+
+def naive_synopsis(
+    frames: Tensor, num_kept: int, weight: Tensor, first: list[int], draw: Callable[[], int]
+) -> tuple[list[Tensor], list[float], list[float], list[list[int]]]:
+    """Ordered weighted k-means: frames, weights, times and members. `first` are places among unique rows, sorted."""
+    if len(frames) <= num_kept:
+        places = range(len(frames))
+        return list(frames), [1.0] * len(frames), [float(place) for place in places], [[place] for place in places]
+    rows = [frame.flatten() for frame in frames]
+    unique = sorted({tuple(row.tolist()) for row in rows})
+    begin = torch.tensor(unique, dtype=frames.dtype)
+    if len(unique) < num_kept:
+        label = [unique.index(tuple(row.tolist())) for row in rows]
+        centroids, total = begin, torch.ones(len(unique))
+    else:
+        centroids, labels, total, _ = naive_kmeans(torch.stack(rows), begin[first[:num_kept]], weight, draw=draw)
+        label = labels.tolist()
+    clusters = []
+    for number in range(len(centroids)):
+        members = [place for place in range(len(rows)) if label[place] == number]
+        if members:
+            time = sum(members) / len(members)
+            clusters.append((time, number, centroids[number].reshape(frames.shape[1:]), float(total[number]), members))
+    clusters.sort(key=lambda cluster: cluster[:2])
+    padding = range(max(0, num_kept - len(unique)))
+    return (
+        [frames[place] for place in padding] + [cluster[2] for cluster in clusters],
+        [1.0 for _ in padding] + [cluster[3] for cluster in clusters],
+        [float(place) for place in padding] + [cluster[0] for cluster in clusters],
+        [[place] for place in padding] + [cluster[4] for cluster in clusters],
+    )
+
+
+class NaiveFlashStream:
+    """v2 fed clip by clip: all frames in one tensor that is made anew with each clip, searched from end to end."""
+
+    def __init__(self, synopsis_frames: int, detail_frames: int, draws: Callable[[int, int], list[int]]) -> None:
+        self.synopsis_frames, self.detail_frames, self.draws = synopsis_frames, detail_frames, draws
+        self.big = self.small = self.frames = self.weight = torch.empty(0)
+
+    def write(self, big: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames of the synopsis, and distances (n, N) of all frames from the heaviest of them."""
+        self.big, self.small = torch.cat([self.big, big]), torch.cat([self.small, small])
+        listed = torch.cat([self.frames, small])
+        weight = torch.cat([self.weight, torch.ones(len(small))])
+        num_unique = len(listed.flatten(1).unique(dim=0))
+        first = self.draws(num_unique, self.synopsis_frames) if len(listed) > self.synopsis_frames else []
+        frames, total, _, _ = naive_synopsis(listed, self.synopsis_frames, weight, first, lambda: 0)
+        self.frames, self.weight = torch.stack(frames), torch.tensor(total)
+        heaviest = self.weight.argsort(descending=True, stable=True)[: self.detail_frames]
+        rows, centroids = self.small.flatten(1), self.frames[heaviest].flatten(1)
+        return self.frames, (centroids[:, None] - rows[None]).square().sum(2).sqrt()

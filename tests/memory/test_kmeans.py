@@ -145,6 +145,7 @@ def test_sums_by_label_are_those_of_a_loop_in_batches() -> None:
     assert not got[..., 5, :].any()
 
 
-def test_no_round_is_refused() -> None:
-    with pytest.raises(ValueError, match="rounds=0"):
-        kmeans(torch.ones(2, 1), torch.ones(1, 1), rounds=0)
+@pytest.mark.parametrize(("rounds", "num_rows", "num_clusters"), [(0, 2, 1), (1, 0, 1), (1, 2, 0)])
+def test_what_has_no_clusters_is_refused(rounds: int, num_rows: int, num_clusters: int) -> None:
+    with pytest.raises(ValueError, match=f"{rounds=}, {num_rows=}, {num_clusters=}"):
+        kmeans(torch.ones(num_rows, 1), torch.ones(num_clusters, 1), rounds=rounds)

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from . import (
+    check_flash_vstream,
     check_infinity_video,
     check_kivi,
     check_moviechat,
@@ -27,6 +28,7 @@ from .fixture import Fixture
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
     "infinity_video": check_infinity_video,
+    "flash_vstream": check_flash_vstream,
     "kivi": check_kivi,
     "moviechat": check_moviechat,
     "pmb": check_pmb,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +12,29 @@ from torch.nn import functional
 
 Refill = Callable[[int, int], Tensor]
 """`refill(num_rows, num_drawn)`: places (num_drawn,), int64, of rows that take over centroids without members."""
+
+
+class Draws(Protocol):
+    """Random choices of rows by their places, so that those of a reference can be replayed."""
+
+    def distinct(self, num_rows: int, num_drawn: int) -> Tensor:
+        """Different places in [0, num_rows), at most that many: (num_drawn,) int64."""
+
+    def any(self, num_rows: int, num_drawn: int) -> Tensor:
+        """Places in [0, num_rows), each on its own: (num_drawn,) int64."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeededDraws:
+    """Uniform choices of a generator on the CPU, the same on every device."""
+
+    generator: torch.Generator
+
+    def distinct(self, num_rows: int, num_drawn: int) -> Tensor:
+        return torch.randperm(num_rows, generator=self.generator)[:num_drawn]
+
+    def any(self, num_rows: int, num_drawn: int) -> Tensor:
+        return torch.randint(num_rows, (num_drawn,), generator=self.generator)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,19 +68,23 @@ def kmeans(
     in O(T K) room.
 
     Args:
-        x: (..., T, C), T >= 1. Not modified.
-        centroids: (..., K, C), K >= 1: where to begin. Not modified.
+        x: (..., T, C). Not modified.
+        centroids: (..., K, C): where to begin. Not modified.
         weight: (..., T), at least 0: how much each row counts. None: all count 1.
-        rounds: at most this many, at least 1.
+        rounds: at most this many.
+        tolerance: see above; 0: only centroids that stand still are done.
         refill: called in rounds in which a centroid has no member of any weight, once for all of them in the order of
             batch items and centroids; gives the rows (of their batch item) that they move to. None: they stay.
+
+    Raises:
+        ValueError: there is no round, no row or no centroid.
 
     Source: Lloyd, "Least squares quantization in PCM", 1982. Weights, refills and the rule for stopping are those of
         Flash-VStream's code (arXiv 2406.08085).
     """
-    if rounds < 1:
-        raise ValueError(f"{rounds=} must be at least 1")
-    batch, num_clusters = x.shape[:-2], centroids.shape[-2]
+    batch, num_rows, num_clusters = x.shape[:-2], x.shape[-2], centroids.shape[-2]
+    if min(rounds, num_rows, num_clusters) < 1:
+        raise ValueError(f"k-means needs a round, a row and a centroid, got {rounds=}, {num_rows=}, {num_clusters=}")
     rows = _accurate(x).reshape(-1, *x.shape[-2:])  # (B, T, C)
     at = centroids.to(rows.dtype).expand(*batch, -1, -1).reshape(len(rows), num_clusters, -1)
     counts = torch.ones(rows.shape[:2], dtype=rows.dtype, device=rows.device)
