@@ -13,12 +13,13 @@ from types import ModuleType
 
 import pytest
 
-from . import check_hermes, check_kivi, check_moviechat, check_policies_other, check_rekv, check_xmem
+from . import check_hermes, check_hippomm, check_kivi, check_moviechat, check_policies_other, check_rekv, check_xmem
 from .fixture import Fixture
 
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
     "hermes": check_hermes,
+    "hippomm": check_hippomm,
     "kivi": check_kivi,
     "moviechat": check_moviechat,
     "policies_other": check_policies_other,
