@@ -15,10 +15,13 @@ import pytest
 
 from . import (
     check_flash_vstream,
+    check_hermes,
+    check_hippomm,
     check_infinity_video,
     check_kivi,
     check_moviechat,
     check_pmb,
+    check_policies_other,
     check_rekv,
     check_scenetilling,
     check_xmem,
@@ -27,11 +30,14 @@ from .fixture import Fixture
 
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
-    "infinity_video": check_infinity_video,
     "flash_vstream": check_flash_vstream,
+    "hermes": check_hermes,
+    "hippomm": check_hippomm,
+    "infinity_video": check_infinity_video,
     "kivi": check_kivi,
     "moviechat": check_moviechat,
     "pmb": check_pmb,
+    "policies_other": check_policies_other,
     "rekv": check_rekv,
     "scenetilling": check_scenetilling,
     "xmem": check_xmem,

@@ -1,0 +1,102 @@
+"""HERMES as its loops go, step by step with everything computed anew: the oracle, and what speed is compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def naive_eco(bank: Tensor, size: Tensor, num_kept: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Episodic compressor on a bank (B, T, N, C) with sizes (B, T, N): what is left, its sizes, merge positions.
+
+    Each step compares all neighbours, then moves all episodes but one into a bank that is one shorter.
+    """
+    positions = []
+    while bank.shape[1] > num_kept:
+        num, channels = bank.shape[1], bank.shape[3]
+        similarity = functional.cosine_similarity(bank[:, :-1], bank[:, 1:], dim=-1)
+        at = similarity.max(dim=1, keepdim=True).indices
+        stays = torch.arange(num - 1, device=bank.device)[None, :, None].repeat(bank.shape[0], 1, bank.shape[2])
+        stays[stays > at] += 1
+        taken = bank.gather(1, (at + 1).unsqueeze(-1).expand(-1, -1, -1, channels))
+        left = bank.gather(1, stays.unsqueeze(-1).expand(-1, -1, -1, channels))
+        taken_size, left_size = size.gather(1, at + 1), size.gather(1, stays)
+        taken = taken * taken_size.unsqueeze(-1)
+        left = left * left_size.unsqueeze(-1)
+        left.scatter_add_(1, at.unsqueeze(-1).expand(-1, -1, -1, channels), taken)
+        left_size.scatter_add_(1, at, taken_size)
+        bank, size = left / left_size.unsqueeze(-1), left_size
+        positions.append(at[:, 0])
+    return bank, size, positions
+
+
+def naive_windows(frames: Tensor, window: int, capacity: int) -> list[Tensor]:
+    """The bank after each window of frames (B, T, N, C)."""
+    bank, size, banks = frames[:, :0], frames[:, :0, :, 0], []
+    for start in range(0, frames.shape[1], window):
+        new = frames[:, start : start + window]
+        bank, size = torch.cat([bank, new], dim=1), torch.cat([size, torch.ones_like(new[..., 0])], dim=1)
+        if start and bank.shape[1] > capacity:
+            bank, size, _ = naive_eco(bank, size, capacity)
+        banks.append(bank)
+    return banks
+
+
+def naive_all_pairs(frames: list[Tensor], sizes: list[float], num_kept: int, weighted: bool) -> list[Tensor]:
+    """Merge any two, at one token position: what is left of frames (C,), with `sizes` changed to theirs."""
+    kept = list(frames)
+    while len(kept) > num_kept:
+        pairs = [(first, second) for first in range(len(kept)) for second in range(first + 1, len(kept))]
+        cosines = [float(functional.cosine_similarity(kept[first], kept[second], dim=0)) for first, second in pairs]
+        first, second = pairs[cosines.index(max(cosines))]
+        share = sizes[second] / (sizes[first] + sizes[second]) if weighted else 0.5
+        kept[first] = (1 - share) * kept[first] + share * kept[second]
+        sizes[first] += sizes[second]
+        del kept[second], sizes[second]
+    return kept
+
+
+def naive_fold(frames: Tensor, stride: int) -> tuple[Tensor, list[int], Tensor]:
+    """Semantics retriever on one video (T, D): means, where each of the other frames goes, the means spread back."""
+    num_kept = len(frames) // stride
+    kept_places = [(group + 1) * stride - 1 for group in range(num_kept)]
+    destination, members = [], [[frames[place]] for place in kept_places]
+    spread: list[Callable[[list[Tensor]], Tensor]] = []
+    for place in range(num_kept * stride):
+        if place in kept_places:
+            chosen = kept_places.index(place)
+        else:
+            cosines = [
+                float(frames[place] @ frames[kept] / (frames[place].norm() * frames[kept].norm()))
+                for kept in kept_places
+            ]
+            chosen = cosines.index(max(cosines))
+            destination.append(chosen)
+            members[chosen].append(frames[place])
+        spread.append(lambda means, chosen=chosen: means[chosen])
+    means = [torch.stack(group).mean(0) for group in members]
+    return torch.stack(means), destination, torch.stack([pick(means) for pick in spread])
+
+
+def naive_attention(
+    hidden: Tensor,
+    bank: Tensor,
+    projections: tuple[tuple[Tensor, Tensor], ...],
+    num_heads: int,
+    mask: Tensor,
+) -> Tensor:
+    """One Q-Former layer's attention (N, C) from hidden (N, C) to a bank (n, N, C) and itself, head by head."""
+    (query_w, query_b), (key_w, key_b), (value_w, value_b) = projections
+    seen = torch.cat([bank.flatten(0, 1), hidden])
+    query, key, value = hidden @ query_w.T + query_b, seen @ key_w.T + key_b, seen @ value_w.T + value_b
+    width = hidden.shape[1] // num_heads
+    heads = []
+    for head in range(num_heads):
+        part = slice(head * width, (head + 1) * width)
+        logits = query[:, part] @ key[:, part].T / math.sqrt(width) + mask.repeat(len(bank) + 1)
+        heads.append(logits.softmax(dim=1) @ value[:, part])
+    return torch.cat(heads, dim=1)
