@@ -44,7 +44,8 @@ class Event(FramePolicy):
     """Frames that an event has at least."""
     gist_share: float = 0.02
     """Part of long-term memory for the gist; the rest is for details. Summaries are blurred, and in `vidmem bench
-    policies` larger parts for them cost answers: of 60 about an hour 28 were right with 0.02, 23 with 0.25 and 19 with 0.5."""
+    policies` larger parts for them cost answers: of 60 about an hour 28 were right with 0.02, 23 with 0.25 and 19 with
+    0.5."""
     carry: float = 0.1
     """Part of a summary's value that is the summary of the event before. Keys are of the event alone."""
 
