@@ -15,7 +15,7 @@ from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
 from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, order_problems, remove_blocks
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.clipfiles import ClipFiles
-from vidmem.index.files import remove_file, translated
+from vidmem.index.files import Syncs, remove_file, translated
 from vidmem.index.folder import (
     THUMBS,
     create_store,
@@ -30,7 +30,7 @@ from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.reading import StoreReader
 from vidmem.index.rows import ClipBlocks, FrameRows, StoredVideo, VideoRow
-from vidmem.index.vectors import INDEX_NAME
+from vidmem.index.vectors import INDEX_NAME, VectorIndex
 from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
 from vidmem.kv.records import Position
 from vidmem.types import Answer, Span, VideoId
@@ -56,6 +56,12 @@ class Store(StoreReader):
     is_new = False
     """Whether this opening made it."""
     _is_new_folder = False
+
+    def __init__(
+        self, path: Path, manifest: Manifest, catalogue: Catalogue, lock: WriterLock | None, index: VectorIndex
+    ) -> None:
+        super().__init__(path, manifest, catalogue, lock, index)
+        self._syncs = Syncs()
 
     # -- opening and closing --
 
@@ -121,6 +127,7 @@ class Store(StoreReader):
                 if not self.is_read_only:
                     self._save_index()
             finally:
+                self._syncs.close()
                 self._catalogue.close()
                 self._catalogue = None
                 if self._writer_lock is not None:
@@ -135,6 +142,7 @@ class Store(StoreReader):
             if not self.is_new or self.videos():
                 raise ValueError(f"{self.path} is not new and empty")
             assert self._catalogue is not None and self._writer_lock is not None
+            self._syncs.close()
             self._catalogue.close()
             self._catalogue = None
             discard_store(self.path, with_folder=self._is_new_folder)
@@ -209,7 +217,7 @@ class Store(StoreReader):
                 written = ClipFiles(self.path, video_id, catalogue.next_clip_id())
             try:
                 with translated(self.path):
-                    written.write(frames, memory_state, last_pts)
+                    written.write(frames, memory_state, last_pts, self._syncs)
                 with self._transaction(write=True) as catalogue:
                     frame_ids = _add_rows(catalogue, written, span, frames)
                     if blocks is not None:

@@ -107,7 +107,7 @@ def farthest(points: Tensor, count: int) -> Tensor:
 
 
 def farthest_by_operators(points: Tensor, count: int) -> Tensor:
-    """The same with torch's operators, on any device: how an accelerator does it, and what the other is held against."""
+    """The same with torch's operators, on any device: how an accelerator does it, and the compiled way's witness."""
     squares = points.square().sum(2)
     distances = (squares[:, :, None] + squares[:, None] - 2 * points @ points.mT).clamp_(min=0)
     centred = points - points.mean(1, keepdim=True)
