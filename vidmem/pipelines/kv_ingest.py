@@ -99,8 +99,7 @@ class BlockStream:
             StorageFull: the disk is full.
         """
         stored = compress(clip, self._compression, before=self._before)
-        for block in stored.blocks:
-            self._tiers.put(pack(block, self._format))
+        self._tiers.put_all([pack(block, self._format) for block in stored.blocks])
         rows = landmark_rows([seen.block for seen in clip], self._num_frames, self._heads)
         self._before = clip[-1] if clip else self._before
         block_ids = [self._num_blocks + index for index in stored.block_index]
