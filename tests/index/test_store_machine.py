@@ -13,7 +13,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from vidmem.index import Store
 from vidmem.index.clipfiles import ClipFiles
-from vidmem.index.files import Syncs
 from vidmem.types import VideoId
 
 
@@ -71,9 +70,8 @@ class StoreMachine(RuleBasedStateMachine):
         num_clips, is_finished = self.model.get(video_id, (0, True))
         if not is_finished:
             lost = ClipFiles(self.path, video_id, 1_000_000)
-            syncs = Syncs()
-            lost.write(world.frames(video_id, num_clips), world.memory(video_id, num_clips), None, syncs)
-            syncs.close()
+            lost.write(world.frames(video_id, num_clips), world.memory(video_id, num_clips), None)
+            lost.close()
         self.crash()
 
     @rule()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,30 +41,26 @@ class ClipFiles:
     """Set once all rows that name the files stand in the transaction: whatever then befalls its COMMIT, the files may
     belong to a durable clip, and only the next opening can tell."""
 
-    def write(
-        self, frames: FrameRows, memory_state: Mapping[str, Tensor] | None, last_pts: float | None, syncs: Syncs
-    ) -> None:
-        """Write all and force it to the disk. `last_pts` is the video's last committed frame's. Raises OSError."""
-        try:
-            if len(frames):
-                self.segment = self._write_hashed(f"{KV}/{self._stem}.safetensors", tokens_file(frames.tokens))
-                self.tokens_crc32 = row_checksums(frames.tokens)
-            if memory_state is not None:
-                self.memory = self._write_hashed(f"{MEMORY}/{self._stem}.safetensors", tensors_file(memory_state))
-            self._write_thumbnails(frames, last_pts)
-            folders = {name.rpartition("/")[0] for name in self.begun}
-            for folder in sorted(folders | {name.partition("/")[0] for name in self.begun}):
-                self.unsynced.append(os.open(self.store / folder, os.O_RDONLY))
-            syncs.sync(self.unsynced)
-        finally:
-            while self.unsynced:
-                os.close(self.unsynced.pop())
+    def write(self, frames: FrameRows, memory_state: Mapping[str, Tensor] | None, last_pts: float | None) -> None:
+        """Write all; `force` brings it to the disk. `last_pts` is that of the video's frame before. Raises OSError."""
+        if len(frames):
+            self.segment = self._write_hashed(f"{KV}/{self._stem}.safetensors", tokens_file(frames.tokens))
+            self.tokens_crc32 = row_checksums(frames.tokens)
+        if memory_state is not None:
+            self.memory = self._write_hashed(f"{MEMORY}/{self._stem}.safetensors", tensors_file(memory_state))
+        self._write_thumbnails(frames, last_pts)
 
     def discard(self) -> None:
         """Remove what was written, unless sealed; what stays is a leftover for the next opening."""
+        self.close()
         if not self.is_sealed:
             for name in self.begun:
                 remove_file(self.store / name)
+
+    def close(self) -> None:
+        """Close what `write` left open."""
+        while self.unsynced:
+            os.close(self.unsynced.pop())
 
     def _write_thumbnails(self, frames: FrameRows, last_pts: float | None) -> None:
         if not frames.thumbnails:
@@ -95,6 +91,18 @@ class ClipFiles:
     def _write(self, name: str, data: bytes) -> None:
         self.begun.append(name)
         self.unsynced.append(write_file(self.store / name, data))
+
+
+def force(written: Sequence[ClipFiles], syncs: Syncs) -> None:
+    """Force the files of some clips, and their names, to the disk together. Raises OSError."""
+    names = [name for files in written for name in files.begun]
+    folders = {name.rpartition("/")[0] for name in names} | {name.partition("/")[0] for name in names}
+    last = written[-1]
+    for folder in sorted(folders):
+        last.unsynced.append(os.open(last.store / folder, os.O_RDONLY))
+    syncs.sync([descriptor for files in written for descriptor in files.unsynced])
+    for files in written:
+        files.close()
 
 
 def _milliseconds(pts_seconds: float) -> int:

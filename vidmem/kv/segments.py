@@ -162,6 +162,11 @@ class SegmentLog:
     # -- reading --
 
     @property
+    def position(self) -> Position:
+        """Where the log ends."""
+        return self._position
+
+    @property
     def num_blocks(self) -> int:
         return self._position.num_blocks
 
@@ -175,6 +180,13 @@ class SegmentLog:
     def num_tokens(self) -> list[int]:
         """Tokens of each block, 0 for one that is not known any more."""
         return [int(number) for number in self._records["num_tokens"][: self.num_blocks].tolist()]
+
+    def position_of(self, num_blocks: int) -> Position:
+        """Where the log ended when it held so many blocks, of which the last one is not lost."""
+        if num_blocks == 0:
+            return Position()
+        record = self._record(BlockId(num_blocks - 1))
+        return Position(int(record["segment"]), end_of(record), num_blocks)
 
     def follow(self, position: Position) -> None:
         """In a log opened to read: see also what its writer has committed since. Reads only what is new.
