@@ -64,11 +64,11 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def append_and_die(path: str, video_id: str, clip: int, line: int) -> None:
-    """Append one clip to a store; be killed before the n-th line of it runs."""
+def append_and_die(path: str, video_id: str, clips: range, line: int) -> None:
+    """Append clips to a store, together; be killed before the n-th line of it runs."""
     store = Store.open(path, world.IDENTITY)
     sys.settrace(at_line(line, die))
-    world.append(store, video_id, clip)
+    world.append_together(store, video_id, clips)
     sys.settrace(None)
     os._exit(0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vidmem.index import FrameRows, StoreIdentity, VideoRow
+from vidmem.index import FrameRows, NewClip, StoreIdentity, VideoRow
 from vidmem.types import Span, VideoId
 
 DIM, TOKENS, WIDTH = 16, 4, 8
@@ -51,6 +51,12 @@ def memory(video_id: str, clip: int) -> dict[str, torch.Tensor]:
 
 def append(store, video_id: str, clip: int) -> None:  # type: ignore[no-untyped-def]
     store.append_clip(VideoId(video_id), span(clip), frames(video_id, clip), memory(video_id, clip))
+
+
+def append_together(store, video_id: str, clips: range) -> None:  # type: ignore[no-untyped-def]
+    """The same in one transaction."""
+    new = [NewClip(span(clip), frames(video_id, clip)) for clip in clips]
+    store.append_clips(VideoId(video_id), new, memory(video_id, clips[-1]))
 
 
 def content(store) -> dict:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import store_world as world
 import torch
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import FrameRows, Store
+from vidmem.index import FrameRows, NewClip, Store
 from vidmem.index.vectors import as_held
 from vidmem.types import Answer, Hit, Span, VideoId
 
@@ -361,3 +361,21 @@ def test_identity_keeps_every_letter(tmp_path):
     assert Store.peek(tmp_path / "s p?#%a.vidmem").identity == odd
     with Store.open(tmp_path / "s p?#%a.vidmem", odd, read_only=True) as store:
         assert store.videos() == []
+
+
+def test_clips_that_are_committed_together_are_all_there_or_none(tmp_path):
+    with Store.open(tmp_path / "a.vidmem", world.IDENTITY) as store:
+        store.begin_video(world.video())
+        world.append_together(store, A, range(3))
+        assert world.content(store) == {A: world.expected(A, 3)} and store.verify() == []
+        before = world.files(tmp_path / "a.vidmem")
+        for clips in (range(3, 6), range(4, 5)):
+            wrong = [NewClip(world.span(clip), world.frames(A, clip)) for clip in clips]
+            wrong.append(NewClip(world.span(3), world.frames(A, 3)))
+            with pytest.raises(ValueError, match="runs back"):
+                store.append_clips(A, wrong)
+        with pytest.raises(ValueError, match="no clips"):
+            store.append_clips(A, [])
+        assert world.content(store) == {A: world.expected(A, 3)} and world.files(tmp_path / "a.vidmem") == before
+        world.append_together(store, A, range(3, 5))
+        assert world.content(store) == {A: world.expected(A, 5)}

@@ -66,16 +66,17 @@ def check(path, num_clips: set[int]) -> int:
     return found
 
 
-def test_killed_at_any_line_of_a_commit(processes, filled, tmp_path):
+@pytest.mark.parametrize("clips", [range(2, 3), range(2, 5)])
+def test_killed_at_any_line_of_a_commit(processes, filled, tmp_path, clips):
     with Store.open(copy(filled, tmp_path / "count"), world.IDENTITY) as store:
-        num_lines = crash.count_lines(lambda: world.append(store, A, 2))
+        num_lines = crash.count_lines(lambda: world.append_together(store, A, clips))
     assert num_lines > 150
     held = []
     for line in range(1, num_lines + 1, max(1, num_lines // 24)):
         path = copy(filled, tmp_path / "a.vidmem")
-        assert run_to_death(processes, crash.append_and_die, str(path), A, 2, line)
-        held.append(check(path, {2, 3}))
-    assert held == sorted(held) and {2, 3} == set(held)  # one instant parts before from after
+        assert run_to_death(processes, crash.append_and_die, str(path), A, clips, line)
+        held.append(check(path, {2, clips.stop}))
+    assert held == sorted(held) and {2, clips.stop} == set(held)  # one instant parts before from after
 
 
 def test_killed_at_any_line_of_a_removal(processes, filled, tmp_path):

@@ -71,6 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
         if not is_finished:
             lost = ClipFiles(self.path, video_id, 1_000_000)
             lost.write(world.frames(video_id, num_clips), world.memory(video_id, num_clips), None)
+            lost.close()
         self.crash()
 
     @rule()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,16 @@ from vidmem.errors import BadInput
 from vidmem.kv.block import Block, Layout
 from vidmem.kv.heads import heads_of
 from vidmem.kv.landmark_index import NUM_QUERIES, LandmarkIndex
-from vidmem.kv.landmarks import GROUP_FRAMES, NUM_LANDMARKS, Landmarks, farthest, groups, head_keys, landmarks
+from vidmem.kv.landmarks import (
+    GROUP_FRAMES,
+    NUM_LANDMARKS,
+    Landmarks,
+    farthest,
+    farthest_by_operators,
+    groups,
+    head_keys,
+    landmarks,
+)
 from vidmem.kv.rope import text_positions
 from vidmem.kv.scan import best_products
 from vidmem.types import Span
@@ -47,10 +58,13 @@ def index_of(stored: list[Block], heads: tuple[tuple[int, int], ...] = HEADS) ->
     return index
 
 
-@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30))
-def test_each_is_the_farthest_from_those_before_it(seed: int, num_points: int, count: int) -> None:
+@pytest.mark.parametrize("way", [farthest, farthest_by_operators])
+@given(seed=st.integers(0, 10_000), num_points=st.integers(1, 30), count=st.integers(1, 30))
+def test_each_is_the_farthest_from_those_before_it(
+    way: Callable[[Tensor, int], Tensor], seed: int, num_points: int, count: int
+) -> None:
     points = torch.randint(-4, 5, (2, num_points, 3), generator=torch.manual_seed(seed)).float()
-    for cloud, chosen in zip(points, farthest(points, count).tolist(), strict=True):
+    for cloud, chosen in zip(points, way(points, count).tolist(), strict=True):
         taken: list[int] = []
         for place in chosen:
             if len(taken) == num_points:
@@ -61,6 +75,12 @@ def test_each_is_the_farthest_from_those_before_it(seed: int, num_points: int, c
             far = [float((to - point).square().sum(1).min()) for point in cloud]
             assert far[place] == pytest.approx(max(far[i] for i in range(num_points) if i not in taken), abs=1e-3)
             taken.append(place)
+
+
+@pytest.mark.parametrize("num_points", [1, 24, 168, 1600])
+def test_the_compiled_way_takes_the_same_points_as_the_operators(num_points: int) -> None:
+    points = torch.randn(3, num_points, 64, generator=torch.manual_seed(num_points))
+    assert torch.equal(farthest(points, NUM_LANDMARKS), farthest_by_operators(points, NUM_LANDMARKS))
 
 
 @pytest.mark.parametrize("num_blocks", [1, 3, GROUP_FRAMES])

@@ -52,3 +52,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("videos") / "short.mp4", 12)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every clip is committed by itself, before the next but one is encoded, so that a test can stop between two."""
+    monkeypatch.setattr("vidmem.pipelines.ingest.CLIPS_TOGETHER", 1)

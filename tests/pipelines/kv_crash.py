@@ -1,4 +1,4 @@
-"""Processes that ingest in kv mode and are killed at a step of their second clip. Forked from one server."""
+"""Processes that ingest in kv mode and are killed at a step of a commit. Forked from one server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-STEPS = ("prefilled", "flushed", "committed")
+STEPS = ("committed", "prefilled", "flushed")
 
 
 def context() -> multiprocessing.context.ForkServerContext:
@@ -19,17 +19,16 @@ def context() -> multiprocessing.context.ForkServerContext:
 
 
 def ingest_and_die(path: str, preset: str, video: str, step: str) -> None:
-    """Ingest, and be killed in the second clip of this process, after the step (SIGKILL: nothing is closed)."""
+    """Ingest, and be killed after the step (SIGKILL: nothing is closed), in the second clip or the first commit."""
     import vidmem
     from vidmem.index import Store
     from vidmem.kv.tiers import Tiers
 
-    owner, name = {
-        "prefilled": (Tiers, "put"),
-        "flushed": (Tiers, "flush"),
-        "committed": (Store, "append_clip"),
+    owner, name, calls = {
+        "prefilled": (Tiers, "put_all", 2),
+        "flushed": (Tiers, "flush", 1),
+        "committed": (Store, "append_clips", 1),
     }[step]
-    calls = 9 if step == "prefilled" else 2  # the second clip of eight frames
     setattr(owner, name, _dying_after(getattr(owner, name), calls))
     with vidmem.open(path, preset) as memory:
         memory.ingest(video, progress=False)

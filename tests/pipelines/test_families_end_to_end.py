@@ -111,6 +111,7 @@ def test_stored_frames_are_answered_about_as_by_one_stock_generate(
     assert hits and all(0 <= hit.start < hit.end <= SECONDS for hit in hits)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_ingest_that_was_cut_short_goes_on_and_is_answered_about_the_same(
     tmp_path: Path,
     checkpoint: Checkpoint,
@@ -128,6 +129,7 @@ def test_an_ingest_that_was_cut_short_goes_on_and_is_answered_about_the_same(
         assert answers(memory) == [text.strip() for text in stock_answers]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_compressed_blocks_go_on_behind_a_break(
     tmp_path: Path, checkpoint: Checkpoint, pictures: list[tuple[float, np.ndarray]]
 ) -> None:

@@ -268,6 +268,7 @@ def stop_at(seconds: float) -> Callable[[float, float | None], None]:
     return interrupt
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_interrupted_ingest_goes_on(tmp_path: Path, way_preset: Path, video: Path, memory: VideoMemory) -> None:
     """What was committed stays as it was; behind it every frame has its block, as in an ingest in one go."""
     with vidmem.open(tmp_path / "cut.vidmem", way_preset) as cut:
@@ -288,6 +289,7 @@ def test_an_interrupted_ingest_goes_on(tmp_path: Path, way_preset: Path, video: 
         ]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_ingest_that_goes_on_tells_what_is_new_against_what_was_kept(
     tmp_path: Path, way_preset: Path, way: str, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +335,7 @@ def test_killed_at_any_step_of_a_clip_leaves_every_committed_one_and_goes_on(
             assert_lawful(memory)
             assert memory.videos()[0].num_frames % CLIP == 0
             blocks = blocks_of(memory)
-            assert len(blocks) > len(held)
+            assert len(blocks) > len(held) if step == "committed" else len(blocks) >= len(held)
             for one, other in zip(held, blocks, strict=False):
                 assert one.span == other.span and torch.equal(one.keys, other.keys)
             held = blocks
@@ -410,6 +412,7 @@ def test_landmarks_that_are_gone_are_made_of_what_the_blocks_still_hold(
         assert [data for data, _ in (held.rows[0], *held.rows[2:])] == [row.data for row in landmarks_of(memory)]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_ingest_goes_on_behind_a_lost_block(tmp_path: Path, way_preset: Path, video: Path) -> None:
     with vidmem.open(tmp_path / "a.vidmem", way_preset) as memory, pytest.raises(KeyboardInterrupt):
         memory.ingest(video, progress=stop_at(16))

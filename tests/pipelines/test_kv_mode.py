@@ -277,7 +277,7 @@ def test_all_times_of_a_video_that_has_hours_are_told_with_them(tmp_path: Path, 
         for name, seconds in (("short", 3599.0), ("long", 3600.0), ("live", None)):
             row = VideoRow(VideoId(name), name, "settings", name, name)
             with memory._block_stream(memory._store.begin_video(row), seconds) as stream:
-                stream.keep(stream.prefill(torch.randn(4, 4, 48), np.stack([starts, starts + 1], axis=1)))
+                stream.keep([stream.prefill(torch.randn(4, 4, 48), np.stack([starts, starts + 1], axis=1))])
                 sizes.append(stream._log.num_tokens())
         cost = memory._models.language.frame_cost
         longer = cost("00:00:00") - cost("00:00")
@@ -291,13 +291,14 @@ def test_an_interrupted_ingest_goes_on_in_the_same_window(
     tmp_path: Path, kv_preset: Path, video: Path, whole: VideoMemory
 ) -> None:
     def interrupt(done: float, total: float | None) -> None:
-        if done >= 24:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
     with vidmem.open(tmp_path / "cut.vidmem", kv_preset) as memory:
         with pytest.raises(KeyboardInterrupt):
             memory.ingest(video, progress=interrupt)
-        assert_same(blocks_of(memory), blocks_of(whole)[:24])
+        held = memory.videos()[0].num_frames
+        assert 8 <= held < 60  # what was run through the model by then is committed
+        assert_same(blocks_of(memory), blocks_of(whole)[:held])
         memory.ingest(video, progress=False)  # in the same process, which has read the first blocks
         assert_same(blocks_of(memory), blocks_of(whole))
         assert memory.ask("What was there at 0:50?").text == whole.ask("What was there at 0:50?").text
@@ -317,7 +318,9 @@ def test_killed_at_any_step_of_a_clip_leaves_every_committed_one_and_goes_on(
         assert process.exitcode == -9
         with vidmem.open(path, kv_preset) as memory:
             num_blocks = memory.videos()[0].num_frames
-            assert num_blocks == held + 8 * (1 + (step == "committed"))
+            assert num_blocks % 8 == 0 and num_blocks < 60  # clips are committed whole, several at once or not
+            assert num_blocks > held if step == "committed" else num_blocks >= held
+            assert step != "flushed" or num_blocks == held
             assert_same(blocks_of(memory), blocks_of(whole)[:num_blocks])
             assert memory.verify() == []
             held = num_blocks
@@ -334,13 +337,14 @@ def test_a_reader_follows_an_ingest_that_goes_on(tmp_path: Path, kv_preset: Path
             reader = readers[0] if readers else vidmem.open(tmp_path / "a.vidmem", kv_preset, read_only=True)
             readers[:] = [reader]
             answer = reader.ask(f"What was there at 0:{int(done) - 1:02d}?")
-            seen.append((len(blocks_of(reader)), answer.evidence[0].start))
+            assert len(blocks_of(reader)) >= done
+            seen.append((done, answer.evidence[0].start))
 
         readers: list[VideoMemory] = []
         writer.ingest(pictures(30), progress=ask)
         assert_same(blocks_of(readers[0]), blocks_of(writer))
         readers[0].close()
-    assert seen == [(8, 7.0), (16, 15.0), (24, 23.0), (30, 29.0)]
+    assert seen == [(8.0, 7.0), (16.0, 15.0), (24.0, 23.0), (30.0, 29.0)]
 
 
 # -- damage --
@@ -396,6 +400,7 @@ def test_a_log_that_is_gone_is_made_up_for_by_tokens(store: Path, kv_preset: Pat
         assert "00:00-its end" in memory.notices[0]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_ingest_goes_on_behind_damaged_blocks(tmp_path: Path, kv_preset: Path, video: Path) -> None:
     def interrupt(done: float, total: float | None) -> None:
         if done >= 16:

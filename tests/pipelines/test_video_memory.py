@@ -64,6 +64,7 @@ def test_what_is_there_is_recognised_without_loading_a_model(tmp_path: Path, pre
         assert memory._models._encoder is None and memory._models._language is None
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_interrupted_ingest_keeps_its_clips_and_goes_on(tmp_path: Path, preset: Path, video: Path) -> None:
     def interrupt(done: float, total: float | None) -> None:
         if done >= 24:

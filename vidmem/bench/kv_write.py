@@ -13,11 +13,11 @@ import torch
 
 from vidmem.bench.kv_stream import CLIP_FRAMES, frames_of, noise_clip
 from vidmem.bench.report import Figure, Say, at_most, beside
-from vidmem.index import FrameRows, Store, VideoRow
+from vidmem.index import FrameRows, NewClip, Store, VideoRow
 from vidmem.kv.compress import Seen
 from vidmem.memory import MemoryConfig
 from vidmem.models.preset import load_preset
-from vidmem.pipelines.behind import Behind
+from vidmem.pipelines.ingest import committing
 from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
 from vidmem.pipelines.loading import Models
 from vidmem.types import Span, VideoId
@@ -73,12 +73,9 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
                     alone.write(frames_of(language, clip.rows.tokens, clip.spans))
 
             def remember(part: Sequence[_NoiseClip]) -> None:
-                with Behind("vidmem-commit") as behind:
+                with committing(partial(_commit, store, stream)) as behind:
                     for clip in part:
-                        prefilled = stream.prefill(clip.rows.tokens, clip.spans)
-                        behind.finish()
-                        behind.start(partial(_commit, store, stream, clip, prefilled))
-                    behind.finish()
+                        behind.give(_Prefilled(clip, stream.prefill(clip.rows.tokens, clip.spans)))
 
             ways = {"alone": prefill, "with_memory": remember}
             for way in ways.values():
@@ -104,8 +101,19 @@ def _noise(models: Models, place: int, chance: torch.Generator) -> _NoiseClip:
     return _NoiseClip(spans, FrameRows(spans[:, 0], embeddings, tokens.half(), [_THUMBNAIL] * CLIP_FRAMES))
 
 
-def _commit(store: Store, stream: BlockStream, clip: _NoiseClip, prefilled: Sequence[Seen]) -> None:
-    store.append_clip(_NAME, Span(*clip.spans[[0, -1], [0, 1]].tolist()), clip.rows, None, stream.keep(prefilled))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prefilled:
+    clip: _NoiseClip
+    seen: Sequence[Seen]
+
+
+def _commit(store: Store, stream: BlockStream, prefilled: Sequence[_Prefilled]) -> None:
+    stored = stream.keep([one.seen for one in prefilled])
+    clips = [
+        NewClip(Span(*one.clip.spans[[0, -1], [0, 1]].tolist()), one.clip.rows, blocks)
+        for one, blocks in zip(prefilled, stored, strict=True)
+    ]
+    store.append_clips(_NAME, clips)
 
 
 def _seconds(work: Callable[[], None]) -> float:

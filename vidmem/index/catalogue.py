@@ -173,6 +173,12 @@ class Catalogue:
     def has_video(self, video_id: str) -> bool:
         return self._run("SELECT 1 FROM videos WHERE video_id = ?", (video_id,)).fetchone() is not None
 
+    def progress(self, video_id: str) -> tuple[bool, float]:
+        """Whether a video is finished, and the end in seconds of its last clip. Counts nothing, unlike `video`."""
+        query = "SELECT is_finished, committed_until FROM videos WHERE video_id = ?"
+        is_finished, committed_until = self._run(query, (video_id,)).fetchone()
+        return bool(is_finished), committed_until
+
     def add_video(self, video: VideoRow) -> None:
         names = (*_VIDEO_FIELDS, "added_at")
         values = [getattr(video, name) for name in _VIDEO_FIELDS] + [now()]

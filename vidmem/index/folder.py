@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from vidmem.disk import sync
 from vidmem.errors import BadInput, NotFound, StoreCorrupt
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
-from vidmem.index.files import NEW, remove_file, sync_all
+from vidmem.index.files import NEW, remove_file
 from vidmem.index.lock import LOCK_NAME
 from vidmem.index.manifest import MANIFEST_NAME, StoreIdentity, new_manifest, write_manifest
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
@@ -54,7 +55,8 @@ def create_store(path: Path, identity: StoreIdentity) -> None:
     Catalogue.create(path, manifest.format)
     VectorIndex(identity.embedding_dim).save(path / INDEX_NAME)
     write_manifest(path, manifest)
-    sync_all([path, path.absolute().parent])
+    for folder in (path, path.absolute().parent):
+        sync(folder)
 
 
 def discard_unfinished(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NewType
 import numpy as np
 
 from vidmem.kv.records import Position
-from vidmem.types import Answer, VideoId
+from vidmem.types import Answer, Span, VideoId
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,6 +135,17 @@ class ClipBlocks:
     def follow(self, before: Position) -> bool:
         """Whether they are all that the log holds behind `before`, each held by a frame, in order."""
         return are_in_order(self.block_ids, before.num_blocks, self.position.num_blocks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewClip:
+    """A clip on its way into the store."""
+
+    span: Span
+    """Begins at or after the end of the clip before; time between both is a gap."""
+    frames: FrameRows
+    blocks: ClipBlocks | None = None
+    """In kv mode, what the log in `blocks_folder` holds of this clip, behind those of the clip before."""
 
 
 def are_in_order(block_ids: Sequence[int], start: int, end: int) -> bool:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from vidmem.checksum import crc32
 from vidmem.errors import StoreCorrupt
 from vidmem.index.catalogue import Placement, StoredFile
-from vidmem.index.files import write_file
 from vidmem.index.folder import inside
 
 if TYPE_CHECKING:
@@ -21,18 +20,16 @@ if TYPE_CHECKING:
 _TOKENS = "tokens"
 
 
-def write_tokens(store: Path, name: str, tokens: Tensor) -> StoredFile:
-    """Write one clip's tokens (F, P, D) as a segment; the caller syncs it. Raises OSError."""
-    return write_tensors(store, name, {_TOKENS: tokens})
+def tokens_file(tokens: Tensor) -> bytes:
+    """One clip's tokens (F, P, D) as a segment."""
+    return tensors_file({_TOKENS: tokens})
 
 
-def write_tensors(store: Path, name: str, tensors: Mapping[str, Tensor]) -> StoredFile:
-    """Write tensors to the file `name` of the store, from any device; the caller syncs it. Raises OSError."""
+def tensors_file(tensors: Mapping[str, Tensor]) -> bytes:
+    """What a file holds of tensors, from any device."""
     from safetensors.torch import save
 
-    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-    write_file(store / name, data)
-    return StoredFile(name, len(data), hashlib.sha256(data).hexdigest())
+    return save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
 
 
 def read_tensors(store: Path, file: StoredFile) -> dict[str, Tensor]:

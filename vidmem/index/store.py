@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
 from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, order_problems, remove_blocks
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
-from vidmem.index.clipfiles import ClipFiles
-from vidmem.index.files import remove_file, translated
+from vidmem.index.clipfiles import ClipFiles, force
+from vidmem.index.files import Syncs, remove_file, translated
 from vidmem.index.folder import (
     THUMBS,
     create_store,
@@ -29,8 +29,8 @@ from vidmem.index.following import load_index
 from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.reading import StoreReader
-from vidmem.index.rows import ClipBlocks, FrameRows, StoredVideo, VideoRow
-from vidmem.index.vectors import INDEX_NAME
+from vidmem.index.rows import ClipBlocks, FrameRows, NewClip, StoredVideo, VideoRow
+from vidmem.index.vectors import INDEX_NAME, VectorIndex
 from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
 from vidmem.kv.records import Position
 from vidmem.types import Answer, Span, VideoId
@@ -44,10 +44,10 @@ _UNSAVED_FRAMES = 1024
 class Store(StoreReader):
     """An open store. Made by `Store.open`; a context manager; its methods may be called from several threads.
 
-    A clip is durable once `append_clip` returns. A process that dies at any instant leaves every committed clip and
+    Clips are durable once `append_clips` returns. A process that dies at any instant leaves every committed clip and
     nothing else: what lies beyond the last commit is removed when the store is next opened for writing. Every read
     sees the newest committed state, also of a writer in another process. Files are written outside of the lock that
-    reads take, so a read never waits longer than for the rows of one clip.
+    reads take, so a read never waits longer than for the rows of the clips that are committed together.
 
     Every method may raise `StorageFull` (no space, or no permission), after which the store is as it was, and
     `StoreCorrupt`.
@@ -56,6 +56,12 @@ class Store(StoreReader):
     is_new = False
     """Whether this opening made it."""
     _is_new_folder = False
+
+    def __init__(
+        self, path: Path, manifest: Manifest, catalogue: Catalogue, lock: WriterLock | None, index: VectorIndex
+    ) -> None:
+        super().__init__(path, manifest, catalogue, lock, index)
+        self._syncs = Syncs()
 
     # -- opening and closing --
 
@@ -121,6 +127,7 @@ class Store(StoreReader):
                 if not self.is_read_only:
                     self._save_index()
             finally:
+                self._syncs.close()
                 self._catalogue.close()
                 self._catalogue = None
                 if self._writer_lock is not None:
@@ -135,6 +142,7 @@ class Store(StoreReader):
             if not self.is_new or self.videos():
                 raise ValueError(f"{self.path} is not new and empty")
             assert self._catalogue is not None and self._writer_lock is not None
+            self._syncs.close()
             self._catalogue.close()
             self._catalogue = None
             discard_store(self.path, with_folder=self._is_new_folder)
@@ -184,39 +192,51 @@ class Store(StoreReader):
         memory_state: Mapping[str, Tensor] | None = None,
         blocks: ClipBlocks | None = None,
     ) -> None:
-        """Commit the next clip of a video: its frames, and the memory as it is after them. All of it, or nothing.
+        """Commit the next clip of a video: `append_clips`."""
+        self.append_clips(video_id, [NewClip(span, frames, blocks)], memory_state)
+
+    def append_clips(
+        self, video_id: VideoId, clips: Sequence[NewClip], memory_state: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Commit the next clips of a video, in order, and the memory as it is after them. All of it, or nothing.
 
         Args:
-            span: begins at or after the video's `committed_until`; time between both is a gap.
+            clips: one transaction for several costs less of everything: waits for the disk, journal, and code that
+                is no more in the CPU's caches when a model has run between.
             memory_state: takes the place of the video's memory; None leaves what is there.
-            blocks: in kv mode, what the log in `blocks_folder` holds of this clip, behind those of the clip before.
 
         Raises:
             NotFound: there is no such video.
-            ValueError: the video is finished, time runs backwards, shapes are not those of the store's models, or
-                blocks do not follow those of the clip before, or not as frames do.
+            ValueError: there is no clip, the video is finished, time runs backwards, shapes are not those of the
+                store's models, or blocks do not follow those of the clip before, or not as frames do.
         """
+        if not clips:
+            raise ValueError("no clips to commit")
         with self._write_lock:
             self._check_writable()
-            self._check_shapes(span, frames)
+            for clip in clips:
+                self._check_shapes(clip.span, clip.frames)
             with self._transaction() as catalogue:
-                video = self._video(catalogue, video_id)
+                self._check_known(catalogue, video_id)
                 last_pts = catalogue.last_pts(video_id)
-                _check_order(video, last_pts, span, frames)
-                before = catalogue.blocks_position(video_id) if self._has_kv else None
-                self._check_blocks(blocks, before, len(frames))
+                _check_order(video_id, *catalogue.progress(video_id), last_pts, clips)
+                self._check_blocks(clips, catalogue.blocks_position(video_id) if self._has_kv else None)
                 old_memory = catalogue.memory_file(video_id) if memory_state is not None else None
-                written = ClipFiles(self.path, video_id, catalogue.next_clip_id())
+                first_id = catalogue.next_clip_id()
+            written = [ClipFiles(self.path, video_id, first_id + index) for index in range(len(clips))]
             try:
                 with translated(self.path):
-                    written.write(frames, memory_state, last_pts)
+                    self._write_files(written, clips, memory_state, last_pts)
                 with self._transaction(write=True) as catalogue:
-                    frame_ids = _add_rows(catalogue, written, span, frames)
-                    if blocks is not None:
-                        _add_blocks(catalogue, written.clip_id, frame_ids, blocks)
-                    written.is_sealed = True
+                    for files, clip in zip(written, clips, strict=True):
+                        frame_ids = _add_rows(catalogue, files, clip.span, clip.frames)
+                        if clip.blocks is not None:
+                            _add_blocks(catalogue, files.clip_id, frame_ids, clip.blocks)
+                    for files in written:
+                        files.is_sealed = True
             except BaseException:
-                written.discard()
+                for files in written:
+                    files.discard()
                 raise
             if old_memory is not None:
                 remove_file(inside(self.path, old_memory.name))
@@ -340,14 +360,29 @@ class Store(StoreReader):
         if self._is_unsure:
             raise StorageFull(f"An earlier write to {self.path} broke off: close the store and open it again.")
 
-    def _check_blocks(self, blocks: ClipBlocks | None, before: Position | None, num_frames: int) -> None:
+    def _write_files(
+        self,
+        written: Sequence[ClipFiles],
+        clips: Sequence[NewClip],
+        memory_state: Mapping[str, Tensor] | None,
+        last_pts: float | None,
+    ) -> None:
+        for files, clip in zip(written, clips, strict=True):
+            files.write(clip.frames, memory_state if files is written[-1] else None, last_pts)
+            last_pts = clip.frames.pts_seconds[-1] if len(clip.frames) else last_pts
+        force(written, self._syncs)
+
+    def _check_blocks(self, clips: Sequence[NewClip], before: Position | None) -> None:
         """`before` is how far the log is committed; None in tokens mode."""
-        if before is None:
-            if blocks is not None:
-                raise ValueError(f"{self.path} was made in {self.identity.mode} mode and takes no blocks")
-            return
-        if blocks is None or len(blocks.block_ids) != num_frames or not blocks.follow(before):
-            raise ValueError(f"{num_frames} frames behind {before} can't have the blocks of {blocks}")
+        for clip in clips:
+            if before is None:
+                if clip.blocks is not None:
+                    raise ValueError(f"{self.path} was made in {self.identity.mode} mode and takes no blocks")
+                continue
+            num_frames, blocks = len(clip.frames), clip.blocks
+            if blocks is None or len(blocks.block_ids) != num_frames or not blocks.follow(before):
+                raise ValueError(f"{num_frames} frames behind {before} can't have the blocks of {blocks}")
+            before = blocks.position
 
     def _check_shapes(self, span: Span, frames: FrameRows) -> None:
         made = self.identity
@@ -380,13 +415,19 @@ def _lock_or_create(folder: Path, identity: StoreIdentity, exists: bool) -> Writ
     return lock
 
 
-def _check_order(video: StoredVideo, last_pts: float | None, span: Span, frames: FrameRows) -> None:
-    if video.is_finished:
-        raise ValueError(f"video {video.video_id} is finished and takes no more clips")
-    if span.start < video.committed_until:
-        raise ValueError(f"a clip from {span.start} s runs back behind {video.committed_until} s")
-    if len(frames) and last_pts is not None and frames.pts_seconds[0] <= last_pts:
-        raise ValueError(f"a frame at {frames.pts_seconds[0]} s does not come after {last_pts} s")
+def _check_order(
+    video_id: VideoId, is_finished: bool, until: float, last_pts: float | None, clips: Sequence[NewClip]
+) -> None:
+    """`until` is the end of the last committed clip."""
+    if is_finished:
+        raise ValueError(f"video {video_id} is finished and takes no more clips")
+    for clip in clips:
+        if clip.span.start < until:
+            raise ValueError(f"a clip from {clip.span.start} s runs back behind {until} s")
+        pts = clip.frames.pts_seconds
+        if len(pts) and last_pts is not None and pts[0] <= last_pts:
+            raise ValueError(f"a frame at {pts[0]} s does not come after {last_pts} s")
+        until, last_pts = clip.span.end, float(pts[-1]) if len(pts) else last_pts
 
 
 def _add_rows(catalogue: Catalogue, files: ClipFiles, span: Span, frames: FrameRows) -> list[int]:

@@ -97,8 +97,17 @@ def landmarks(keys: Sequence[Tensor], heads: Heads) -> Landmarks:
 
 
 def farthest(points: Tensor, count: int) -> Tensor:
-    """Places (G, count) of points (G, n, D): the one farthest from their mean, then whichever is farthest from all
-    that were taken. Once all are taken the first comes again."""
+    """Places (G, count) of points (G, n, D) float32: the one farthest from their mean, then whichever is farthest from
+    all that were taken. Once all are taken the first comes again."""
+    if points.device.type != "cpu":
+        return farthest_by_operators(points, count)
+    from vidmem.kv import farthest as compiled  # brings numba and compiles: only for whoever writes blocks
+
+    return torch.from_numpy(compiled.farthest(points.numpy(), count))
+
+
+def farthest_by_operators(points: Tensor, count: int) -> Tensor:
+    """The same with torch's operators, on any device: how an accelerator does it, and the compiled way's witness."""
     squares = points.square().sum(2)
     distances = (squares[:, :, None] + squares[:, None] - 2 * points @ points.mT).clamp_(min=0)
     centred = points - points.mean(1, keepdim=True)

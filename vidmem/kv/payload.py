@@ -75,24 +75,33 @@ def views(fields: Fields, body: Tensor) -> dict[str, Tensor]:
     return {field.name: field.of(body) for field in fields}
 
 
-def fill(body: Tensor, fields: Fields, tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors, from any device, into a body. What lies between them is zeroed: it goes to disk, too."""
+def fill(body: Tensor, fields: Fields, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors, from any device, into a body, and return them there. What lies between them is zeroed: it goes to
+    disk, too."""
+    placed = views(fields, body)
     ends = [*(field.offset for field in fields[1:]), len(body)]
     for field, end in zip(fields, ends, strict=True):
-        field.of(body).copy_(tensors[field.name], non_blocking=True)
-        body[field.offset + field.num_bytes : end].zero_()
+        placed[field.name].copy_(tensors[field.name], non_blocking=True)
+        if field.offset + field.num_bytes < end:
+            body[field.offset + field.num_bytes : end].zero_()
+    return placed
 
 
 def make_head(fields: Fields, positions: Tensor) -> bytes:
     """What tells a body's tensors apart, and the positions: a multiple of 64 bytes. JSON and numbers, no pickle."""
-    described = {
-        "tensors": [[field.name, _NAMES[field.dtype], field.shape] for field in fields],
-        "positions": [_NAMES[positions.dtype], tuple(positions.shape)],
-    }
-    description = json.dumps(described, separators=(",", ":")).encode()
+    description = _describe(fields, positions.dtype, tuple(positions.shape))
     numbers = positions.contiguous().numpy().tobytes()
     head = _SIZES.pack(len(description), len(numbers)) + description + numbers
     return head + bytes(aligned(len(head)) - len(head))
+
+
+@lru_cache(maxsize=1024)
+def _describe(fields: Fields, dtype: torch.dtype, shape: tuple[int, ...]) -> bytes:
+    described = {
+        "tensors": [[field.name, _NAMES[field.dtype], field.shape] for field in fields],
+        "positions": [_NAMES[dtype], shape],
+    }
+    return json.dumps(described, separators=(",", ":")).encode()
 
 
 def read_head(head: bytes) -> tuple[Fields, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,6 @@ from vidmem.kv.records import (
     end_of,
     make_header,
     make_record,
-    parse_record,
     segment_name,
     table_place,
 )
@@ -40,8 +39,27 @@ RUN_BYTES = 4 * 1024**2
 """Of neighbours read with one call: long enough for any disk's full speed, short enough that one thread checks and
 copies what it has while the others read."""
 _BLOCKS_A_RUN = 256
-"""Twice as many buffers go into one call; the system takes 1024."""
+"""Up to three times as many buffers go into one call; the system takes 1024."""
 _SPANS_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewBlock:
+    """A block on its way into a log; its head and body are multiples of 64 bytes long."""
+
+    head: bytes
+    body: Bytes = field(repr=False)
+    num_tokens: int
+    span: Span
+
+    def __post_init__(self) -> None:
+        sizes = len(self.head), memoryview(self.body).nbytes
+        assert not any(size % ALIGNMENT for size in sizes), f"head and body of {sizes} bytes are not aligned"
+
+    @property
+    def num_bytes(self) -> int:
+        """On disk, with its record."""
+        return ALIGNMENT + len(self.head) + memoryview(self.body).nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +112,27 @@ class SegmentLog:
     # -- writing --
 
     def append(self, head: bytes, body: Bytes, *, num_tokens: int, span: Span) -> BlockId:
-        """Add one block; it is durable once `flush` has returned and its position is committed.
-
-        `head` and `body` are multiples of 64 bytes long. Raises StorageFull.
-        """
-        self._check_writable()
-        head_bytes, body_bytes = len(head), memoryview(body).nbytes
-        assert head_bytes % ALIGNMENT == body_bytes % ALIGNMENT == 0, f"{head_bytes=} {body_bytes=}"
+        """Add one block: `append_all`."""
         block_id = BlockId(self.num_blocks)
-        self._is_torn = True
-        with translated(self.folder):
-            descriptor = self._segment_for(ALIGNMENT + head_bytes + body_bytes)
-            record = make_record(
-                block_id,
-                segment=self._segment,
-                offset=self._offset,
-                head_bytes=head_bytes,
-                body_bytes=body_bytes,
-                payload_crc32=crc32(body, crc32(head)),
-                num_tokens=num_tokens,
-                span=span,
-            )
-            write_at(descriptor, [record, head, body], self._offset)
-            write_at(descriptor, [record], table_place(self._num_in_segment))
-        self._is_torn = False
-        self._remember(record)
+        self.append_all([NewBlock(head, body, num_tokens, span)])
         return block_id
+
+    def append_all(self, blocks: Sequence[NewBlock]) -> None:
+        """Add blocks; they are durable once `flush` has returned and its position is committed. Raises StorageFull."""
+        self._check_writable()
+        self._is_torn = True
+        rest = list(blocks)
+        with translated(self.folder):
+            while rest:
+                descriptor = self._segment_for(rest[0].num_bytes)
+                together = rest[: self._num_fitting(rest)]
+                records = self._records_of(together)
+                parts = [(record, new.head, new.body) for record, new in zip(records, together, strict=True)]
+                write_at(descriptor, [part for block in parts for part in block], self._offset)
+                write_at(descriptor, records, table_place(self._num_in_segment))
+                self._remember(b"".join(records))
+                rest = rest[len(together) :]
+        self._is_torn = False
 
     def flush(self) -> Position:
         """Force all blocks to the disk and say up to where that is. Raises StorageFull."""
@@ -149,6 +162,11 @@ class SegmentLog:
     # -- reading --
 
     @property
+    def position(self) -> Position:
+        """Where the log ends."""
+        return self._position
+
+    @property
     def num_blocks(self) -> int:
         return self._position.num_blocks
 
@@ -162,6 +180,13 @@ class SegmentLog:
     def num_tokens(self) -> list[int]:
         """Tokens of each block, 0 for one that is not known any more."""
         return [int(number) for number in self._records["num_tokens"][: self.num_blocks].tolist()]
+
+    def position_of(self, num_blocks: int) -> Position:
+        """Where the log ended when it held so many blocks, of which the last one is not lost."""
+        if num_blocks == 0:
+            return Position()
+        record = self._record(BlockId(num_blocks - 1))
+        return Position(int(record["segment"]), end_of(record), num_blocks)
 
     def follow(self, position: Position) -> None:
         """In a log opened to read: see also what its writer has committed since. Reads only what is new.
@@ -294,16 +319,45 @@ class SegmentLog:
         self._num_in_segment, self._offset = 0, FIRST_OFFSET
         return self._descriptor
 
-    def _remember(self, record: bytes) -> None:
-        num_blocks = self.num_blocks
-        if num_blocks == len(self._records):
-            grown = np.zeros(max(64, num_blocks * 2), RECORD)
-            grown[:num_blocks] = self._records
+    def _num_fitting(self, blocks: Sequence[NewBlock]) -> int:
+        """How many of the next blocks one call writes into the open segment: the first, and those that fit behind."""
+        most, end = min(NUM_RECORDS - self._num_in_segment, _BLOCKS_A_RUN), self._offset
+        for index, block in enumerate(blocks[:most]):
+            end += block.num_bytes
+            if index and end > self._segment_bytes:
+                return index
+        return min(most, len(blocks))
+
+    def _records_of(self, blocks: Sequence[NewBlock]) -> list[bytes]:
+        """Of blocks that come next, behind each other in the open segment."""
+        records, offset = [], self._offset
+        for block_id, block in enumerate(blocks, start=self.num_blocks):
+            record = make_record(
+                BlockId(block_id),
+                segment=self._segment,
+                offset=offset,
+                head_bytes=len(block.head),
+                body_bytes=memoryview(block.body).nbytes,
+                payload_crc32=crc32(block.body, crc32(block.head)),
+                num_tokens=block.num_tokens,
+                span=block.span,
+            )
+            records.append(record)
+            offset += block.num_bytes
+        return records
+
+    def _remember(self, written: bytes) -> None:
+        """Take up the records of blocks that were written into the open segment."""
+        records = np.frombuffer(written, RECORD)
+        before, after = self.num_blocks, self.num_blocks + len(records)
+        if after > len(self._records):
+            grown = np.zeros(max(64, before * 2, after), RECORD)
+            grown[:before] = self._records[:before]
             self._records = grown  # readers keep the old array, which stays as it is
-        self._records[num_blocks] = parse_record(record)
-        self._offset = end_of(self._records[num_blocks])
-        self._num_in_segment += 1
-        self._position = Position(self._segment, self._offset, num_blocks + 1)
+        self._records[before:after] = records
+        self._offset = end_of(records[-1])
+        self._num_in_segment += len(records)
+        self._position = Position(self._segment, self._offset, after)
 
     def _restore(self, position: Position) -> None:
         self.close()

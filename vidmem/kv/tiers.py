@@ -7,17 +7,18 @@ accelerator, over RAM. Leaving a tier is dropping, for the disk has everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from vidmem.errors import BadInput, NotFound
 from vidmem.kv.arena import Arena
 from vidmem.kv.copies import Copies
-from vidmem.kv.payload import Payload, body_bytes, fields_of, fill, make_head, views
+from vidmem.kv.payload import Fields, Payload, body_bytes, fields_of, fill, make_head
 from vidmem.kv.records import BlockId, Position
-from vidmem.kv.segments import SegmentLog
+from vidmem.kv.segments import NewBlock, SegmentLog
 from vidmem.kv.staging import Loan, Staging
 from vidmem.kv.tier import Guard, Held, Tier, TierState
 
@@ -32,6 +33,18 @@ class TierConfig:
     """Room in RAM, page-locked where the accelerator is a CUDA device."""
     num_readers: int = 4
     """Threads that read from disk: one does not fill a fast disk, as it also checks and copies what it reads."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Coming:
+    """A block that is to be put, and how it will lie."""
+
+    payload: Payload
+    fields: Fields
+
+    @property
+    def num_bytes(self) -> int:
+        return body_bytes(self.fields)
 
 
 class Tiers:
@@ -53,39 +66,37 @@ class Tiers:
         self._copies = Copies(device)
         self._staging = Staging(log, self._ram, self._accelerator, self._guard, self._copies, config.num_readers)
         self._writer = ThreadPoolExecutor(1, "vidmem-kv-write")
+        self._writing: Future[None] | None = None
+        """What the writer's thread does last."""
         self._next = log.num_blocks
         self._failure: BaseException | None = None
 
     # -- writing --
 
     def put(self, payload: Payload) -> BlockId:
-        """Add a block; its tensors, on any device, are copied before anything that is computed later changes them.
+        """Add one block: `put_all`."""
+        return self.put_all([payload])[0]
 
-        It can be fetched at once and is written to disk in the background.
+    def put_all(self, payloads: Sequence[Payload]) -> list[BlockId]:
+        """Add blocks; their tensors, on any device, are copied before anything that is computed later changes them.
+
+        They can be fetched at once and are written to disk in the background, all that find room in RAM together.
 
         Raises:
-            BadInput: the block is larger than a tier.
+            BadInput: a block is larger than a tier; none of them is added.
             StorageFull: an earlier block could not be written. What was put since the last commit is to be `cut`.
         """
         self._raise_failure()
-        fields = fields_of(payload.tensors)
-        num_bytes = body_bytes(fields)
-        for tier in (self._ram, self._accelerator):
-            self._check_fits(tier, num_bytes)
-        head = make_head(fields, payload.positions)
-        block_id = BlockId(self._next)
-        held = self._guard.wait_for(lambda: self._ram.reserve(block_id, num_bytes))
-        try:
-            self._copies.follow_compute(payload.tensors.values())
-            with self._copies.beside():
-                fill(held.body, fields, payload.tensors)
-            held.payload = Payload(views(fields, held.body), payload.positions.clone(), payload.span)
-            self._writer.submit(self._write, held, head, self._copies.mark())
-        except BaseException:
-            self._guard.release(self._ram, [held], drop=True)
-            raise
-        self._next += 1
-        return block_id
+        rest = [_Coming(payload, fields_of(payload.tensors)) for payload in payloads]
+        for coming in rest:
+            for tier in (self._ram, self._accelerator):
+                self._check_fits(tier, coming.num_bytes)
+        block_ids = [BlockId(self._next + index) for index in range(len(rest))]
+        while rest:
+            helds = self._guard.wait_for(partial(self._reserve, rest))
+            self._bring(rest[: len(helds)], helds)
+            rest = rest[len(helds) :]
+        return block_ids
 
     def flush(self) -> Position:
         """Force all blocks to disk and say up to where that is. Raises StorageFull, as `put`."""
@@ -134,22 +145,53 @@ class Tiers:
 
     # -- inside --
 
-    def _write(self, held: Held, head: bytes, wait_for_copies: Callable[[], None]) -> None:
-        """In the writer's thread: append a block that lies in RAM."""
+    def _reserve(self, coming: Sequence[_Coming]) -> list[Held] | None:
+        """Room in RAM for as many of the next blocks as find it now; None if there is none for the first."""
+        helds: list[Held] = []
+        for block_id, block in enumerate(coming, start=self._next):
+            held = self._ram.reserve(BlockId(block_id), block.num_bytes)
+            if held is None:
+                break
+            helds.append(held)
+        return helds or None
+
+    def _bring(self, coming: Sequence[_Coming], helds: Sequence[Held]) -> None:
+        """Copy blocks into their room, and let them be written."""
+        try:
+            for block, held in zip(coming, helds, strict=True):
+                payload = block.payload
+                self._copies.follow_compute(payload.tensors.values())
+                with self._copies.beside():
+                    placed = fill(held.body, block.fields, payload.tensors)
+                held.payload = Payload(placed, payload.positions.clone(), payload.span)
+            heads = [make_head(block.fields, block.payload.positions) for block in coming]
+            self._writing = self._writer.submit(self._write, helds, heads, self._copies.mark())
+        except BaseException:
+            self._guard.release(self._ram, helds, drop=True)
+            raise
+        self._next += len(helds)
+
+    def _write(self, helds: Sequence[Held], heads: Sequence[bytes], wait_for_copies: Callable[[], None]) -> None:
+        """In the writer's thread: append blocks that lie in RAM."""
         try:
             if self._failure is None:
-                assert held.payload is not None
+                first = self._log.num_blocks
+                assert first == helds[0].block_id, f"{first=} is not {helds[0].block_id}"
                 wait_for_copies()
-                body, payload = held.body.numpy().data, held.payload
-                block_id = self._log.append(head, body, num_tokens=len(payload), span=payload.span)
-                assert block_id == held.block_id, f"{block_id=} is not {held.block_id}"
+                self._log.append_all(
+                    [
+                        NewBlock(head, held.body.numpy().data, len(held.filled), held.filled.span)
+                        for held, head in zip(helds, heads, strict=True)
+                    ]
+                )
         except BaseException as error:
             self._failure = error
         finally:
-            self._guard.release(self._ram, [held])
+            self._guard.release(self._ram, helds)
 
     def _drain(self) -> None:
-        self._writer.submit(lambda: None).result()
+        if self._writing is not None:
+            self._writing.result()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

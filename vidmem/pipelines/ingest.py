@@ -8,7 +8,7 @@ import io
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -19,14 +19,15 @@ from PIL import Image
 from torch import Tensor
 
 from vidmem.errors import BadInput, CorruptMedia
-from vidmem.index import FrameRows, Store, StoredVideo, VideoRow
+from vidmem.index import ClipBlocks, FrameRows, NewClip, Store, StoredVideo, VideoRow
 from vidmem.ingest import Source, clips, next_tick, prefetch
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.pipelines.behind import Behind
 from vidmem.pipelines.remembering import elements_of
-from vidmem.types import Clip, Frame, VideoId, View, format_time
+from vidmem.types import Clip, Frame, Span, VideoId, View, format_time
 
 if TYPE_CHECKING:
+    from vidmem.kv.compress import Seen
     from vidmem.models.encoder import FrameEncoder
     from vidmem.models.language import VideoLanguageModel
     from vidmem.pipelines.kv_ingest import BlockStream
@@ -42,6 +43,12 @@ _THUMBNAIL_QUALITY = 80
 _CLIPS_AHEAD = 2
 _CLIPS_BETWEEN_SAVES = 32
 """The memory's state is committed with every so many clips and the last one; between, it can be made again."""
+CLIPS_TOGETHER = 4
+"""Most clips in one transaction (docs/decisions/0005-kv-tiers.md)."""
+_BYTES_TOGETHER = 32 * 1024**2
+"""A clip that fills this is committed at once: of a large model one clip's blocks are hundreds of megabytes."""
+_PATIENCE_SECONDS = 0.25
+"""So long a clip waits for others to be committed with; a camera's never finds one."""
 
 T = TypeVar("T")
 
@@ -133,6 +140,31 @@ class _Timed(Generic[T]):
         return self._clock.timed("decode", lambda: next(self._iterator))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoded:
+    """A clip that the models were run over, and what is left to be remembered and committed of it."""
+
+    span: Span
+    spans: np.ndarray
+    """(F, 2), of the frames."""
+    embeddings: Tensor
+    tokens: Tensor
+    pictures: list[np.ndarray]
+    """For thumbnails."""
+    prefilled: list[Seen]
+    """Empty in tokens mode."""
+    saves: bool
+    """Whether the memory's state is to be committed with it."""
+
+    @property
+    def num_bytes(self) -> int:
+        blocks = sum(seen.block.keys.nbytes + seen.block.values.nbytes for seen in self.prefilled)
+        return blocks + self.tokens.nbytes + sum(picture.nbytes for picture in self.pictures)
+
+    def rows(self) -> FrameRows:
+        return FrameRows(self.spans[:, 0], self.embeddings.numpy(), self.tokens, list(map(jpeg, self.pictures)))
+
+
 class Ingester:
     """Brings videos into one store with one pair of models.
 
@@ -187,7 +219,11 @@ class Ingester:
             if progress is not None:
                 progress(until, source.info.duration_seconds)
 
-        with ExitStack() as stack, Behind("vidmem-commit") as behind:
+        def commit(encoded: list[_Encoded]) -> None:
+            assert video is not None
+            self._commit(video, encoded, memory, blocks, clock)
+
+        with ExitStack() as stack, committing(commit) as behind:
             for clip, is_last in self._clips(source, config, resumed_from, clock):
                 if video is None:
                     video = self._begin(source, config)
@@ -196,10 +232,9 @@ class Ingester:
                         self._opened(video, source.info.duration_seconds, is_new=there is None)
                     )
                 saves = is_last or (num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
-                # A clip is committed while the next one is encoded.
-                commit = self._encoded(video, clip, memory, blocks, clock, saves=saves)
-                behind.finish()
-                behind.start(commit, then=functools.partial(told, clip.span.end))
+                # Clips are committed while the next ones are encoded.
+                encoded = self._encoded(clip, blocks, clock, saves=saves)
+                behind.give(encoded, num_bytes=encoded.num_bytes, then=functools.partial(told, clip.span.end))
                 num_frames, num_clips = num_frames + len(clip.frames), num_clips + 1
             behind.finish()
         if video is None:
@@ -265,25 +300,30 @@ class Ingester:
             )
         )
 
-    def _encoded(
-        self, video: StoredVideo, clip: Clip, memory: Memory, blocks: BlockStream | None, clock: _Clock, *, saves: bool
-    ) -> Callable[[], None]:
-        """Run the models over a clip; what is left to be done, to remember and commit it."""
+    def _encoded(self, clip: Clip, blocks: BlockStream | None, clock: _Clock, *, saves: bool) -> _Encoded:
+        """Run the models over a clip."""
         embeddings, tokens = clock.timed("encode", lambda: self._encode(clip))
         pts = np.array([frame.pts_seconds for frame in clip.frames])
         spans = np.stack([pts, np.append(pts[1:], clip.span.end)], axis=1)
         prefilled = clock.timed("prefill", lambda: blocks.prefill(tokens, spans)) if blocks is not None else []
+        pictures = [frame.views[self._view_index[2]] for frame in clip.frames]
+        return _Encoded(clip.span, spans, embeddings, tokens, pictures, prefilled, saves)
 
-        def commit() -> None:
-            pictures = [frame.views[self._view_index[2]] for frame in clip.frames]
-            thumbnails = clock.timed("store", lambda: list(map(jpeg, pictures)))
-            rows = FrameRows(pts, embeddings.numpy(), tokens, thumbnails)
-            clock.timed("memory", lambda: memory.write(elements_of(embeddings, tokens, spans)))
-            state = clock.timed("memory", memory.state_dict) if saves else None
-            stored = clock.timed("store", lambda: blocks.keep(prefilled)) if blocks is not None else None
-            clock.timed("store", lambda: self._store.append_clip(video.video_id, clip.span, rows, state, stored))
-
-        return commit
+    def _commit(
+        self, video: StoredVideo, encoded: list[_Encoded], memory: Memory, blocks: BlockStream | None, clock: _Clock
+    ) -> None:
+        """Remember clips and commit them together."""
+        for clip in encoded:
+            elements = elements_of(clip.embeddings, clip.tokens, clip.spans)
+            clock.timed("memory", functools.partial(memory.write, elements))
+        state = clock.timed("memory", memory.state_dict) if any(clip.saves for clip in encoded) else None
+        rows = clock.timed("store", lambda: [clip.rows() for clip in encoded])
+        stored: Sequence[ClipBlocks | None] = [None] * len(encoded)
+        if blocks is not None:
+            stored = clock.timed("store", lambda: blocks.keep([clip.prefilled for clip in encoded]))
+        spans = [clip.span for clip in encoded]
+        clips = list(map(NewClip, spans, rows, stored))
+        clock.timed("store", lambda: self._store.append_clips(video.video_id, clips, state))
 
     def _encode(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit, both on the CPU."""
@@ -315,6 +355,17 @@ class Ingester:
             " partial=True (--partial).",
             decoded_until=until,
         )
+
+
+def committing(commit: Callable[[list[T]], None]) -> Behind[T]:
+    """A thread that commits clips of an ingest, those that come soon after each other together."""
+    return Behind(
+        "vidmem-commit",
+        commit,
+        together=CLIPS_TOGETHER,
+        most_bytes=_BYTES_TOGETHER,
+        patience_seconds=_PATIENCE_SECONDS,
+    )
 
 
 def find_video(store: Store, source: Source, config: IngestConfig, memory_config: MemoryConfig) -> StoredVideo | None:

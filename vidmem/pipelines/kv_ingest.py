@@ -25,8 +25,11 @@ from vidmem.pipelines.kv_blocks import Form, fetch
 from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.types import Span
 
-_RAM_BYTES = 256 * 1024**2
-"""Room for blocks on their way to disk. Nobody reads them out of it."""
+_RAM_BYTES = 16 * 1024**2
+_BLOCKS_IN_RAM = 16
+_MOST_TEXT_TOKENS = 64
+"""Room for so many blocks on their way to disk, or for `_RAM_BYTES` of them. Nobody reads them out of it, and memory
+that was just used is written to sooner than memory that is new to the process."""
 
 
 def window_tokens(preset: Preset) -> int:
@@ -69,7 +72,8 @@ class BlockStream:
         self._window_tokens = window_tokens(preset)
         folder = store.blocks_folder(video.video_id)
         self._log = SegmentLog(folder, store.blocks_position(video.video_id))
-        ram_bytes = min(preset.kv.ram_bytes, _RAM_BYTES)
+        whole_block = self._form.layout.bytes_per_token(4) * (language.family.tokens_per_picture + _MOST_TEXT_TOKENS)
+        ram_bytes = min(preset.kv.ram_bytes, max(_RAM_BYTES, _BLOCKS_IN_RAM * whole_block))
         self._tiers = Tiers(self._log, self._form.device, TierConfig(preset.kv.accelerator_bytes, ram_bytes))
         self._num_blocks = self._log.num_blocks
         self._num_frames = store.video(video.video_id).num_frames
@@ -89,24 +93,35 @@ class BlockStream:
         ]
         return seen_of(self._writer.write(frames), frames)
 
-    def keep(self, clip: Sequence[Seen]) -> ClipBlocks:
-        """Force the blocks of a clip to disk, compressed. May run in another thread than the next clip's `prefill`.
+    def keep(self, clips: Sequence[Sequence[Seen]]) -> list[ClipBlocks]:
+        """Force the blocks of some clips to disk, compressed. May run in another thread than the next `prefill`.
 
-        Returns how far the log is durable, which block holds which frame and what finds them, for the catalogue to
-        commit. After an error the stream must be opened anew.
+        Returns for each clip how far the log is durable with it, which block holds which frame and what finds them,
+        for the catalogue to commit. After an error the stream must be opened anew.
 
         Raises:
             StorageFull: the disk is full.
         """
+        before = self._log.position
+        kept = [self._put(clip) for clip in clips]
+        self._tiers.flush()
+        stored = []
+        for num_blocks, block_ids, rows in kept:
+            # Without a block more it is where the clip before ended, which a damaged record can't tell.
+            before = before if num_blocks == before.num_blocks else self._log.position_of(num_blocks)
+            stored.append(ClipBlocks(before, block_ids, rows))
+        return stored
+
+    def _put(self, clip: Sequence[Seen]) -> tuple[int, list[int], list[LandmarkRow]]:
+        """Begin to write a clip. Returns how many blocks the log then holds, the block of each frame, and landmarks."""
         stored = compress(clip, self._compression, before=self._before)
-        for block in stored.blocks:
-            self._tiers.put(pack(block, self._format))
+        self._tiers.put_all([pack(block, self._format) for block in stored.blocks])
         rows = landmark_rows([seen.block for seen in clip], self._num_frames, self._heads)
         self._before = clip[-1] if clip else self._before
         block_ids = [self._num_blocks + index for index in stored.block_index]
         self._num_frames += len(clip)
         self._num_blocks += len(stored.blocks)
-        return ClipBlocks(self._tiers.flush(), block_ids, rows)
+        return self._num_blocks, block_ids, rows
 
     def close(self) -> None:
         """Let the files go. What was not committed is cut by the next opening."""
