@@ -18,7 +18,7 @@ POLICIES = [
     ("xmem", {"logit_scale": 5.0}),
     ("xmem", {"reads_on_write": False, "top_k": 2}),
     ("em", {"num_representatives": 2}),
-    ("infinity-video", {"logit_scale": 5.0}),
+    ("infinity-video", {"logit_scale": 5.0, "reads_on_write": True}),
     ("infinity-video", {"tau": 0.5, "even": "coefficients", "samples": "draw", "stickiness": 1.0, "seed": 3}),
     ("mc-vit", {"num_memories": 2}),
     ("mc-vit", {"num_memories": 1, "method": "coreset", "when_full": "forget"}),

@@ -35,7 +35,7 @@ class InfinityVideo(FramePolicy):
     name: ClassVar[str] = "infinity-video"
     source: ClassVar[str] = "infinity-Video (Santos et al., ICML 2025), arXiv 2501.19098"
     tau: float = 0.9
-    """Share of the room that the past is pressed into when it is full. The paper takes 0.75 and chunks of a minute."""
+    """Share of the room that the past is pressed into when it is full. The paper takes 0.75, and few, long chunks."""
     stickiness: float = 0.5
     """How much of the density of draws goes by how often an element was read; the rest goes by time alone. The paper
     has 1, with a density that is 0 nowhere."""
@@ -44,8 +44,9 @@ class InfinityVideo(FramePolicy):
     as published, so that the past is pressed by `tau` again and again and fades exponentially."""
     samples: Literal["mean", "draw"] = "mean"
     """What a coefficient is: the mean of its stretch, or what was drawn alone."""
-    reads_on_write: bool = True
-    """Whether each new frame queries memory before it is written. The paper's queries are those of every chunk."""
+    reads_on_write: bool = False
+    """Whether each new frame queries memory before it is written, so that what goes on showing stays fine. The paper's
+    queries are learned ones, which every chunk is read with."""
     seed: int = 0
     """Of the draws."""
 
