@@ -10,7 +10,8 @@ from vidmem.memory.windows import Sound, WindowConfig, cut_windows
 
 from .naive_hippomm import naive_windows
 
-RATE = 20
+RATE = 16
+"""A power of 2, so that times of pauses are exact wherever the recording begins."""
 
 
 @st.composite
