@@ -130,3 +130,22 @@ class NaiveFlashStream:
         heaviest = self.weight.argsort(descending=True, stable=True)[: self.detail_frames]
         rows, centroids = self.small.flatten(1), self.frames[heaviest].flatten(1)
         return self.frames, (centroids[:, None] - rows[None]).square().sum(2).sqrt()
+
+
+def naive_merges(x: Tensor, num_clusters: int, weight: Tensor) -> list[list[int]]:
+    """Merge the two clusters of rows (T, C) whose squared error grows least, comparing all anew: their members."""
+    clusters = [([number], float(weight[number]), row) for number, row in enumerate(x)]
+    while len(clusters) > num_clusters:
+        best, pair = float("inf"), (0, 1)
+        for left, (_, weight_left, mean_left) in enumerate(clusters):
+            for right, (_, weight_right, mean_right) in enumerate(clusters[left + 1 :], left + 1):
+                share = weight_left * weight_right / max(weight_left + weight_right, 1e-300)
+                cost = share * float((mean_left - mean_right).square().sum())
+                if cost < best:
+                    best, pair = cost, (left, right)
+        (members, weight_left, mean_left), (others, weight_right, mean_right) = (clusters[at] for at in pair)
+        total = weight_left + weight_right
+        mean = (weight_left * mean_left + weight_right * mean_right) / total if total else mean_left
+        clusters[pair[0]] = (members + others, total, mean)
+        del clusters[pair[1]]
+    return [sorted(members) for members, _, _ in clusters]
