@@ -1,6 +1,6 @@
 """Flash-VStream's loops, transcribed: the oracle of the fast forms, and what they are timed against.
 
-Everything is compared anew in every step, by explicit differences, one cluster at a time.
+Everything is compared anew in every step, one cluster at a time.
 """
 
 from __future__ import annotations
@@ -11,11 +11,22 @@ import torch
 from torch import Tensor
 
 
+def difference(x: Tensor, y: Tensor) -> Tensor:
+    """Distances of rows (N, C) and (M, C), as the first version takes them: (N, M)."""
+    return (x[:, None] - y[None]).square().sum(2).sqrt()
+
+
+def expansion(x: Tensor, y: Tensor) -> Tensor:
+    """The same as the second version takes them; below 0 for equal rows before the root, which makes no number."""
+    return (x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T).clamp(min=0).sqrt()
+
+
 def naive_kmeans(
     x: Tensor,
     centroids: Tensor,
     weight: Tensor,
     *,
+    distance: Callable[[Tensor, Tensor], Tensor] = difference,
     rounds: int = 10,
     tolerance: float = 1e-4,
     draw: Callable[[], int] | None = None,
@@ -24,8 +35,7 @@ def naive_kmeans(
     num_rounds = 0
     while num_rounds < rounds:
         num_rounds += 1
-        distance = (x[:, None] - centroids[None]).square().sum(2).sqrt()
-        label = distance.argmin(1)
+        label = distance(x, centroids).argmin(1)
         means, totals = [], []
         for cluster in range(len(centroids)):
             members = label == cluster
@@ -93,7 +103,9 @@ def naive_synopsis(
         label = [unique.index(tuple(row.tolist())) for row in rows]
         centroids, total = begin, torch.ones(len(unique))
     else:
-        centroids, labels, total, _ = naive_kmeans(torch.stack(rows), begin[first[:num_kept]], weight, draw=draw)
+        centroids, labels, total, _ = naive_kmeans(
+            torch.stack(rows), begin[first[:num_kept]], weight, distance=expansion, draw=draw
+        )
         label = labels.tolist()
     clusters = []
     for number in range(len(centroids)):
@@ -117,6 +129,7 @@ class NaiveFlashStream:
     def __init__(self, synopsis_frames: int, detail_frames: int, draws: Callable[[int, int], list[int]]) -> None:
         self.synopsis_frames, self.detail_frames, self.draws = synopsis_frames, detail_frames, draws
         self.big = self.small = self.frames = self.weight = torch.empty(0)
+        self.detail = self.big
 
     def write(self, big: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
         """The frames of the synopsis, and distances (n, N) of all frames from the heaviest of them."""
@@ -129,7 +142,9 @@ class NaiveFlashStream:
         self.frames, self.weight = torch.stack(frames), torch.tensor(total)
         heaviest = self.weight.argsort(descending=True, stable=True)[: self.detail_frames]
         rows, centroids = self.small.flatten(1), self.frames[heaviest].flatten(1)
-        return self.frames, (centroids[:, None] - rows[None]).square().sum(2).sqrt()
+        distance = expansion(centroids, rows)
+        self.detail = self.big[distance.argmin(1)]
+        return self.frames, distance
 
 
 def naive_merges(x: Tensor, num_clusters: int, weight: Tensor) -> list[list[int]]:
