@@ -1,6 +1,6 @@
 """Flash-VStream's loops, transcribed: the oracle of the fast forms, and what they are timed against.
 
-Everything is compared anew in every step, by explicit differences, one cluster at a time.
+Everything is compared anew in every step, one cluster at a time.
 """
 
 from __future__ import annotations
@@ -11,11 +11,22 @@ import torch
 from torch import Tensor
 
 
+def difference(x: Tensor, y: Tensor) -> Tensor:
+    """Distances of rows (N, C) and (M, C), as the first version takes them: (N, M)."""
+    return (x[:, None] - y[None]).square().sum(2).sqrt()
+
+
+def expansion(x: Tensor, y: Tensor) -> Tensor:
+    """The same as the second version takes them; below 0 for equal rows before the root, which makes no number."""
+    return (x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T).clamp(min=0).sqrt()
+
+
 def naive_kmeans(
     x: Tensor,
     centroids: Tensor,
     weight: Tensor,
     *,
+    distance: Callable[[Tensor, Tensor], Tensor] = difference,
     rounds: int = 10,
     tolerance: float = 1e-4,
     draw: Callable[[], int] | None = None,
@@ -24,8 +35,7 @@ def naive_kmeans(
     num_rounds = 0
     while num_rounds < rounds:
         num_rounds += 1
-        distance = (x[:, None] - centroids[None]).square().sum(2).sqrt()
-        label = distance.argmin(1)
+        label = distance(x, centroids).argmin(1)
         means, totals = [], []
         for cluster in range(len(centroids)):
             members = label == cluster
@@ -93,7 +103,9 @@ def naive_synopsis(
         label = [unique.index(tuple(row.tolist())) for row in rows]
         centroids, total = begin, torch.ones(len(unique))
     else:
-        centroids, labels, total, _ = naive_kmeans(torch.stack(rows), begin[first[:num_kept]], weight, draw=draw)
+        centroids, labels, total, _ = naive_kmeans(
+            torch.stack(rows), begin[first[:num_kept]], weight, distance=expansion, draw=draw
+        )
         label = labels.tolist()
     clusters = []
     for number in range(len(centroids)):
@@ -117,6 +129,7 @@ class NaiveFlashStream:
     def __init__(self, synopsis_frames: int, detail_frames: int, draws: Callable[[int, int], list[int]]) -> None:
         self.synopsis_frames, self.detail_frames, self.draws = synopsis_frames, detail_frames, draws
         self.big = self.small = self.frames = self.weight = torch.empty(0)
+        self.detail = self.big
 
     def write(self, big: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
         """The frames of the synopsis, and distances (n, N) of all frames from the heaviest of them."""
@@ -129,4 +142,25 @@ class NaiveFlashStream:
         self.frames, self.weight = torch.stack(frames), torch.tensor(total)
         heaviest = self.weight.argsort(descending=True, stable=True)[: self.detail_frames]
         rows, centroids = self.small.flatten(1), self.frames[heaviest].flatten(1)
-        return self.frames, (centroids[:, None] - rows[None]).square().sum(2).sqrt()
+        distance = expansion(centroids, rows)
+        self.detail = self.big[distance.argmin(1)]
+        return self.frames, distance
+
+
+def naive_merges(x: Tensor, num_clusters: int, weight: Tensor) -> list[list[int]]:
+    """Merge the two clusters of rows (T, C) whose squared error grows least, comparing all anew: their members."""
+    clusters = [([number], float(weight[number]), row) for number, row in enumerate(x)]
+    while len(clusters) > num_clusters:
+        best, pair = float("inf"), (0, 1)
+        for left, (_, weight_left, mean_left) in enumerate(clusters):
+            for right, (_, weight_right, mean_right) in enumerate(clusters[left + 1 :], left + 1):
+                share = weight_left * weight_right / max(weight_left + weight_right, 1e-300)
+                cost = share * float((mean_left - mean_right).square().sum())
+                if cost < best:
+                    best, pair = cost, (left, right)
+        (members, weight_left, mean_left), (others, weight_right, mean_right) = (clusters[at] for at in pair)
+        total = weight_left + weight_right
+        mean = (weight_left * mean_left + weight_right * mean_right) / total if total else mean_left
+        clusters[pair[0]] = (members + others, total, mean)
+        del clusters[pair[1]]
+    return [sorted(members) for members, _, _ in clusters]

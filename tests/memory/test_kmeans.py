@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vidmem.memory.kmeans import Clusters, kmeans, nearest, sum_by_label
+from vidmem.memory.kmeans import Clusters, kmeans, merge_rows, nearest, sum_by_label
 
-from .naive_flash_vstream import naive_kmeans
+from .naive_flash_vstream import naive_kmeans, naive_merges
 
 seeds = st.integers(0, 10_000)
 
@@ -149,3 +149,36 @@ def test_sums_by_label_are_those_of_a_loop_in_batches() -> None:
 def test_what_has_no_clusters_is_refused(rounds: int, num_rows: int, num_clusters: int) -> None:
     with pytest.raises(ValueError, match=f"{rounds=}, {num_rows=}, {num_clusters=}"):
         kmeans(torch.ones(num_rows, 1), torch.ones(num_clusters, 1), rounds=rounds)
+
+
+def members_of(label: Tensor) -> list[list[int]]:
+    return [(label == number).nonzero()[:, 0].tolist() for number in range(int(label.max()) + 1)] if len(label) else []
+
+
+@given(st.integers(0, 16), st.integers(1, 9), st.integers(1, 5), seeds)
+def test_merges_equal_those_of_the_plain_loop(num_rows: int, num_clusters: int, width: int, seed: int) -> None:
+    x = torch.randn(num_rows, width, generator=random(seed))
+    weight = torch.randint(1, 9, (num_rows,), generator=random(seed + 1)).float()
+    got = merge_rows(x, num_clusters, weight=weight)
+    assert members_of(got) == naive_merges(x.double(), num_clusters, weight.double())
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 8]), min_size=1, max_size=12), st.integers(1, 6))
+def test_of_equally_cheap_merges_the_first_is_made(numbers: list[int], num_clusters: int) -> None:
+    # Merges of equal rows alone: their costs are exactly 0, and a mean is the row.
+    num_clusters = max(num_clusters, len(set(numbers)))
+    x = torch.tensor(numbers, dtype=torch.float32)[:, None].expand(-1, 2)
+    got = merge_rows(x, num_clusters)
+    assert members_of(got) == naive_merges(x.double(), num_clusters, torch.ones(len(x)))
+
+
+def test_the_rare_keeps_a_cluster_where_the_common_shares_one() -> None:
+    x = torch.cat([torch.randn(40, 3, generator=random(0)) * 0.1, torch.tensor([[9.0, 0.0, 0.0]])])
+    assert merge_rows(x, 2).tolist() == [0] * 40 + [1]
+
+
+def test_rows_without_any_weight_are_merged_without_nan() -> None:
+    assert merge_rows(torch.randn(6, 2), 3, weight=torch.zeros(6)).max() == 2
+    assert merge_rows(torch.zeros(6, 2), 1).tolist() == [0] * 6
+    with pytest.raises(ValueError, match="num_clusters=0"):
+        merge_rows(torch.zeros(2, 2), 0)

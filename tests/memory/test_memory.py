@@ -23,6 +23,8 @@ POLICIES = [
     ("mc-vit", {"num_memories": 2}),
     ("mc-vit", {"num_memories": 1, "method": "coreset", "when_full": "forget"}),
     ("mc-vit", {"num_memories": 2, "method": "random", "seed": 3}),
+    ("flash-vstream", {}),
+    ("flash-vstream", {"detail_share": 0.7, "max_clusters": 5}),
     ("latest", {"num_frames": 3}),
     ("window", {}),
     ("uniform", {}),

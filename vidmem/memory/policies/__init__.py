@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.em import EM
 from vidmem.memory.policies.event import Event
+from vidmem.memory.policies.flash_vstream import FlashVStream
 from vidmem.memory.policies.infinity_video import InfinityVideo
 from vidmem.memory.policies.mc_vit import McVit
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
@@ -20,6 +21,7 @@ __all__ = [
     "EM",
     "Change",
     "Event",
+    "FlashVStream",
     "FramePolicy",
     "InfinityVideo",
     "Latest",
@@ -45,6 +47,7 @@ _KINDS: tuple[type[Policy], ...] = (
     MovieChat,
     MovieChatPlus,
     XMem,
+    FlashVStream,
     EM,
     Pyramid,
     VideoStreaming,
