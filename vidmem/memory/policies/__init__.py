@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.em import EM
+from vidmem.memory.policies.hermes import Hermes
+from vidmem.memory.policies.hippomm import HippoMM
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
 from vidmem.memory.policies.policy import Change, FramePolicy, Level, Policy
 from vidmem.memory.policies.xmem import XMem
@@ -15,6 +17,8 @@ __all__ = [
     "EM",
     "Change",
     "FramePolicy",
+    "Hermes",
+    "HippoMM",
     "Latest",
     "Level",
     "MovieChat",
@@ -35,7 +39,9 @@ _KINDS: tuple[type[Policy], ...] = (
     MovieChat,
     MovieChatPlus,
     XMem,
+    Hermes,
     EM,
+    HippoMM,
     Latest,
     Window,
     Uniform,
