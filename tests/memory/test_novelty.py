@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from vidmem.memory import novelty
-from vidmem.memory.novelty import novel_frames
+from vidmem.memory.novelty import most_novel, novel_frames
 from vidmem.memory.policies.hippomm_reference import key_frames
 
 from .naive_hippomm import naive_key_frames
@@ -40,6 +41,31 @@ def test_each_kept_frame_is_unlike_all_kept_before_it(
     first = novel_frames(features[:7], threshold=threshold)
     second = novel_frames(features[7:], threshold=threshold, known=features[first])
     assert torch.equal(torch.cat([first, second + 7]), novel)
+
+
+@given(st.integers(1, 25), st.integers(1, 5), st.floats(0.05, 0.5), st.integers(1, 26), st.integers(0, 999))
+def test_what_is_most_like_anything_before_it_goes_first(
+    num_frames: int, num_scenes: int, noise: float, num_kept: int, seed: int
+) -> None:
+    features = video(num_frames, num_scenes, noise, seed).double()
+    left = list(range(num_frames))
+    unit = functional.normalize(features, dim=1)
+    while len(left) > num_kept:
+        alike = [max(float(unit[frame] @ unit[other]) for other in left[:at]) for at, frame in enumerate(left) if at]
+        del left[alike.index(max(alike)) + 1]
+    assert most_novel(features, num_kept).tolist() == left
+
+
+def test_of_equal_frames_one_is_left_before_any_other_goes() -> None:
+    shown = [0, 1, 0, 2, 2, 1, 0, 3]
+    kept = most_novel(torch.eye(5)[shown] * 3, 4).tolist()
+    assert kept == [0, 1, 3, 7]
+    assert most_novel(torch.zeros(4, 3), 1).tolist() == [0]
+
+
+def test_no_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_kept=0"):
+        most_novel(torch.ones(2, 2), 0)
 
 
 def test_frames_without_direction_are_like_each_other_only() -> None:

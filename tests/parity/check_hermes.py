@@ -8,7 +8,7 @@ import torch
 
 from vidmem.memory.episodes import compress_episodes
 from vidmem.memory.policies.hermes_reference import Projection, QueryBank, add_positions, compress_windows
-from vidmem.memory.semantics import plan_fold
+from vidmem.memory.semantics import fold_by_stride
 
 from .fixture import Fixture
 
@@ -63,9 +63,10 @@ def check_query_bank(fixture: Fixture, group: str) -> None:
 def check_fold(fixture: Fixture, group: str) -> None:
     frames = fixture[f"{group}__x"]
     (stride,) = fixture.ints(f"{group}__k")
-    fold = plan_fold(frames, stride)
+    fold = fold_by_stride(frames, stride)
     means = fold.mean(frames)
     fixture.close(f"{group}__y", means, atol=1e-5)
     if f"{group}__dst" in fixture:
-        fixture.same(f"{group}__dst", fold.destination)
+        others = torch.ones(fold.owner.shape[1], dtype=torch.bool).index_fill(0, fold.kept, False)
+        fixture.same(f"{group}__dst", fold.owner[:, others])
         fixture.close(f"{group}__unmerge", fold.spread(means), atol=1e-5)

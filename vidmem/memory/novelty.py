@@ -39,6 +39,38 @@ def novel_frames(features: Tensor, *, threshold: float, known: Tensor | None = N
     return torch.cat(places) if places else torch.empty(0, dtype=torch.int64, device=features.device)
 
 
+def most_novel(features: Tensor, num_kept: int) -> Tensor:
+    """Which frames are left when the one most like any frame before it goes, again and again, until few enough are.
+
+    As if the threshold of `novel_frames` were lowered until they are. The first frame stays. O(T^2 d) in one matrix
+    product, and one transfer to the CPU.
+
+    Args:
+        features: (T, d), in time order.
+        num_kept: at least 1; from T on all are left.
+
+    Returns:
+        Places, int64, ascending, on the device of `features`.
+    """
+    if num_kept < 1:
+        raise ValueError(f"{num_kept=} must be at least 1")
+    num_frames = len(features)
+    stays = torch.ones(num_frames, dtype=torch.bool)
+    if num_kept < num_frames:
+        unit = _directions(features)
+        is_later = torch.ones(num_frames, num_frames, dtype=torch.bool, device=features.device).triu()
+        similarity = (unit @ unit.mT).masked_fill_(is_later, -torch.inf).cpu()
+        highest, most_alike = similarity.max(dim=1)
+        for _ in range(num_frames - num_kept):
+            gone = int(highest.argmax())
+            stays[gone], highest[gone] = False, -torch.inf
+            similarity[:, gone] = -torch.inf
+            # Only those that were most like it look for another.
+            stale = ((most_alike == gone) & stays).nonzero().squeeze(1)
+            highest[stale], most_alike[stale] = similarity[stale].max(dim=1)
+    return stays.nonzero().squeeze(1).to(features.device)
+
+
 def _directions(features: Tensor) -> Tensor:
     """Unit vectors (n, d + 1): the last number is 1 where a vector is all zeros and has no direction."""
     precision = torch.float64 if features.dtype == torch.float64 else torch.float32

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -74,29 +75,30 @@ def cut_windows(
     """
     config = config or WindowConfig()
     origin = float(frame_seconds[0]) if len(frame_seconds) else 0.0
-    total = float(frame_seconds[-1]) if len(frame_seconds) else sound.seconds if sound else 0.0
+    # Time since the first frame: pieces of sound are whole numbers of samples in it, whatever the first frame's time.
+    times = [float(time) - origin for time in frame_seconds]
+    total = times[-1] if times else sound.seconds if sound else 0.0
     changes = ((similarity < config.similarity_threshold).nonzero().flatten() + 1).tolist()
     pauses = None if sound is None else _Pauses(sound, config.pause_db)
-    spans = []
-    start = origin
-    while start < total:
+    cuts = [0.0]
+    while cuts[-1] < total:
+        start = cuts[-1]
         end = min(start + config.max_seconds, total)
-        cut = _last_change(frame_seconds, changes, start, end)
-        pause = None if pauses is None else pauses.last(start - origin, end - origin)
-        if pause is not None:
-            cut = pause + origin
+        pause = None if pauses is None else pauses.last(start, end)
+        cut = _last_change(times, changes, start, end) if pause is None else pause
         if cut - start < config.min_seconds:
             cut = min(start + config.min_seconds, total)
-        spans.append((start, cut))
-        start = cut
-    return spans
+        cuts.append(cut)
+    frame_at = dict(zip(times, frame_seconds, strict=True))
+    seconds = [float(frame_at.get(cut, cut + origin)) for cut in cuts]  # the frame's own, unrounded, at a change
+    return list(pairwise(seconds))
 
 
-def _last_change(frame_seconds: Sequence[float], changes: Sequence[int], start: float, end: float) -> float:
-    """Time of the last frame of `changes` whose predecessor is in [start, end] too, `end` if there is none."""
-    first, stop = bisect_left(frame_seconds, start), bisect_right(frame_seconds, end)
+def _last_change(times: Sequence[float], changes: Sequence[int], start: float, end: float) -> float:
+    """Time of the last frame of `changes` in [start, end] whose predecessor is in it too, `end` if there is none."""
+    first, stop = bisect_left(times, start), bisect_right(times, end)
     latest = bisect_left(changes, stop) - 1
-    return float(frame_seconds[changes[latest]]) if latest >= 0 and changes[latest] > first else end
+    return times[changes[latest]] if latest >= 0 and changes[latest] > first else end
 
 
 class _Pauses:

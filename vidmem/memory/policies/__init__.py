@@ -9,6 +9,8 @@ from vidmem.memory.policies.baselines import Latest, Reservoir, Uniform, Window
 from vidmem.memory.policies.em import EM
 from vidmem.memory.policies.event import Event
 from vidmem.memory.policies.flash_vstream import FlashVStream
+from vidmem.memory.policies.hermes import Hermes
+from vidmem.memory.policies.hippomm import HippoMM
 from vidmem.memory.policies.infinity_video import InfinityVideo
 from vidmem.memory.policies.mc_vit import McVit
 from vidmem.memory.policies.moviechat import MovieChat, MovieChatPlus
@@ -24,6 +26,8 @@ __all__ = [
     "FlashVStream",
     "FramePolicy",
     "InfinityVideo",
+    "Hermes",
+    "HippoMM",
     "Latest",
     "Level",
     "McVit",
@@ -54,6 +58,9 @@ _KINDS: tuple[type[Policy], ...] = (
     Event,
     InfinityVideo,
     McVit,
+    Hermes,
+    EM,
+    HippoMM,
     Latest,
     Window,
     Uniform,

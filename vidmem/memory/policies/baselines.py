@@ -68,7 +68,7 @@ class Uniform(FramePolicy):
     ) -> tuple[Change, ...]:
         (level,) = levels
         num_frames = first_index + len(leaving)
-        before, stride = (_stride(count, level.max_elements) for count in (first_index, num_frames))
+        before, stride = (stride_that_fits(count, level.max_elements) for count in (first_index, num_frames))
         kept = torch.arange(0, len(held[0]), stride // before) if stride > before else None
         return (Change(fresh(leaving[-first_index % stride :: stride]), kept),)
 
@@ -101,7 +101,7 @@ def fresh(frames: Elements) -> Elements:
     return Elements.fresh(frames.key, frames.value, frames.span_seconds, frames.weight)
 
 
-def _stride(num_frames: int, max_elements: int) -> int:
+def stride_that_fits(num_frames: int, max_elements: int) -> int:
     """The smallest power of 2 at which `num_frames` frames leave at most `max_elements`."""
     stride = 1
     while -(-num_frames // stride) > max_elements:
