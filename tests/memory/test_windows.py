@@ -10,8 +10,8 @@ from vidmem.memory.windows import Sound, WindowConfig, cut_windows
 
 from .naive_hippomm import naive_windows
 
-RATE = 16
-"""A power of 2, so that times of pauses are exact wherever the recording begins."""
+RATE = 20
+"""No power of 2: times of pauses are rounded, and must not move with the first frame's time."""
 
 
 @st.composite
