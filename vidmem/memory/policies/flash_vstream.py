@@ -18,7 +18,7 @@ from vidmem.memory.elements import Elements
 from vidmem.memory.kmeans import kmeans, merge_rows, nearest, sum_by_label
 from vidmem.memory.policies.baselines import fresh
 from vidmem.memory.policies.policy import Change, FramePolicy, Level
-from vidmem.memory.resolution import resample
+from vidmem.memory.resolution import resample, resampled
 
 _SLACK = 8
 """A level that would not hold all is brought down by an eighth, so that it is not made anew with every stretch."""
@@ -65,12 +65,7 @@ class FlashVStream(FramePolicy):
         self, leaving: Elements, held: tuple[Elements, ...], levels: tuple[Level, ...], first_index: int
     ) -> tuple[Change, ...]:
         (clusters, whole), (coarse, fine) = held, levels
-        gained = Elements.fresh(
-            leaving.key,
-            resample(leaving.value, coarse.num_tokens),
-            leaving.span_seconds,
-            leaving.weight[:, :1].expand(-1, coarse.num_tokens),
-        )
+        gained = fresh(resampled(leaving, coarse.num_tokens))
         change = Change(gained)
         if is_over := len(clusters) + len(gained) > coarse.max_elements:
             merged = merge(Elements.cat([clusters, gained]), room(coarse), rounds=self.rounds)
