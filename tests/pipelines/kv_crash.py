@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-STEPS = ("committed", "prefilled", "flushed")
+STEPS = ("committed", "put", "flushed")
 
 
 def context() -> multiprocessing.context.ForkServerContext:
@@ -19,31 +19,25 @@ def context() -> multiprocessing.context.ForkServerContext:
 
 
 def ingest_and_die(path: str, preset: str, video: str, step: str) -> None:
-    """Ingest, and be killed after the step (SIGKILL: nothing is closed), in the second clip or the first commit."""
+    """Ingest, and be killed after the step of its first commit (SIGKILL: nothing is closed)."""
     import vidmem
     from vidmem.index import Store
     from vidmem.kv.tiers import Tiers
 
-    owner, name, calls = {
-        "prefilled": (Tiers, "put_all", 2),
-        "flushed": (Tiers, "flush", 1),
-        "committed": (Store, "append_clips", 1),
+    owner, name = {
+        "put": (Tiers, "put_all"),
+        "flushed": (Tiers, "flush"),
+        "committed": (Store, "append_clips"),
     }[step]
-    setattr(owner, name, _dying_after(getattr(owner, name), calls))
+    setattr(owner, name, _dying_after(getattr(owner, name)))
     with vidmem.open(path, preset) as memory:
         memory.ingest(video, progress=False)
     os._exit(0)
 
 
-def _dying_after(act: Callable, calls: int) -> Callable:
-    left = calls
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal left
-        result = act(*args, **kwargs)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+def _dying_after(act: Callable) -> Callable:
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        act(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return wrapped

@@ -49,7 +49,9 @@ def read_tensors(store: Path, file: StoredFile) -> dict[str, Tensor]:
 
 def row_checksums(tokens: Tensor) -> list[int]:
     """CRC-32 of the bytes of each row of (F, P, D) tokens."""
-    return [_crc32(row) for row in tokens.detach().cpu().contiguous()]
+    import torch
+
+    return [crc32(row.data) for row in tokens.detach().cpu().contiguous().view(torch.uint8).flatten(1).numpy()]
 
 
 def read_rows(store: Path, placements: Sequence[Placement]) -> Tensor:
