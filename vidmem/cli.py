@@ -393,9 +393,14 @@ def bench_kv(seed: Seed = 0, hours: Hours = None, quick: Quick = False, as_json:
 @bench.command("policies", epilog="Example: vidmem bench policies --json > policies.json")
 def bench_policies(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
     """Right answers, bytes and time of every policy of memory, with the same room, on 1, 10 and 60 minutes."""
-    from vidmem.bench import policies
+    from vidmem.bench import policies, policy_table
 
-    _print_figures(policies.run(seed, quick=quick, progress=console.note), as_json)
+    result = policies.run(seed, quick=quick, progress=console.note)
+    if as_json:
+        console.print_json(result)
+        return
+    console.print_table(policy_table.rows([result]))
+    console.print_figures({"figures": policy_table.others(result)})
 
 
 @bench.command("heads", epilog="Example: vidmem bench heads --preset mine.toml")

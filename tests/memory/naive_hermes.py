@@ -1,4 +1,4 @@
-"""HERMES as its loops go, step by step with everything computed anew: the oracle, and what speed is compared with."""
+"""HERMES as its loops go, step by step. Its compressor is in `vidmem.bench.naive.hermes`."""
 
 from __future__ import annotations
 
@@ -8,42 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def naive_eco(bank: Tensor, size: Tensor, num_kept: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Episodic compressor on a bank (B, T, N, C) with sizes (B, T, N): what is left, its sizes, merge positions.
-
-    Each step compares all neighbours, then moves all episodes but one into a bank that is one shorter.
-    """
-    positions = []
-    while bank.shape[1] > num_kept:
-        num, channels = bank.shape[1], bank.shape[3]
-        similarity = functional.cosine_similarity(bank[:, :-1], bank[:, 1:], dim=-1)
-        at = similarity.max(dim=1, keepdim=True).indices
-        stays = torch.arange(num - 1, device=bank.device)[None, :, None].repeat(bank.shape[0], 1, bank.shape[2])
-        stays[stays > at] += 1
-        taken = bank.gather(1, (at + 1).unsqueeze(-1).expand(-1, -1, -1, channels))
-        left = bank.gather(1, stays.unsqueeze(-1).expand(-1, -1, -1, channels))
-        taken_size, left_size = size.gather(1, at + 1), size.gather(1, stays)
-        taken = taken * taken_size.unsqueeze(-1)
-        left = left * left_size.unsqueeze(-1)
-        left.scatter_add_(1, at.unsqueeze(-1).expand(-1, -1, -1, channels), taken)
-        left_size.scatter_add_(1, at, taken_size)
-        bank, size = left / left_size.unsqueeze(-1), left_size
-        positions.append(at[:, 0])
-    return bank, size, positions
-
-
-def naive_windows(frames: Tensor, window: int, capacity: int) -> list[Tensor]:
-    """The bank after each window of frames (B, T, N, C)."""
-    bank, size, banks = frames[:, :0], frames[:, :0, :, 0], []
-    for start in range(0, frames.shape[1], window):
-        new = frames[:, start : start + window]
-        bank, size = torch.cat([bank, new], dim=1), torch.cat([size, torch.ones_like(new[..., 0])], dim=1)
-        if start and bank.shape[1] > capacity:
-            bank, size, _ = naive_eco(bank, size, capacity)
-        banks.append(bank)
-    return banks
 
 
 def naive_all_pairs(frames: list[Tensor], sizes: list[float], num_kept: int, weighted: bool) -> list[Tensor]:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vidmem.bench.naive.hermes import naive_eco
 from vidmem.memory.episodes import EpisodeBank, compress_episodes, whole_frames
 
-from .naive_hermes import naive_all_pairs, naive_eco
+from .naive_hermes import naive_all_pairs
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 4), st.integers(1, 5))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from vidmem.bench.naive.flash_vstream import NaiveFlashStream, naive_synopsis
 from vidmem.memory.kmeans import SeededDraws
 from vidmem.memory.policies.flash_memory_reference import (
     FlashConfig,
@@ -33,7 +34,7 @@ from vidmem.memory.policies.flash_vstream_reference import (
 )
 from vidmem.memory.policies.flash_vstream_sequence import reduce_neighbours, reduce_pairs
 
-from .naive_flash_vstream import NaiveFlashStream, naive_attend, naive_keep, naive_synopsis
+from .naive_flash_vstream import naive_attend, naive_keep
 
 seeds = st.integers(0, 10_000)
 

@@ -4,16 +4,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidmem.bench.naive.hermes import NaiveHermes, naive_eco
 from vidmem.memory.policies.hermes_reference import Projection, QueryBank, add_positions, compress_windows
 
-from .naive_hermes import naive_attention, naive_eco, naive_windows
+from .naive_hermes import naive_attention
 
 
 @given(st.integers(0, 13), st.integers(1, 5), st.integers(1, 6), st.integers(0, 10_000))
 def test_banks_after_windows_equal_the_loop(num_frames: int, window: int, capacity: int, seed: int) -> None:
     frames = torch.randn(2, num_frames, 3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     banks = list(compress_windows(frames, window=window, capacity=capacity))
-    want = naive_windows(frames, window, capacity)
+    naive = NaiveHermes(capacity)
+    want = [naive.write(part) for part in frames.split(window, dim=1)] if num_frames else []
     assert len(banks) == len(want)
     for bank, other in zip(banks, want, strict=True):
         torch.testing.assert_close(bank, other, rtol=0, atol=1e-12)

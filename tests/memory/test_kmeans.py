@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vidmem.bench.naive.flash_vstream import naive_kmeans
 from vidmem.memory.kmeans import Clusters, kmeans, merge_rows, nearest, sum_by_label
 
-from .naive_flash_vstream import naive_kmeans, naive_merges
+from .naive_flash_vstream import naive_merges
 
 seeds = st.integers(0, 10_000)
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from vidmem.bench.naive.hermes import naive_eco
 from vidmem.memory import Elements, Memory, MemoryConfig, policy
 from vidmem.memory.policies import Hermes
 
-from .naive_hermes import naive_all_pairs, naive_eco
+from .naive_hermes import naive_all_pairs
 from .samples import NUM_TOKENS, TOKEN_DIM, frames
 
 WORKING = 6, 2

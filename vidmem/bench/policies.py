@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vidmem.bench.clips import unseen_seed
 from vidmem.bench.grading import Score
+from vidmem.bench.policy_speed import SHAPE, policy_speed_figures
 from vidmem.bench.report import Figure, Say, beside, report
 from vidmem.ingest.iterable import IterableSource
 from vidmem.memory import Elements, Memory, MemoryConfig, policy_names
@@ -85,7 +86,8 @@ def run(
     """Measure, which takes minutes, and give the JSON object of figures."""
     say = progress or (lambda line: None)
     minutes, questions = ((1,), 2) if quick else (MINUTES, questions)
-    return report(seed, policy_figures(seed, minutes=minutes, questions=questions, preset=preset, say=say))
+    speed = policy_speed_figures(seed, shape=(256, 4, 8) if quick else SHAPE, say=say)
+    return report(seed, speed | policy_figures(seed, minutes=minutes, questions=questions, preset=preset, say=say))
 
 
 def policy_figures(
