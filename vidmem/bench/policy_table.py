@@ -37,7 +37,7 @@ def by_policy(results: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, dict[
 
 def rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Cells as people read them, a heading first."""
-    shown = [_HEADING]
+    shown: list[tuple[str, ...]] = [_HEADING]
     for minutes, policies in by_policy(results).items():
         for policy, cells in policies.items():
             shares = (f"{cells[kind]:.2f}" if kind in cells else "" for kind in SHARES)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class NaiveMovieChat:
-    """A list of frames. Each stretch merges its most similar neighbours, compared token by token, until few are left."""
+    """A list of frames. Each stretch merges its most similar neighbours, compared token by token, until few remain."""
 
     def __init__(self, merge_to: int, max_frames: int) -> None:
         self.merge_to, self.max_frames = merge_to, max_frames
