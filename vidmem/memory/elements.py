@@ -98,6 +98,8 @@ class Elements:
 
     def __getitem__(self, index: slice | Tensor) -> Elements:
         """Some of the elements: by slice (views), or by a 1-D tensor of places or booleans (copies)."""
+        if isinstance(index, slice) and index.indices(len(self)) == (0, len(self), 1):
+            return self
         on_cpu = index if isinstance(index, slice) else index.cpu()
         return Elements(
             self.key[index],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from vidmem.memory.buffer import RowBuffer
@@ -118,8 +118,8 @@ def elements_from(fields: Mapping[str, Tensor], prefix: str) -> Elements:
 
 def first_disorder(span_seconds: Tensor, not_before: float) -> int | None:
     """Index of the first span (N, 2) that is no span or starts before its predecessor (or `not_before`), or None."""
-    starts, ends = span_seconds.unbind(1)
-    before = torch.cat([torch.tensor([not_before], dtype=torch.float64), starts[:-1]])
-    right = (before <= starts) & (starts <= ends) & ends.isfinite()
-    wrong_index = (~right).nonzero()
-    return int(wrong_index[0]) if len(wrong_index) else None
+    for index, (start, end) in enumerate(span_seconds.tolist()):
+        if not not_before <= start <= end < math.inf:
+            return index
+        not_before = start
+    return None

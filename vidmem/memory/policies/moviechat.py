@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from vidmem.memory.elements import Elements
@@ -73,19 +72,26 @@ class MovieChat(FramePolicy):
     def merged(self, leaving: Elements, long_term: Elements) -> Elements:
         """What long-term memory gains from frames that leave working memory."""
         num_carried = min(self.num_kept(leaving), len(long_term)) if self.carry_over else 0
-        carried = long_term[len(long_term) - num_carried :]
-        frames = Elements.cat([carried, leaving]) if num_carried else leaving
+        frames = _with_carried(long_term[len(long_term) - num_carried :], leaving) if num_carried else leaving
         features = frames.key.float() if self.similarity == "key" else mean_token(frames.value)
         plan = plan_merges(features, self.num_kept(leaving), normalise=self.similarity != "dot_mean")
-        # A carried frame's own span is told by its element already, so a mixture starts where the new frames start.
-        span_seconds = torch.cat([leaving.span_seconds[:1, :1].expand(num_carried, 2), leaving.span_seconds])
-        # For the same reason what was carried adds no frames to a mixture's weight.
-        weight = torch.cat([torch.zeros_like(carried.weight), leaving.weight])
         merged = Elements.fresh(
-            plan.average(frames.key), plan.average(frames.value), plan.union(span_seconds), plan.total(weight)
+            plan.average(frames.key),
+            plan.average(frames.value),
+            plan.union(frames.span_seconds),
+            plan.total(frames.weight),
         )
         num_told = sum(end <= num_carried for _, end in plan.groups)
         return merged[num_told:]
+
+
+def _with_carried(carried: Elements, leaving: Elements) -> Elements:
+    frames = Elements.cat([carried, leaving])
+    # A carried frame's own span is told by its element already, so a mixture starts where the new frames start. For the
+    # same reason what was carried adds no frames to a mixture's weight.
+    frames.span_seconds[: len(carried)] = leaving.span_seconds[0, 0]
+    frames.weight[: len(carried)] = 0.0
+    return frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
