@@ -44,6 +44,9 @@ WORKING = 32, 16
 CONTEXT_FRAMES = 64
 """Whole frames that a context has room for."""
 MINUTES = (1, 10, 60)
+QUESTIONS = 40
+_QUESTIONS_ABOUT_A_MINUTE = 12
+"""Nearly all policies hold a minute whole."""
 KINDS: tuple[Kind, ...] = ("what", "when", "order", "how many")
 _CLIP_FRAMES = 8
 _AT_ONCE = 32
@@ -81,7 +84,7 @@ class PolicyRun:
 
 
 def run(
-    seed: int = 0, *, preset: str = "tiny", questions: int = 60, quick: bool = False, progress: Say | None = None
+    seed: int = 0, *, preset: str = "tiny", questions: int = QUESTIONS, quick: bool = False, progress: Say | None = None
 ) -> dict[str, Any]:
     """Measure, which takes minutes, and give the JSON object of figures."""
     say = progress or (lambda line: None)
@@ -94,7 +97,7 @@ def policy_figures(
     seed: int,
     *,
     minutes: Sequence[int] = MINUTES,
-    questions: int = 60,
+    questions: int = QUESTIONS,
     options: Mapping[str, Mapping[str, object]] | None = None,
     preset: str = "tiny",
     say: Say,
@@ -112,7 +115,8 @@ def policy_figures(
     for length in minutes:
         seconds = 60.0 * length
         scene = Scene.of(script, sampled_times(seconds))
-        asked = ask_many(scene, random.Random(f"{seed}:{length}"), questions, KINDS, LOCAL_MAKERS)
+        num_asked = min(questions, _QUESTIONS_ABOUT_A_MINUTE) if length == 1 else questions
+        asked = ask_many(scene, random.Random(f"{seed}:{length}"), num_asked, KINDS, LOCAL_MAKERS)
         for name, own in (options or {name: {} for name in policy_names()}).items():
             say(f"policies: {name}, {length} min, {len(asked)} questions")
             measured = watch_and_ask(models, memory_config(name, own), encoded, asked, seconds)
