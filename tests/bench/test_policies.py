@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import matplotlib
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from vidmem.bench import policies, policy_table
+from vidmem.bench.coded_policies import CODED
 from vidmem.bench.naive.moviechat import NaiveMovieChat
 from vidmem.bench.naive.xmem import NaiveXMem
 from vidmem.cli import app
@@ -34,6 +36,8 @@ def test_every_policy_is_asked_and_timed(result: dict) -> None:
     for policy in policy_names():
         assert all(f"policy_{policy}_1min_{what}" in figures for what in FIGURES)
         assert figures[f"policy_{policy}_1min_bytes"]["value"] > 0
+    for policy in CODED:
+        assert all(f"policy_{policy}:coded_1min_{what}" in figures for what in FIGURES)
     for policy in ("xmem", "moviechat", "flash-vstream", "hermes"):
         assert figures[f"policy_{policy}_speed_to_reference"]["target"] == 3.0
         assert figures[f"policy_{policy}_late_to_early"]["value"] > 0
@@ -44,9 +48,11 @@ def test_all_hold_a_short_video_whole_but_the_newest_frames_alone(result: dict) 
     assert min(in_bytes, key=in_bytes.__getitem__) == "latest"
 
 
-def test_the_table_has_a_row_for_each_policy_the_best_first(result: dict) -> None:
+def test_the_table_has_a_row_for_each_policy_and_coded_form_the_best_first(result: dict) -> None:
     heading, *body = policy_table.rows([result, result])
-    assert len(body) == len(policy_names()) and {len(row) for row in body} == {len(heading)}
+    coded = {f"{name} (as coded)" for name in CODED}
+    assert sorted(row[1] for row in body) == sorted({*policy_names(), *coded})
+    assert {len(row) for row in body} == {len(heading)}
     right = [float(row[2]) for row in body]
     assert right == sorted(right, reverse=True)
     assert not any("_1min_" in name for name in policy_table.others(result))
@@ -56,7 +62,15 @@ def test_a_mean_of_results_is_drawn(result: dict, tmp_path: Path, capsys: pytest
     (tmp_path / "a.json").write_text(json.dumps(result))
     policy_table.main(str(tmp_path / "plot.svg"), str(tmp_path / "a.json"), str(tmp_path / "a.json"))
     assert "<svg" in (tmp_path / "plot.svg").read_text()
-    assert capsys.readouterr().out.count("| hippomm |") == 1
+    table = capsys.readouterr().out
+    assert table.count("| hippomm |") == table.count("| hippomm (as coded) |") == 1
+
+
+def test_the_plot_leaves_the_coded_forms_out(result: dict, tmp_path: Path) -> None:
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        policy_table.draw([result], tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "hippomm" in drawn and "coded" not in drawn
 
 
 def test_the_command_prints_the_table(result: dict, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 The world is encoded once. Each policy's memory takes its frames clip by clip, has room for `MEMORY_FRAMES` frames'
 tokens, working memory included, and is asked at the end: what it holds of the moments that a question names, what its
 own read gives most to, and their neighbours go before the video-LLM. There is no index and no archive: what the memory
-let go of can't be found.
+let go of can't be found. Policies that do otherwise than their references' code stand beside the coded forms.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vidmem.bench.clips import unseen_seed
+from vidmem.bench.coded_policies import CODED, coded_memory
 from vidmem.bench.grading import Score
 from vidmem.bench.policy_speed import SHAPE, policy_speed_figures
 from vidmem.bench.report import Figure, Say, beside, report
@@ -47,6 +48,8 @@ MINUTES = (1, 10, 60)
 QUESTIONS = 40
 _QUESTIONS_ABOUT_A_MINUTE = 12
 """Nearly all policies hold a minute whole."""
+CODED_MINUTES = (10, 60)
+"""Lengths at which the coded forms are measured: a minute fits into a memory, whatever its policy."""
 KINDS: tuple[Kind, ...] = ("what", "when", "order", "how many")
 _CLIP_FRAMES = 8
 _AT_ONCE = 32
@@ -88,23 +91,26 @@ def run(
 ) -> dict[str, Any]:
     """Measure, which takes minutes, and give the JSON object of figures."""
     say = progress or (lambda line: None)
-    minutes, questions = ((1,), 2) if quick else (MINUTES, questions)
+    minutes, coded, questions = ((1,), (1,), 2) if quick else (MINUTES, CODED_MINUTES, questions)
     speed = policy_speed_figures(seed, shape=(256, 4, 8) if quick else SHAPE, say=say)
-    return report(seed, speed | policy_figures(seed, minutes=minutes, questions=questions, preset=preset, say=say))
+    policies = policy_figures(seed, minutes=minutes, coded_minutes=coded, questions=questions, preset=preset, say=say)
+    return report(seed, speed | policies)
 
 
 def policy_figures(
     seed: int,
     *,
     minutes: Sequence[int] = MINUTES,
+    coded_minutes: Sequence[int] = CODED_MINUTES,
     questions: int = QUESTIONS,
     options: Mapping[str, Mapping[str, object]] | None = None,
     preset: str = "tiny",
     say: Say,
 ) -> dict[str, Figure]:
-    """Figures of all policies at each length, `policy_NAME_MINUTESmin_WHAT`.
+    """Figures of all policies at each length, `policy_NAME_MINUTESmin_WHAT`; of a coded form NAME is `NAME:coded`.
 
     Args:
+        coded_minutes: those of the lengths at which the coded forms are measured too.
         options: policies by name with what differs from their defaults. None: all, with their defaults.
     """
     models, longest = Models(load_preset(preset)), 60.0 * max(minutes)
@@ -118,9 +124,14 @@ def policy_figures(
         num_asked = min(questions, _QUESTIONS_ABOUT_A_MINUTE) if length == 1 else questions
         asked = ask_many(scene, random.Random(f"{seed}:{length}"), num_asked, KINDS, LOCAL_MAKERS)
         for name, own in (options or {name: {} for name in policy_names()}).items():
-            say(f"policies: {name}, {length} min, {len(asked)} questions")
-            measured = watch_and_ask(models, memory_config(name, own), encoded, asked, seconds)
-            figures |= {f"policy_{name}_{length}min_{what}": figure for what, figure in _figures(measured).items()}
+            config = memory_config(name, own)
+            memories = {name: Memory(config)}
+            if name in CODED and length in coded_minutes:
+                memories[f"{name}:coded"] = coded_memory(config)
+            for form, memory in memories.items():
+                say(f"policies: {form}, {length} min, {len(asked)} questions")
+                measured = watch_and_ask(models, memory, encoded, asked, seconds)
+                figures |= {f"policy_{form}_{length}min_{what}": figure for what, figure in _figures(measured).items()}
     return figures
 
 
@@ -151,10 +162,10 @@ def encode_world(models: Models, pictures: Iterator[tuple[float, Any]]) -> Encod
 
 
 def watch_and_ask(
-    models: Models, config: MemoryConfig, encoded: Encoded, questions: Sequence[Question], seconds: float
+    models: Models, memory: Memory, encoded: Encoded, questions: Sequence[Question], seconds: float
 ) -> PolicyRun:
-    """Write the first `seconds` of a world to a new memory and ask it."""
-    memory, measured = Memory(config), PolicyRun(num_frames=int(seconds))
+    """Write the first `seconds` of a world to an empty memory and ask it."""
+    measured = PolicyRun(num_frames=int(seconds))
     begun = time.perf_counter()
     for first in range(0, int(seconds), _CLIP_FRAMES):
         memory.write(encoded.part(slice(first, min(first + _CLIP_FRAMES, int(seconds)))))

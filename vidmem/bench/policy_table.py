@@ -18,6 +18,7 @@ _HEADING = ("minutes", "policy", "right", "what", "when", "order", "how many", "
 _NAME = re.compile(r"policy_(?P<policy>.+)_(?P<minutes>\d+)min_(?P<what>\w+)")
 _STYLES = ("-", "--", ":")
 _LINES_IN_STYLE = 6
+_CODED = ":coded"
 
 
 def by_policy(results: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, dict[str, float]]]:
@@ -42,7 +43,7 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         for policy, cells in policies.items():
             shares = (f"{cells[kind]:.2f}" if kind in cells else "" for kind in SHARES)
             costs = f"{cells['bytes'] / 1e6:.1f}", f"{cells['write']:.2f}", f"{cells['read']:.2f}"
-            shown.append((str(minutes), policy, *shares, *costs))
+            shown.append((str(minutes), policy.replace(_CODED, " (as coded)"), *shares, *costs))
     return shown
 
 
@@ -52,7 +53,10 @@ def others(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Right answers of each policy over the length of the video. The suffix of `path` says which kind of picture."""
+    """Right answers of each policy, less the coded forms, over the length of the video.
+
+    The suffix of `path` says which kind of picture.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -61,7 +65,8 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     table = by_policy(results)
     lengths = sorted(table)
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for place, policy in enumerate(table[lengths[-1]]):
+    ours = [policy for policy in table[lengths[-1]] if not policy.endswith(_CODED)]
+    for place, policy in enumerate(ours):
         right = [table[minutes][policy]["accuracy"] for minutes in lengths]
         axes.plot(lengths, right, _STYLES[place // _LINES_IN_STYLE % len(_STYLES)], marker="o", label=policy)
     axes.set_xscale("log")

@@ -81,14 +81,18 @@ class Event(FramePolicy):
         Args:
             before: the frames before them, as many as there are.
         """
-        similarity = neighbour_cosines(torch.cat([before.key, frames.key]))
         event, start = torch.zeros(len(frames), dtype=torch.int64), -num_open
-        for place in valley_cuts(similarity, alpha=self.alpha, min_depth=self.min_depth).nonzero().flatten().tolist():
+        for place in self.cuts(torch.cat([before.key, frames.key])):
             first = place + 1 - len(before)
             if first >= max(0, start + self.min_frames):
                 event[first:] += 1
                 start = first
         return event
+
+    def cuts(self, features: Tensor) -> list[int]:
+        """Frames of a stretch (T, C) after which the picture changes, ascending."""
+        cuts = valley_cuts(neighbour_cosines(features), alpha=self.alpha, min_depth=self.min_depth)
+        return [int(place) for place in cuts.nonzero()]
 
     def _told(self, gist: Elements, frames: Elements, event: Tensor, max_elements: int) -> Change:
         """The gist with the frames in it, and as few events as there is room for."""

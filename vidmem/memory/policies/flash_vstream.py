@@ -93,15 +93,24 @@ def room(level: Level) -> int:
 def merge(elements: Elements, num_clusters: int, *, rounds: int) -> Elements:
     """Merge N elements into at most `num_clusters` < N, in time order, by weighted k-means of their values.
 
-    A cluster has the mean of its members' keys and values by weight, and the sum of their weights and of what was read
-    of them. Its time is what its members cover if that is one stretch, else the span of its heaviest member (the
-    latest of equals): never time that it does not show.
+    What the clusters are, `clustered` says.
     """
     weight = elements.weight[:, 0]
     rows = elements.value.float().flatten(1)
     label = merge_rows(rows, num_clusters, weight=weight)
     begin = _means(rows, label, weight, num_clusters)
-    label = kmeans(rows, begin, weight=weight, rounds=rounds).label.unique(return_inverse=True)[1]
+    return clustered(elements, kmeans(rows, begin, weight=weight, rounds=rounds).label)
+
+
+def clustered(elements: Elements, label: Tensor) -> Elements:
+    """Make one element of all N that have the same label (N,), for each label that there is, in time order.
+
+    A cluster has the mean of its members' keys and values by weight, and the sum of their weights and of what was read
+    of them. Its time is what its members cover if that is one stretch, else the span of its heaviest member (the
+    latest of equals): never time that it does not show.
+    """
+    weight = elements.weight[:, 0]
+    label = label.unique(return_inverse=True)[1]
     num_clusters = int(label.max()) + 1
     spans = cluster_spans(elements.span_seconds, label.cpu(), weight.cpu(), num_clusters)
     order = spans[:, 0].argsort(stable=True)
@@ -117,7 +126,7 @@ def merge(elements: Elements, num_clusters: int, *, rounds: int) -> Elements:
 
 
 def cluster_spans(span_seconds: Tensor, label: Tensor, weight: Tensor, num_clusters: int) -> Tensor:
-    """Time of each cluster, (num_clusters, 2): see `merge`. All on the CPU; every cluster has a member."""
+    """Time of each cluster, (num_clusters, 2): see `clustered`. All on the CPU; every cluster has a member."""
     starts, ends = span_seconds.unbind(1)
     begin = starts.new_empty(num_clusters).scatter_reduce(0, label, starts, "amin", include_self=False)
     end = ends.new_empty(num_clusters).scatter_reduce(0, label, ends, "amax", include_self=False)

@@ -74,11 +74,22 @@ class Pyramid(FramePolicy):
         for place, number in enumerate(stock.numbers_of(len(held))):
             entry = level_at(first_index + place, self.intervals)
             assert entry is not None, "the last interval divides every position"
-            _send_down(number, chains[entry:], levels[entry:])
+            self.send_down(number, chains[entry:], levels[entry:])
         return tuple(
             _change(stock, set(old), chain.entries, level.num_tokens)
             for old, chain, level in zip(members, chains, levels, strict=True)
         )
+
+    def send_down(self, number: int, chains: Sequence[Neighbours], levels: Sequence[Level]) -> None:
+        """Put an entry into the first level that holds any; what makes room goes into the next one, and so on."""
+        for chain, level in zip(chains, levels, strict=True):
+            if not level.max_elements:
+                continue
+            evicted = chain.remove(chain.most_redundant()) if len(chain) == level.max_elements else None
+            chain.insert(number)
+            if evicted is None:
+                return
+            number = evicted
 
 
 def _num_tokens(num_tokens: int, ratio: int) -> int:
@@ -87,18 +98,6 @@ def _num_tokens(num_tokens: int, ratio: int) -> int:
     if side * side == num_tokens:
         return max(1, side // ratio) ** 2
     return max(1, num_tokens // ratio**2)
-
-
-def _send_down(number: int, chains: Sequence[Neighbours], levels: Sequence[Level]) -> None:
-    """Put an entry into the first level that holds any; what makes room for it goes into the next one, and so on."""
-    for chain, level in zip(chains, levels, strict=True):
-        if not level.max_elements:
-            continue
-        evicted = chain.remove(chain.most_redundant()) if len(chain) == level.max_elements else None
-        chain.insert(number)
-        if evicted is None:
-            return
-        number = evicted
 
 
 class _Stock:
