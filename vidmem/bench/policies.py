@@ -45,7 +45,7 @@ WORKING = 32, 16
 CONTEXT_FRAMES = 64
 """Whole frames that a context has room for."""
 MINUTES = (1, 10, 60)
-QUESTIONS = 40
+QUESTIONS = 100
 _QUESTIONS_ABOUT_A_MINUTE = 12
 """Nearly all policies hold a minute whole."""
 CODED_MINUTES = (10, 60)
@@ -210,11 +210,20 @@ def chosen(affinity: Tensor, span_seconds: Tensor, asked: Asked, seconds: float)
 
 
 def _context(found: Sequence[Elements], models: Models, *, hours: bool) -> Context:
-    """Elements in the order of time, `CONTEXT_FRAMES` of the first ones, each with the tokens that the model knows."""
+    """Elements in the order of time, `CONTEXT_FRAMES` of the first ones, each with the tokens that the model knows.
+
+    Of those that start at one moment the finest stands for all.
+    """
     language = models.language
     room, taken = CONTEXT_FRAMES * language.frame_cost(language.label(0.0, hours=hours)), []
+    finest: dict[float, int] = {}
     for element in found:
         start = float(element.span_seconds[0, 0])
+        finest[start] = max(finest.get(start, 0), element.num_tokens)
+    for element in found:
+        start = float(element.span_seconds[0, 0])
+        if element.num_tokens < finest[start]:
+            continue
         label = language.label(start, hours=hours)
         room -= language.frame_cost(label)
         if room < 0:
