@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from vidmem.pipelines.behind import Behind
 
@@ -135,3 +136,19 @@ def test_leaving_with_an_error_does_what_was_handed_over() -> None:
         pieces.give("b")
         raise ValueError("the source")
     assert done == [["a", "b"]]
+
+
+def test_the_work_has_one_core_and_all_other_threads_what_they_had() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen: list[int] = []
+        with behind(lambda group: seen.append(torch.get_num_threads())) as pieces:
+            pieces.give("a")
+            pieces.finish()
+            new = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            new.start()
+            new.join()
+        assert [*seen, torch.get_num_threads()] == [1, 2, 2]
+    finally:
+        torch.set_num_threads(before)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
@@ -15,6 +17,8 @@ class Behind(Generic[T]):
 
     Pieces gather until there are `together` of them, or `most_bytes`, or the first has waited for `patience_seconds`:
     the thread then takes them all. Leaving waits until all that was handed over is done, also with an error on its way.
+
+    Torch's operators run on this thread alone there: a second team of threads would take the cores from the caller's.
 
     What the work raises ends it: pieces that wait by then are not worked on. The error is raised where the caller next
     hands over or waits; on leaving it is raised, or noted on the error that is on its way.
@@ -39,7 +43,10 @@ class Behind(Generic[T]):
         self._failure: BaseException | None = None
         self._is_told = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        num_threads, self._has_begun = torch.get_num_threads(), threading.Event()
         self._thread.start()
+        self._has_begun.wait()
+        torch.set_num_threads(num_threads)  # what the thread has set for itself, torch would give new threads, too
 
     def give(self, piece: T, *, num_bytes: int = 0, then: Callable[[], None] | None = None) -> None:
         """Hand over a piece. One that fills a group waits until the group before is done, and is then worked on.
@@ -103,6 +110,9 @@ class Behind(Generic[T]):
             raise failure
 
     def _run(self) -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # makes it this thread's own number: that is set when it is first asked for
+        self._has_begun.set()
         while (group := self._taken()) is not None:
             failure: BaseException | None = None
             try:
