@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vidmem.memory import Elements
-from vidmem.memory.merging import group_alike, merge_groups
+from vidmem.memory.grouping import average_groups
+from vidmem.memory.merging import group_alike
 
 from .samples import frames, same
 
@@ -49,35 +50,58 @@ def test_copies_are_grouped_from_the_first_on_whatever_their_numbers() -> None:
     assert group_alike(copies[:0], torch.ones(0), 1, apart=none[:0]).tolist() == []
 
 
-@given(st.lists(st.integers(1, 4), max_size=6), st.integers(0, 1000))
-def test_merged_groups_are_the_means_of_all_frames_in_them(sizes: list[int], seed: int) -> None:
+@given(st.lists(st.integers(0, 5), max_size=15), st.integers(0, 1000))
+def test_averages_are_the_means_of_all_frames_in_their_groups(labels: list[int], seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    some = frames(sum(sizes), seed=seed)
+    some = frames(len(labels), seed=seed)
     some.weight.copy_(torch.randint(1, 4, some.weight.shape, generator=random))
-    some.life.copy_(torch.rand(len(some), generator=random).sort(descending=True).values)
+    some.life.copy_(torch.rand(len(some), generator=random))
     some.usage.copy_(some.life / 5)
-    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.int64))
-    merged, first = merge_groups(some, group), 0
-    assert len(merged) == len(sizes)
-    torch.testing.assert_close(merged.weight.sum(0), some.weight.sum(0))
-    for number, size in enumerate(sizes):
-        part, got = some[first : first + size], merged[number : number + 1]
-        first += size
+    present = sorted(set(labels))
+    label = torch.tensor([present.index(one) for one in labels], dtype=torch.int64)
+    averages = average_groups(some, label)
+    assert len(averages) == len(present)
+    for total in ("weight", "usage"):
+        torch.testing.assert_close(getattr(averages, total).sum(0), getattr(some, total).sum(0))
+    for group in range(len(present)):
+        part, got = some[label == group], averages[group : group + 1]
         weight = part.weight.unsqueeze(2)
         torch.testing.assert_close(got.value[0], (part.value * weight).sum(0) / weight.sum(0))
         of_frame = part.weight.mean(1, keepdim=True)
         torch.testing.assert_close(got.key[0], (part.key * of_frame).sum(0) / of_frame.sum())
         assert got.span_seconds.tolist() == [[float(part.span_seconds[0, 0]), float(part.span_seconds[-1, 1])]]
-        assert float(got.life) == float(part.life[0])
+        assert float(got.life) == float(part.life.max())
         torch.testing.assert_close(got.usage[0], part.usage.sum())
-        if size == 1:
+        if len(part) == 1:
             assert same(got, part)
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 1000))
+def test_the_order_of_a_groups_members_makes_no_difference(labels: list[int], seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    some = frames(len(labels), seed=seed)
+    some.usage.copy_(torch.rand(len(some), generator=random))
+    label = torch.tensor(labels).unique(return_inverse=True)[1]
+    order = torch.randperm(len(labels), generator=random)
+    assert same(average_groups(some, label), average_groups(some[order], label[order]), atol=1e-6)
+
+
+@given(st.integers(1, 12), st.integers(0, 1000))
+def test_averages_of_averages_are_the_averages_of_all(num: int, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    some = frames(num, seed=seed)
+    fine = torch.randint(0, 4, (num,), generator=random).unique(return_inverse=True)[1]
+    coarse = torch.randint(0, 2, (int(fine.max()) + 1,), generator=random).unique(return_inverse=True)[1]
+    by_steps = average_groups(average_groups(some, fine), coarse)
+    assert same(by_steps, average_groups(some, coarse[fine]), atol=1e-5)
+    each = torch.arange(len(by_steps))
+    assert same(average_groups(by_steps, each), by_steps)
+
+
 def test_means_of_large_numbers_are_finite_in_half_precision_too() -> None:
-    some = frames(2)
+    some, together = frames(2), torch.zeros(2, dtype=torch.int64)
     large = Elements.fresh(some.key.half(), torch.full_like(some.value, 60_000.0).half(), some.span_seconds)
-    merged = merge_groups(large, torch.zeros(2, dtype=torch.int64))
-    assert merged.value.dtype == torch.float16 and merged.value.unique().tolist() == [60_000.0]
+    average = average_groups(large, together)
+    assert average.value.dtype == torch.float16 and average.value.unique().tolist() == [60_000.0]
     huge = Elements.fresh(some.key, torch.full_like(some.value, 3e38), some.span_seconds)
-    assert bool(merge_groups(huge, torch.zeros(2, dtype=torch.int64)).value.isfinite().all())
+    assert bool(average_groups(huge, together).value.isfinite().all())

@@ -146,6 +146,13 @@ def test_sums_by_label_are_those_of_a_loop_in_batches() -> None:
     assert not got[..., 5, :].any()
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (0, 4, 3), (2, 5, 0)])
+def test_sums_of_nothing_are_zeros(shape: tuple[int, ...]) -> None:
+    label = torch.zeros(shape[:-1], dtype=torch.int64)
+    got = sum_by_label(torch.ones(shape), label, 6)
+    assert got.shape == (*shape[:-2], 6, shape[-1]) and not got.any()
+
+
 @pytest.mark.parametrize(("rounds", "num_rows", "num_clusters"), [(0, 2, 1), (1, 0, 1), (1, 2, 0)])
 def test_what_has_no_clusters_is_refused(rounds: int, num_rows: int, num_clusters: int) -> None:
     with pytest.raises(ValueError, match=f"{rounds=}, {num_rows=}, {num_clusters=}"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidmem.memory import Elements, policy, policy_names
+from vidmem.memory import Elements, policies, policy, policy_names
 from vidmem.memory.policies import Latest, Level, MovieChat, MovieChatPlus, XMem
 from vidmem.memory.policies.moviechat_reference import (
     consolidate_fragment,
@@ -26,6 +26,14 @@ def test_policies_are_built_by_name_and_refuse_what_they_do_not_know() -> None:
         policy("hippo")
     with pytest.raises(TypeError, match="num_rabbits"):
         policy("xmem", num_rabbits=2)
+
+
+def test_the_options_that_are_listed_are_those_that_count() -> None:
+    listed = {info.name: info.options for info in policies()}
+    assert listed["latest"] == {"num_frames": 4}
+    assert listed["reservoir"] == {"top_k": 32, "logit_scale": 100.0, "seed": 0}
+    with pytest.raises(TypeError, match="top_k"):
+        policy("latest", top_k=2)
 
 
 @pytest.mark.parametrize(

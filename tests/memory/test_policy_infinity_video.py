@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from vidmem.memory import Elements, Memory, MemoryConfig, policy
 from vidmem.memory.continuous import capped_shares, continuous_attention, systematic_draws
+from vidmem.memory.grouping import average_groups
 from vidmem.memory.policies import InfinityVideo, Level
 from vidmem.memory.policies.infinity_video import nearest_draw
 
@@ -98,6 +99,16 @@ def test_elements_that_no_query_has_passed_over_count_as_read_like_the_rest() ->
     density = InfinityVideo(stickiness=0.5).density(some)
     assert density.tolist() == pytest.approx([0.5, 1.0, 1.5, 1.0, 1.0, 1.0])
     assert InfinityVideo(stickiness=1.0).density(some).tolist() == pytest.approx([1e-6, 1.0, 2.0, 1.0, 1.0, 1.0])
+
+
+@given(st.integers(1, 20), st.floats(0, 0.99), st.integers(0, 1000))
+def test_averages_are_drawn_as_their_parts_together(num: int, stickiness: float, seed: int) -> None:
+    some = timeline(num, seed)
+    some.life.fill_(8.0)
+    label = torch.rand(num, generator=generator(seed)).gt(0.5).cumsum(0).unique(return_inverse=True)[1]
+    policy_ = InfinityVideo(stickiness=stickiness)
+    want = torch.zeros(int(label[-1]) + 1, dtype=torch.float64).index_add_(0, label, policy_.density(some))
+    torch.testing.assert_close(policy_.density(average_groups(some, label)), want, rtol=1e-5, atol=1e-5)
 
 
 def test_a_sample_is_an_element_that_was_there_and_tells_of_its_stretch() -> None:

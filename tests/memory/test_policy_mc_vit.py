@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vidmem.memory import Elements, Memory, MemoryConfig, policy
 from vidmem.memory.coreset import farthest_points
-from vidmem.memory.grouping import average_groups, longest_runs
+from vidmem.memory.grouping import longest_runs
 from vidmem.memory.policies import Level, McVit
 from vidmem.memory.policies.mc_vit import finest_stretches
 
@@ -149,22 +149,3 @@ def test_the_longest_run_of_a_group_is_the_first_of_the_longest(labels: list[int
             start = at
     got = longest_runs(frames(len(labels)).span_seconds, label, len(present))
     assert got.tolist() == [[float(end) for end in runs[group]] for group in range(len(present))]
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 99))
-def test_a_group_is_the_mean_of_the_frames_that_its_members_stand_for(labels: list[int], seed: int) -> None:
-    present = sorted(set(labels))
-    label = torch.tensor([present.index(one) for one in labels])
-    some, random = frames(len(labels)), generator(seed)
-    some.weight.copy_(torch.randint(1, 5, some.weight.shape, generator=random))
-    some.life.fill_(2.0)
-    got = average_groups(some, label, len(present))
-    for group in range(len(present)):
-        members = some[label == group]
-        token = (members.value * members.weight[..., None]).sum(0) / members.weight.sum(0)[:, None]
-        torch.testing.assert_close(got.value[group], token)
-        torch.testing.assert_close(got.weight[group], members.weight.sum(0))
-        assert got.span_seconds[group].tolist() == [members.span_seconds[0, 0], members.span_seconds[-1, 1]]
-        if len(members) == 1:
-            assert torch.equal(got.value[group], members.value[0]) and torch.equal(got.key[group], members.key[0])
-    torch.testing.assert_close(got.life, torch.full((len(present),), 2.0))

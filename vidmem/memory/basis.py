@@ -70,8 +70,6 @@ def fit_rectangles(values: Tensor, position: Tensor, num_rectangles: int, *, rid
     Returns:
         (..., N, E) in the dtype of `values`; a rectangle without samples is 0.
     """
-    if not len(position):
-        return values.new_zeros(*values.shape[:-2], num_rectangles, values.shape[-1])
     index = rectangle_index(position, num_rectangles)
     wide = values.to(torch.promote_types(values.dtype, torch.float32))
     sums = sum_by_label(wide, index.expand(values.shape[:-1]), num_rectangles + 1)

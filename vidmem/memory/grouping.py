@@ -7,36 +7,55 @@ from torch import Tensor
 
 from vidmem.memory.elements import Elements
 from vidmem.memory.kmeans import sum_by_label
+from vidmem.memory.stores import fields_of
 
 
-def average_groups(elements: Elements, label: Tensor, num_groups: int) -> Elements:
+def average_groups(elements: Elements, label: Tensor) -> Elements:
     """Make one element of every group: the mean over all frames that its members stand for.
+
+    Each token is averaged by its own weight, keys by the mean weight of their tokens. An average has the sum of its
+    members' weights and usage, and the life of the oldest: a query's affinity was shared by the elements of its time,
+    so no query gave them more together. Its span reaches from their first start to their last end.
 
     Args:
         elements: M of them. Not modified.
-        label: (M,) int64 in [0, num_groups), on the device of the keys: the group of each. No group may be empty.
+        label: (M,) int64, on any device: the group of each, from 0 on. No group may be empty.
 
     Returns:
-        `num_groups` elements in the order of the labels, with the sum of their members' weights, the mean of their
-        usage and life, and a span from the first start to the last end. Computed in float32 or wider; a group of one
-        is that one, to the last digit.
+        A copy, of as many elements as there are groups, in the order of the labels. Computed in float32 or wider; a
+        group of one is that one, to the last digit.
     """
-    weight = sum_by_label(elements.weight, label, num_groups)
-    token_share = elements.weight / weight[label].clamp(min=1e-30)
-    frames = elements.weight.mean(1, keepdim=True)
-    share = frames / sum_by_label(frames, label, num_groups)[label].clamp(min=1e-30)
+    label = label.cpu()
+    sizes = label.bincount()
+    first, is_merged = label.argsort(stable=True)[sizes.cumsum(0) - sizes], sizes > 1
+    averaged = elements[first]
+    if not bool(is_merged.any()):
+        return averaged
+    # What is alone is most, as a rule, and is only copied.
+    of_merged = (is_merged.cumsum(0) - 1)[label]
+    parts = is_merged[label]
+    means = _means(elements[parts], of_merged[parts], int(is_merged.sum()))
+    place = is_merged.nonzero().flatten()
+    for rows, new_rows in zip(fields_of(averaged).values(), fields_of(means).values(), strict=True):
+        rows[place.to(rows.device)] = new_rows
+    return averaged
+
+
+def _means(parts: Elements, label: Tensor, num_groups: int) -> Elements:
+    index = label.to(parts.key.device)
+    weight, frames = sum_by_label(parts.weight, index, num_groups), parts.weight.mean(1, keepdim=True)
 
     def mean(rows: Tensor, share: Tensor) -> Tensor:
-        # Where `rows` are shorter than the shares, which are float32, the product is as wide as the shares.
-        return sum_by_label((rows * share).flatten(1), label, num_groups).view(-1, *rows.shape[1:]).to(rows.dtype)
+        # Shares first: a sum of large numbers might be infinite where their mean is not. They are float32, and where
+        # `rows` are shorter the product is as wide as they are.
+        return sum_by_label((rows * share).flatten(1), index, num_groups).view(-1, *rows.shape[1:]).to(rows.dtype)
 
-    counters = mean(torch.stack([elements.usage, elements.life], dim=1), share)
     return Elements(
-        key=mean(elements.key, share),
-        value=mean(elements.value, token_share[..., None]),
-        span_seconds=union_of_groups(elements.span_seconds, label.cpu(), num_groups),
-        usage=counters[:, 0],
-        life=counters[:, 1],
+        key=mean(parts.key, frames / sum_by_label(frames, index, num_groups)[index]),
+        value=mean(parts.value, (parts.weight / weight[index]).unsqueeze(2)),
+        span_seconds=union_of_groups(parts.span_seconds, label, num_groups),
+        usage=sum_by_label(parts.usage.unsqueeze(1), index, num_groups).squeeze(1),
+        life=parts.life.new_zeros(num_groups).scatter_reduce_(0, index, parts.life, "amax"),
         weight=weight,
     )
 

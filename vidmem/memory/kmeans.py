@@ -187,11 +187,12 @@ def sum_by_label(values: Tensor, label: Tensor, num_labels: int) -> Tensor:
         # index_add adds in no fixed order on CUDA, and the same frames shall give the same memory.
         return functional.one_hot(label, num_labels).to(values.dtype).mT @ values
     batch, (num_rows, width) = values.shape[:-2], values.shape[-2:]
-    sums = values.new_zeros(*batch, num_labels, width)
-    first = torch.arange(label[..., :1].numel(), device=label.device)[:, None] * num_labels
-    place = label.reshape(-1, num_rows) + first
-    sums.view(-1, width).index_add_(0, place.flatten(), values.reshape(-1, width))
-    return sums
+    num_items = batch.numel()
+    first = torch.arange(num_items, device=label.device)[:, None] * num_labels
+    place = label.reshape(num_items, num_rows) + first
+    sums = values.new_zeros(num_items * num_labels, width)
+    sums.index_add_(0, place.flatten(), values.reshape(num_items * num_rows, width))
+    return sums.view(*batch, num_labels, width)
 
 
 def _nearest(x: Tensor, candidates: Tensor) -> Tensor:

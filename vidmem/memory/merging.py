@@ -9,9 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidmem.memory.elements import Elements
 from vidmem.memory.scenes import neighbour_cosines
-from vidmem.memory.stores import fields_of
 
 Floats = NDArray[np.float64]
 
@@ -103,54 +101,6 @@ def _similarities(left: Floats, right: Floats, normalise: bool) -> Floats:
         squares = np.add.reduce(left * left, axis=-1) * np.add.reduce(right * right, axis=-1)
         products = products / np.maximum(np.sqrt(squares), 1e-12)
     return products
-
-
-def merge_groups(elements: Elements, group: Tensor) -> Elements:
-    """Average the neighbours that belong to one group, each token by the frames that it stands for.
-
-    An average has the span from its first start to its last end, all that its parts weigh and were used, and the
-    life of the oldest: no query gave them more together. What is alone in its group stays as it is.
-
-    Args:
-        elements: N, in time order. Not modified.
-        group: (N,) int64 on the CPU: 0 for the first, the same or one more for each next.
-
-    Returns:
-        A copy, of as many elements as there are groups.
-    """
-    if not len(elements):
-        return elements[:0]
-    group = group.cpu()
-    sizes = group.bincount()
-    first, is_merged = sizes.cumsum(0) - sizes, sizes > 1
-    merged = elements[first]
-    if not bool(is_merged.any()):
-        return merged
-    parts = elements[is_merged[group]]
-    means = _means(parts, group[is_merged[group]].unique_consecutive(return_inverse=True)[1])
-    place = is_merged.nonzero().flatten()
-    for rows, new_rows in zip(fields_of(merged).values(), fields_of(means).values(), strict=True):
-        rows[place.to(rows.device)] = new_rows
-    return merged
-
-
-def _means(parts: Elements, group: Tensor) -> Elements:
-    sizes = group.bincount()
-    first, num_groups = sizes.cumsum(0) - sizes, len(sizes)
-    index = group.to(parts.key.device)
-
-    def total(rows: Tensor) -> Tensor:
-        return rows.new_zeros(num_groups, *rows.shape[1:]).index_add_(0, index, rows)
-
-    # Shares first: a sum of large numbers might be infinite where their mean is not.
-    weight, of_frame = total(parts.weight), parts.weight.mean(1, keepdim=True)
-    key = total(parts.key.float() * (of_frame / total(of_frame)[index]))
-    value = total(parts.value.float() * (parts.weight / weight[index]).unsqueeze(2))
-    ends, life = parts.span_seconds[first, 1], parts.life[first.to(index.device)]
-    ends.scatter_reduce_(0, group, parts.span_seconds[:, 1], "amax")
-    life.scatter_reduce_(0, index, parts.life, "amax")
-    spans = torch.stack([parts.span_seconds[first, 0], ends], 1)
-    return Elements(key.to(parts.key.dtype), value.to(parts.value.dtype), spans, total(parts.usage), life, weight)
 
 
 def group_alike(features: Tensor, weight: Tensor, num_kept: int, *, apart: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from vidmem.memory.elements import Elements
-from vidmem.memory.policies.policy import Change, FramePolicy, Level
+from vidmem.memory.policies.policy import Change, FramePolicy, Level, WholeFrames
 
 
 @dataclass(frozen=True, slots=True)
-class Latest(FramePolicy):
+class Latest(WholeFrames):
     """Keep nothing of what leaves working memory; read its newest frames alone, whatever is asked."""
 
     name: ClassVar[str] = "latest"
@@ -23,7 +23,6 @@ class Latest(FramePolicy):
     """Newest frames that are read."""
 
     def __post_init__(self) -> None:
-        FramePolicy.__post_init__(self)
         if self.num_frames < 1:
             raise ValueError(f"num_frames={self.num_frames} must be at least 1")
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from vidmem.memory.elements import Elements
-from vidmem.memory.merging import group_alike, merge_groups
+from vidmem.memory.grouping import average_groups
+from vidmem.memory.merging import group_alike
 from vidmem.memory.policies.baselines import fresh
 from vidmem.memory.policies.policy import Change, FramePolicy, Level
 from vidmem.memory.scenes import neighbour_cosines, valley_cuts
@@ -99,12 +100,12 @@ class Event(FramePolicy):
         goes_on = int(len(gist) > 0 and event[0] == 0)
         told = gist[: len(gist) - goes_on]
         before = told[-1:].value
-        means, summaries = merge_groups(frames, event - event[0]), []
+        means, summaries = average_groups(frames, event - event[0]), []
         for number in range(len(means)):
             summary = self._with_summary(means[number : number + 1], before)
             if goes_on and number == 0:
                 # Each frame brings its part of the summary before, so the average of both is as if made at once.
-                summary = merge_groups(Elements.cat([gist[-1:], summary]), torch.zeros(2, dtype=torch.int64))
+                summary = average_groups(Elements.cat([gist[-1:], summary]), torch.zeros(2, dtype=torch.int64))
             summaries.append(summary)
             before = summary.value
         new = Elements.cat(summaries)
@@ -141,7 +142,7 @@ def _change(held: Elements, new: Elements, apart: Tensor, max_elements: int) -> 
         group = group_alike(key, weight, max_elements, apart=apart)
     # What comes before the first merge stays where it is.
     first = min(len(held), int((group[1:] > group[:-1]).cumprod(0).sum()))
-    gained = merge_groups(Elements.cat([held[first:], new]), group[first:] - first)
+    gained = average_groups(Elements.cat([held[first:], new]), group[first:] - first)
     num_gone = max(0, first + len(gained) - max_elements)
     kept = torch.arange(min(num_gone, first), first)
     return Change(gained[max(0, num_gone - first) :], kept)

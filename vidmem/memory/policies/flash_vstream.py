@@ -8,13 +8,14 @@ the first version, `flash_vstream_reference`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vidmem.memory.elements import Elements
+from vidmem.memory.grouping import average_groups
 from vidmem.memory.kmeans import kmeans, merge_rows, nearest, sum_by_label
 from vidmem.memory.policies.baselines import fresh
 from vidmem.memory.policies.policy import Change, FramePolicy, Level
@@ -105,9 +106,8 @@ def merge(elements: Elements, num_clusters: int, *, rounds: int) -> Elements:
 def clustered(elements: Elements, label: Tensor) -> Elements:
     """Make one element of all N that have the same label (N,), for each label that there is, in time order.
 
-    A cluster has the mean of its members' keys and values by weight, and the sum of their weights and of what was read
-    of them. Its time is what its members cover if that is one stretch, else the span of its heaviest member (the
-    latest of equals): never time that it does not show.
+    A cluster is the average of its members (`average_groups`), but that its time is what they cover if that is one
+    stretch, else the span of the heaviest (the latest of equals): never time that it does not show.
     """
     weight = elements.weight[:, 0]
     label = label.unique(return_inverse=True)[1]
@@ -115,14 +115,7 @@ def clustered(elements: Elements, label: Tensor) -> Elements:
     spans = cluster_spans(elements.span_seconds, label.cpu(), weight.cpu(), num_clusters)
     order = spans[:, 0].argsort(stable=True)
     label = order.argsort().to(label.device)[label]
-    return Elements(
-        _means(elements.key, label, weight, num_clusters),
-        _means(elements.value, label, weight, num_clusters),
-        spans[order],
-        _sums(elements.usage, label, num_clusters),
-        elements.life.new_zeros(num_clusters).scatter_reduce(0, label, elements.life, "amax"),
-        _sums(weight, label, num_clusters)[:, None].repeat(1, elements.value.shape[1]),
-    )
+    return replace(average_groups(elements, label), span_seconds=spans[order])
 
 
 def cluster_spans(span_seconds: Tensor, label: Tensor, weight: Tensor, num_clusters: int) -> Tensor:
@@ -155,11 +148,10 @@ def nearest_to_heaviest(candidates: Tensor, clusters: Elements, num_kept: int) -
     return torch.tensor(list(places)[:num_kept], dtype=torch.int64).sort().values
 
 
-def _means(values: Tensor, label: Tensor, weight: Tensor, num_clusters: int) -> Tensor:
-    """Weighted mean of each cluster's values (N, ...): in their dtype, one member's as they are."""
+def _means(rows: Tensor, label: Tensor, weight: Tensor, num_clusters: int) -> Tensor:
+    """Weighted mean of each cluster's rows (N, F)."""
     share = weight / _sums(weight, label, num_clusters)[label]
-    means = sum_by_label(values.float().flatten(1) * share[:, None], label, num_clusters)
-    return means.unflatten(1, values.shape[1:]).to(values.dtype)
+    return sum_by_label(rows * share[:, None], label, num_clusters)
 
 
 def _sums(numbers: Tensor, label: Tensor, num_clusters: int) -> Tensor:

@@ -77,7 +77,7 @@ class InfinityVideo(FramePolicy):
         drawn = systematic_draws(shares, num_coefficients, generator).unique()
         label = nearest_draw(shares, drawn, num_coefficients)
         if self.samples == "mean":
-            return average_groups(timeline, label.to(timeline.key.device), len(drawn))
+            return average_groups(timeline, label)
         sample = timeline[drawn.to(timeline.key.device)]
         span_seconds = union_of_groups(timeline.span_seconds, label, len(drawn))
         return Elements(sample.key, sample.value, span_seconds, sample.usage, sample.life, sample.weight)
@@ -85,11 +85,12 @@ class InfinityVideo(FramePolicy):
     def density(self, timeline: Elements) -> Tensor:
         """How much of all draws each of (M,) elements is to get: float64 on the CPU, above 0."""
         frequency = timeline.frequency.to("cpu", torch.float64)
+        even = timeline.weight.mean(1).to("cpu", torch.float64) if self.even == "time" else torch.ones_like(frequency)
+        # An average has what its parts were read, all together, so what counts is how often each of its frames was.
         # What no query has passed over yet is read as often as the rest, for all that is known.
         is_known = timeline.life.cpu() > 0
-        mean = frequency[is_known].mean() if bool(is_known.any()) else torch.zeros(())
-        relative = torch.where(is_known & (mean > 0), frequency / mean, torch.ones_like(frequency))
-        even = timeline.weight.mean(1).to("cpu", torch.float64) if self.even == "time" else torch.ones_like(relative)
+        mean = frequency[is_known].sum() / even[is_known].sum()  # NaN where nothing is known
+        relative = torch.where(is_known & (mean > 0), frequency / even / mean, torch.ones_like(frequency))
         # At stickiness 1, what was never read would have no density at all and could not be told by anything.
         return even * (1 - self.stickiness + self.stickiness * relative).clamp(min=1e-6)
 

@@ -103,7 +103,7 @@ class McVit(FramePolicy):
         label = kmeans(rows, centroids, weight=frames, rounds=self.rounds).label
         label = label + torch.arange(len(rows), device=label.device)[:, None] * self.num_memories
         present, group = label.flatten().unique(return_inverse=True)
-        means = average_groups(elements, group, len(present))
+        means = average_groups(elements, group)
         means = replace(means, span_seconds=longest_runs(elements.span_seconds, group.cpu(), len(present)))
         return means[means.span_seconds[:, 0].argsort(stable=True)]
 

@@ -95,17 +95,8 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FramePolicy:
-    """What most policies share: one level of whole frames, read by the softmax of the nearest elements' cosines."""
-
-    top_k: int = 32
-    """Elements that share one query's affinity."""
-    logit_scale: float = 100.0
-    """Factor on cosines before the softmax; 100 is where CLIP's training caps it."""
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k} must be at least 1")
+class WholeFrames:
+    """What all but a few policies share: one level of whole frames, working memory is read, new frames read nothing."""
 
     @property
     def reads_on_write(self) -> bool:
@@ -117,6 +108,20 @@ class FramePolicy:
 
     def levels(self, num_tokens: int, max_elements: int) -> tuple[Level, ...]:
         return (Level(num_tokens, max_elements),)
+
+
+@dataclass(frozen=True, slots=True)
+class FramePolicy(WholeFrames):
+    """What most policies share: whole frames, read by the softmax of the nearest elements' cosines."""
+
+    top_k: int = 32
+    """Elements that share one query's affinity."""
+    logit_scale: float = 100.0
+    """Factor on cosines before the softmax; 100 is where CLIP's training caps it."""
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k} must be at least 1")
 
     def affinity(self, key: Tensor, query: Tensor, readable: Tensor | None = None) -> Tensor:
         similarity = cosine_similarity(key.float(), query.float()) * self.logit_scale

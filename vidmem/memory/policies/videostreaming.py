@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vidmem.memory.elements import Elements
-from vidmem.memory.merging import merge_groups
+from vidmem.memory.grouping import average_groups
 from vidmem.memory.policies.baselines import fresh
 from vidmem.memory.policies.policy import Change, FramePolicy, Level
 from vidmem.memory.resolution import resampled
@@ -68,7 +68,7 @@ class VideoStreaming(FramePolicy):
         clip = torch.arange(num_kept, len(clips)) * before // length
         of_frame = torch.arange(first_index, end_index) // length
         parts = Elements.cat([clips[num_kept:], resampled(fresh(leaving), level.num_tokens)])
-        return (Change(merge_groups(parts, torch.cat([clip, of_frame]) - num_kept), torch.arange(num_kept)),)
+        return (Change(average_groups(parts, torch.cat([clip, of_frame]) - num_kept), torch.arange(num_kept)),)
 
     def _length(self, num_frames: int, max_clips: int) -> int:
         """Frames of a clip when so many have come: as few as possible, doubled until the clips fit."""
