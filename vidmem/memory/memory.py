@@ -104,13 +104,17 @@ class Memory:
         """Look queries (Q, C) up, and count the read: each query is one read of every element it could have chosen.
 
         Raises:
-            ValueError: nothing was written yet, or the queries are not (Q, C).
+            ValueError: nothing was written yet, or the queries are not (Q, C) or not finite.
         """
         long_term, working = self.long_term, self.working.elements
         if not len(self):
             raise ValueError("this memory is empty: write frames before reading")
         if query.ndim != 2 or query.shape[1] != working.key.shape[1]:
             raise ValueError(f"queries must be (Q, {working.key.shape[1]}) like the keys, got {tuple(query.shape)}")
+        finite = query.isfinite().all(1)
+        if not bool(finite.all()):
+            number = int((~finite).nonzero()[0])
+            raise ValueError(f"query {number} of {len(query)} is NaN or infinite: nothing of this read is counted")
         sees_working = self.policy.reads_working or not len(long_term)
         if not sees_working:
             working = working[:0]
