@@ -6,9 +6,12 @@
     memory.state()                                                  # elements, tokens, bytes, seconds of each store
 
 - `elements`: `Elements`, a struct of tensors: key, value, time span, usage, life.
-- `similarity`, `merging`, `resolution`: pure functions that compute.
 - `policies`: they decide what stays of what leaves, what is forgotten, what a query reads. Chosen by name.
-- `memory`, `long_term`, `stores`, `buffer`: they hold tensors, and keep bounds and order.
+- `memory`, `long_term`, `stores`, `buffer`: they hold tensors, and keep bounds and order. `config` says which.
+- Pure functions that compute: `similarity` and `resolution` of frames; `scenes` and `events`, where video is cut;
+  `merging`, which neighbours are put together, `grouping`, what they become, `kmeans`, `coreset` and `novelty`, what
+  stands for many; `basis` and `continuous`, functions of time; `episodes` and `semantics` (HERMES), `pyramid`
+  (VideoChat-Online), `windows` and `recall` (HippoMM).
 - `token_memory`, `segmentation`, `schedule`: XMem's own memory of image tokens for segmented objects.
 
 Frames arrive in sensory and working memory. When one is too many for working memory, all but the newest
