@@ -22,7 +22,7 @@ from vidmem.cli import app
 from vidmem.errors import StorageFull
 from vidmem.models.preset import load_preset
 from vidmem.pipelines import IngestReport
-from vidmem.types import Span, VideoId, parse_time
+from vidmem.types import Span, VideoId, format_span, parse_time
 from vidmem.world.video import render_file
 
 BURGER = Span(12.8, 15.2)
@@ -90,6 +90,19 @@ def test_search_gives_at_most_k_hits_best_first(store: Path) -> None:
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
+def test_scenes_begin_where_something_comes_goes_or_moves(store: Path, video: Path) -> None:
+    scenes = json.loads(run("scenes", store, "street.mp4", "--json").stdout)
+    assert scenes == json.loads(run("scenes", store, "--json").stdout) and len(scenes) > 2
+    assert [scene["start"] for scene in scenes] == [0.0, *(scene["end"] for scene in scenes[:-1])]
+    assert scenes[-1]["end"] == 24.0 and not any(scene["is_open"] for scene in scenes)
+    shown = [second["boxes"] for second in json.loads(video.with_suffix(".json").read_text())["boxes"]]
+    for start in [int(scene["start"]) for scene in scenes[1:]]:
+        assert shown[start] != shown[start - 1]
+    lines = run("scenes", store).stdout.splitlines()
+    assert lines == [f"{format_span(scene['start'], scene['end'])}  {scene['thumbnail']}" for scene in scenes]
+    assert all(Path(scene["thumbnail"]).is_file() for scene in scenes)
+
+
 def test_info_counts_what_the_stores_hold(store: Path) -> None:
     state = json.loads(run("info", store, "--json").stdout)
     (seen,) = state["videos"]
@@ -114,6 +127,8 @@ def test_what_is_not_there_ends_with_5(store: Path, tmp_path: Path) -> None:
         ["ask", tmp_path / "none.vidmem", "What?"],
         ["search", tmp_path / "none.vidmem", "a dog"],
         ["info", tmp_path / "none.vidmem"],
+        ["scenes", tmp_path / "none.vidmem"],
+        ["scenes", store, "feedfeedfeedfeed"],
         ["ask", store, "What?", "--video", "feedfeedfeedfeed"],
         ["ingest", tmp_path / "none.mp4", "--store", tmp_path / "new.vidmem"],
     ):

@@ -11,6 +11,7 @@ import pytest
 
 from vidmem import console
 from vidmem.index import StoredVideo
+from vidmem.pipelines import Scene
 from vidmem.types import Hit, VideoId
 
 
@@ -58,3 +59,15 @@ def test_a_video_has_hours_once_it_has_one() -> None:
     video = StoredVideo(VideoId("a"), "content", "settings", "a.mp4", "a.mp4", committed_until=3599.0)
     assert not video.has_hours
     assert replace(video, committed_until=3600.0).has_hours and replace(video, duration_seconds=4000.0).has_hours
+
+
+def test_scenes_of_several_videos_name_theirs_and_an_unfinished_one_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    street = Scene(VideoId("a"), "/v/street.mp4", 0.0, 9.0, 9, 4.0, "a.jpg", is_open=False)
+    hours = Scene(VideoId("b"), "/v/hours.mp4", 60.0, 4000.0, 9, 4.0, None, is_open=True)
+    console.print_scenes([street, hours], with_hours=[VideoId("b")])
+    assert capsys.readouterr().out.splitlines() == [
+        "00:00-00:09  a.jpg  street.mp4",
+        "00:01:00-01:06:40  (no frame kept)  hours.mp4  (not finished)",
+    ]

@@ -238,6 +238,32 @@ def search(
         console.say("Nothing in memory matches.")
 
 
+@app.command(epilog="Example: vidmem scenes kitchen.vidmem kitchen.mp4")
+def scenes(
+    store: StorePath,
+    video: Annotated[
+        str | None, typer.Argument(help="Its id, or its name, as `vidmem info STORE` shows them; by default all.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the scenes of VIDEO in STORE: the stretches between changes of what it shows, each with a frame of it.
+
+    In Python: `vidmem.open(store).scenes(video)`. Needs none of the store's models.
+    """
+    from vidmem.pipelines import open_store
+
+    with open_store(store) as memory:
+        _tell(memory)
+        found = memory.scenes(video)
+        with_hours = _with_hours(memory)
+    if as_json:
+        console.print_json(found)
+    elif found:
+        console.print_scenes(found, with_hours=with_hours)
+    else:
+        console.say("Nothing is ingested yet.")
+
+
 @app.command(epilog="Example: vidmem info kitchen.vidmem --json")
 def info(
     store: StorePath,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vidmem import demo
     from vidmem.doctor import Check
     from vidmem.memory import PolicyInfo
-    from vidmem.pipelines import IngestReport, State
+    from vidmem.pipelines import IngestReport, Scene, State
 
 
 DEMO_EVIDENCE = 3
@@ -97,6 +97,16 @@ def print_hits(hits: Sequence[Hit], *, with_hours: Collection[VideoId] = (), ind
         say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}{why}")
 
 
+def print_scenes(scenes: Sequence[Scene], *, with_hours: Collection[VideoId] = ()) -> None:
+    """One line a scene: `mm:ss-mm:ss  path of its frame`, the video if there are several. Hours as in `print_hits`."""
+    several = len({scene.video_id for scene in scenes}) > 1
+    for scene in scenes:
+        span = format_span(scene.start, scene.end, hours=scene.video_id in with_hours)
+        source = f"  {Path(scene.source).name}" if several else ""
+        is_open = "  (not finished)" if scene.is_open else ""
+        say(f"{span}  {scene.thumbnail or '(no frame kept)'}{source}{is_open}")
+
+
 def print_demo(events: Iterable[demo.Event]) -> None:
     """Tell a demonstration as it goes: each answer while it is made, then whether it agrees with the truth."""
     from vidmem import demo
@@ -129,7 +139,9 @@ def print_report(report: IngestReport) -> None:
         return
     hours = report.resumed_from + report.video_seconds >= 3600
     resumed = f" from {format_time(report.resumed_from, hours=hours)} on" if report.resumed_from else ""
-    watched = f"{format_time(report.video_seconds)} of video{resumed}, {report.frames} frames in {report.clips} clips"
+    scenes = f" and {report.scenes} scenes" if report.scenes else ""
+    frames = f"{report.frames} frames in {report.clips} clips{scenes}"
+    watched = f"{format_time(report.video_seconds)} of video{resumed}, {frames}"
     say(f"{name}: {watched}, in {report.wall_seconds:.1f} s ({report.speed:.0f} x real time)")
     steps = ("decode", "encode", *(["prefill"] if report.prefill_seconds else []), "memory", "store")
     say("  " + ", ".join(f"{step} {getattr(report, f'{step}_seconds'):.2f} s" for step in steps))

@@ -46,10 +46,10 @@ def test_a_clip_that_is_committed_while_a_memory_is_made_waits_for_the_next_use(
     (video,) = reader.videos()
     embeddings = Store.embeddings
 
-    def meanwhile(self: Store, video_id: VideoId) -> tuple[np.ndarray, np.ndarray]:
+    def meanwhile(self: Store, video_id: VideoId, **which: float) -> tuple[np.ndarray, np.ndarray]:
         monkeypatch.undo()
         append(writer, 1)
-        return embeddings(self, video_id)
+        return embeddings(self, video_id, **which)
 
     monkeypatch.setattr(Store, "embeddings", meanwhile)
     assert len(memories.of(video)) == 8

@@ -306,12 +306,12 @@ class Catalogue:
         )
         return [Placement(*row) for row in rows]
 
-    def vectors_of(self, video_id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Times (n,) and vectors (n, C) of a video in time order; (0, 0) vectors if it has no frames."""
+    def vectors_of(self, video_id: str, start: float, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Times (n,) and vectors (n, C) of a video's frames from a time on, in time order; (0, 0) vectors of none."""
         rows = self._run(
-            "SELECT pts_seconds, vector FROM frames JOIN embeddings USING (frame_id) WHERE video_id = ?"
-            " ORDER BY pts_seconds",
-            (video_id,),
+            "SELECT pts_seconds, vector FROM frames JOIN embeddings USING (frame_id)"
+            " WHERE video_id = ? AND pts_seconds >= ? ORDER BY pts_seconds LIMIT ?",
+            (video_id, start, -1 if limit is None else limit),
         ).fetchall()
         return np.array([row[0] for row in rows], dtype=np.float64), _stacked([row[1] for row in rows])
 

@@ -123,11 +123,18 @@ class StoreReader:
             self._check_known(catalogue, video_id)
             return [self._frame(row) for row in catalogue.frames_between(video_id, start, end)]
 
-    def embeddings(self, video_id: VideoId) -> tuple[np.ndarray, np.ndarray]:
-        """Times (n,) float64 and embeddings (n, C) float32 of a video's frames, in time order. Raises NotFound."""
+    def embeddings(
+        self, video_id: VideoId, *, start: float = 0.0, limit: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Times (n,) float64 and embeddings (n, C) float32 of a video's frames, in time order. Raises NotFound.
+
+        Args:
+            start: only those at or after this time, in seconds.
+            limit: at most so many of them.
+        """
         with self._transaction() as catalogue:
             self._check_known(catalogue, video_id)
-            pts, vectors = catalogue.vectors_of(video_id)
+            pts, vectors = catalogue.vectors_of(video_id, start, limit)
         return pts, vectors.reshape(-1, self.identity.embedding_dim)
 
     def load_tokens(self, frame_ids: Sequence[FrameId]) -> Tensor:

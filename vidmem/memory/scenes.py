@@ -192,7 +192,7 @@ class SceneRule:
 
     alpha: float = 0.5
     """Deviations by which a valley must be deeper than the mean of all depths so far."""
-    min_depth: float = 0.1
+    min_depth: float = 0.3
     """Depth that a valley must exceed in any case: a threshold of mean and deviation alone cuts still pictures, too."""
     min_frames: int = 1
     """A valley that would end a shorter scene is passed over."""

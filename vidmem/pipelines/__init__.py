@@ -3,6 +3,7 @@
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.ingest import IngestReport, Progress
 from vidmem.pipelines.loading import preset_for
+from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.state import State
 from vidmem.pipelines.stored_memory import StoredMemory, open_store
 from vidmem.pipelines.video_memory import VideoMemory
@@ -11,6 +12,7 @@ __all__ = [
     "AnswerStream",
     "IngestReport",
     "Progress",
+    "Scene",
     "State",
     "StoredMemory",
     "VideoMemory",

@@ -22,6 +22,7 @@ from vidmem.errors import BadInput, CorruptMedia
 from vidmem.index import ClipBlocks, FrameRows, NewClip, Store, StoredVideo, VideoRow
 from vidmem.ingest import Source, clips, next_tick, prefetch
 from vidmem.memory import Memory, MemoryConfig
+from vidmem.memory.scenes import SceneStream
 from vidmem.pipelines.behind import Behind
 from vidmem.pipelines.remembering import elements_of
 from vidmem.types import Clip, Frame, Span, VideoId, View, format_time
@@ -94,6 +95,8 @@ class IngestReport:
     clips: int
     video_seconds: float
     """Seconds of video added."""
+    scenes: int = 0
+    """Scenes that begin in it, as far as that is known by its end."""
     skipped: int = 0
     """Damaged packets and pictures passed over."""
     speed: float = 0.0
@@ -193,6 +196,7 @@ class Ingester:
         config: IngestConfig,
         *,
         memory: Memory,
+        scenes: SceneStream,
         there: StoredVideo | None,
         progress: Progress | None = None,
         partial: bool = False,
@@ -201,6 +205,7 @@ class Ingester:
 
         Args:
             memory: what is remembered of `there`, else empty; it is written to.
+            scenes: where `there` was cut into scenes, else empty; it goes on with what is watched.
             there: the video as the store holds it, of `find_video`.
             partial: keep what can be read of a damaged file, instead of refusing it.
 
@@ -213,6 +218,7 @@ class Ingester:
         clock = _Clock()
         resumed_from = there.committed_until if there else 0.0
         video, num_frames, num_clips = there, 0, 0
+        num_scenes = 0 if scenes.num_frames else 1
         blocks: BlockStream | None = None
 
         def told(until: float) -> None:
@@ -236,6 +242,7 @@ class Ingester:
                 encoded = self._encoded(clip, blocks, clock, saves=saves)
                 behind.give(encoded, num_bytes=encoded.num_bytes, then=functools.partial(told, clip.span.end))
                 num_frames, num_clips = num_frames + len(clip.frames), num_clips + 1
+                num_scenes += len(scenes.push(encoded.embeddings))
             behind.finish()
         if video is None:
             raise CorruptMedia(f"{source.info.name} gave no picture: check that it plays elsewhere.")
@@ -252,6 +259,7 @@ class Ingester:
             frames=num_frames,
             clips=num_clips,
             video_seconds=done - resumed_from,
+            scenes=num_scenes,
             skipped=source.num_skipped,
             speed=(done - resumed_from) / wall,
             wall_seconds=wall,

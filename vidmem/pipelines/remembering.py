@@ -74,12 +74,13 @@ class Memories:
         first = int(np.searchsorted(timeline.pts_seconds, newest, side="right"))
         if first == len(timeline):
             return
-        _, embeddings = self._store.embeddings(video.video_id)
         for start in range(first, len(timeline), _FRAMES_AT_ONCE):
             places = slice(start, min(start + _FRAMES_AT_ONCE, len(timeline)))  # more may have been committed since
+            begin, limit = float(timeline.pts_seconds[start]), places.stop - start
+            _, embeddings = self._store.embeddings(video.video_id, start=begin, limit=limit)
             tokens = self._store.load_tokens(timeline.frame_ids[places])
             spans = np.stack([timeline.pts_seconds[places], timeline.end_seconds[places]], axis=1)
-            memory.write(elements_of(torch.tensor(embeddings[places]), tokens, spans))
+            memory.write(elements_of(torch.tensor(embeddings), tokens, spans))
 
 
 def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:

@@ -14,6 +14,7 @@ from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.timeline import Timelines
 
@@ -26,6 +27,7 @@ class StoredMemory:
 
     def __init__(self, store: Store, memories: Memories, timelines: Timelines) -> None:
         self._store, self._memories, self._timelines = store, memories, timelines
+        self._scenes = Scenes(store, timelines)
 
     @property
     def path(self) -> Path:
@@ -70,6 +72,22 @@ class StoredMemory:
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
         )
+
+    def scenes(self, video: str | None = None) -> list[Scene]:
+        """The stretches between changes of what a video shows, in the order of time, each with a frame of it.
+
+        They cover the video as far as it was ingested. Those that have ended stay as they are while it goes on.
+
+        Args:
+            video: its id, or its name where no other video has that. None: all videos, in the order they came.
+
+        Raises:
+            NotFound: there is no such video.
+            BadInput: several videos have this name.
+        """
+        present = self._present()
+        chosen = present if video is None else [self._found(video)]
+        return [scene for one in chosen for scene in self._scenes.of(one)]
 
     def verify(self) -> list[str]:
         """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""
@@ -128,6 +146,7 @@ class StoredMemory:
         videos = self._store.videos()
         self._memories.keep_only(videos)
         self._timelines.keep_only(videos)
+        self._scenes.keep_only(videos)
         return videos
 
     def _preset_name(self) -> str:

@@ -14,6 +14,7 @@ from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, open_source
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
+from vidmem.memory.scenes import SceneStream
 from vidmem.models.language import Context
 from vidmem.models.preset import Preset
 from vidmem.pipelines.answering import AnswerStream
@@ -155,8 +156,15 @@ class VideoMemory(StoredMemory):
                 stack.enter_context(bar)
             if there is not None:
                 stack.callback(self._memories.forget, there)
-            memory = self._memories.of(there) if there else self._memories.new()
-            return ingester.ingest(source, config, memory=memory, there=there, progress=report, partial=partial)
+            return ingester.ingest(
+                source,
+                config,
+                memory=self._memories.of(there) if there else self._memories.new(),
+                scenes=self._scenes.stream_of(there) if there else SceneStream(),
+                there=there,
+                progress=report,
+                partial=partial,
+            )
 
     def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
         """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""
