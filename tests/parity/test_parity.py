@@ -23,6 +23,7 @@ from . import (
     check_pmb,
     check_policies_other,
     check_rekv,
+    check_samurai,
     check_scenetilling,
     check_xmem,
 )
@@ -39,6 +40,7 @@ CHECKS: dict[str, ModuleType] = {
     "pmb": check_pmb,
     "policies_other": check_policies_other,
     "rekv": check_rekv,
+    "samurai": check_samurai,
     "scenetilling": check_scenetilling,
     "xmem": check_xmem,
 }

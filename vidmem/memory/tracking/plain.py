@@ -27,6 +27,7 @@ class Plain(Sizes):
     """The mask of the highest predicted IoU, the newest frames as memory, each in the row of its distance."""
 
     name: ClassVar[str] = "sam2"
+    min_object_logit: ClassVar[float] = 0.0
     needs_boxes: ClassVar[bool] = False
     needs_masks: ClassVar[bool] = False
 

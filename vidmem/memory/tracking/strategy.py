@@ -92,6 +92,8 @@ class Strategy(Protocol[StateT]):
     """
 
     name: ClassVar[str]
+    min_object_logit: ClassVar[float]
+    """A mask is shown, and its own pointer stored, where the object's logit is above; else both are of no object."""
     needs_boxes: ClassVar[bool]
     needs_masks: ClassVar[bool]
 
