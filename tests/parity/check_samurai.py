@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from vidmem.memory.tracking import kalman
-from vidmem.memory.tracking.boxes import box_iou, mask_boxes, present_masks
+from vidmem.memory.tracking.boxes import box_iou, candidate_boxes
 from vidmem.memory.tracking.samurai import SamuraiState
 from vidmem.memory.tracking.samurai_reference import CodedSamurai
-from vidmem.memory.tracking.strategy import Attention, Candidates
+from vidmem.memory.tracking.selection import Candidates, Limits, Reading
 
 from .fixture import Fixture, padded
-from .tracked import NOTHING, check_memories, check_pointers, frames, logits_of_boxes
+from .tracked import ABSENT, NOTHING, check_memories, check_pointers, logits_of_boxes
 
 GEOMETRY = {"atol": 1e-4, "rtol": 1e-5}
 
@@ -66,7 +66,7 @@ def check_geometry(fixture: Fixture, group: str) -> None:
 class Step:
     """One frame of one object."""
 
-    read: Attention
+    read: Reading
     chosen: int
     box: np.ndarray
     iou: float
@@ -79,25 +79,25 @@ class Step:
 
 def check_sequence(fixture: Fixture, group: str) -> None:
     side, num_stable, num_memories, num_pointers = fixture.ints("seq_cfg_int")
-    tracked_iou, min_object_logit, weight, memory_iou, memory_logit, memory_motion = fixture["seq_cfg_float"].tolist()
+    tracked_iou, present_above, weight, memory_iou, memory_score, memory_motion = fixture["seq_cfg_float"].tolist()
     strategy = CodedSamurai(
-        num_memories=num_memories,
-        num_pointers=num_pointers,
+        Limits(num_memories, num_pointers),
+        present_above=present_above,
         motion_weight=weight,
         num_stable=num_stable,
         min_tracked_iou=tracked_iou,
         min_memory_iou=memory_iou,
-        min_memory_logit=memory_logit,
+        min_memory_score=memory_score,
         min_memory_motion=memory_motion,
     )
-    assert min_object_logit == strategy.min_object_logit
-    logits = fixture["seq_obj_logits"]
-    boxes = boxes_of(fixture["seq_lowres_boxes"], logits, side)
-    fixture.same("seq_cand_boxes", boxes)
-    steps = track(strategy, boxes, fixture["seq_cand_ious"], logits)
+    scores = fixture["seq_obj_logits"]
+    offered = offers(fixture["seq_lowres_boxes"], fixture["seq_cand_ious"], scores, side, strategy)
+    boxes = [torch.from_numpy(candidate_boxes(given.masks, side)) for given in offered]
+    fixture.same("seq_cand_boxes", torch.stack(boxes))
+    steps = track(strategy, offered)
     check_choices(fixture, "seq", steps)
     unset = np.full(3, np.nan)
-    fixture.same("seq_out_box", torch.stack([boxes[0, 0], *(torch.from_numpy(step.box) for step in steps)]))
+    fixture.same("seq_out_box", torch.stack([boxes[0][0], *(torch.from_numpy(step.box) for step in steps)]))
     fixture.close("seq_best_iou", torch.tensor([np.nan, *(step.iou for step in steps)]), atol=1e-3)
     motion = [np.nan, *(step.motion_iou[step.chosen] for step in steps)]
     fixture.close("seq_kf_score", torch.tensor(motion), atol=1e-3)
@@ -113,18 +113,15 @@ def check_sequence(fixture: Fixture, group: str) -> None:
     read = [NOTHING, *(step.read for step in steps)]
     check_memories(fixture, "seq", read)
     check_pointers(fixture, "seq", read)
-    absent = [[int(index > 0 and logits[index] <= 0) for index in frames(given.memories)] for given in read]
+    absent = [[int(index > 0 and scores[index] <= 0) for index in given.frames] for given in read]
     fixture.same("seq_mem_noobj", padded(absent, fixture["seq_mem_noobj"], -1))
 
 
 def check_edges(fixture: Fixture, group: str) -> None:
     side, num_stable, num_memories, num_pointers = fixture.ints("edge_cfg_int")
-    strategy = CodedSamurai(
-        num_memories=num_memories, num_pointers=num_pointers, motion_weight=0.15, num_stable=num_stable
-    )
-    logits = fixture["edge_obj_logits"]
-    boxes = boxes_of(fixture["edge_lowres_boxes"], logits, side)
-    check_choices(fixture, "edge", track(strategy, boxes, fixture["edge_cand_ious"], logits))
+    strategy = CodedSamurai(Limits(num_memories, num_pointers), motion_weight=0.15, num_stable=num_stable)
+    arrays = (fixture[f"edge_{name}"] for name in ("lowres_boxes", "cand_ious", "obj_logits"))
+    check_choices(fixture, "edge", track(strategy, offers(*arrays, side, strategy)))
 
 
 def check_choices(fixture: Fixture, prefix: str, steps: list[Step]) -> None:
@@ -133,39 +130,33 @@ def check_choices(fixture: Fixture, prefix: str, steps: list[Step]) -> None:
     fixture.same(f"{prefix}_kf_op", [0, *(step.written for step in steps)])
 
 
-def boxes_of(low: Tensor, logits: Tensor, side: int) -> Tensor:
-    """Candidates' boxes in the model square, out of boxes on the decoder's grid of a quarter of it."""
-    masks = logits_of_boxes(low, side // 4)
-    return torch.stack(
-        [
-            mask_boxes(present_masks(mask, logit, (side, side), threshold=CodedSamurai.min_object_logit))
-            for mask, logit in zip(masks, logits, strict=True)
-        ]
-    )
+def offers(boxes: Tensor, ious: Tensor, scores: Tensor, side: int, strategy: CodedSamurai) -> list[Candidates]:
+    masks = logits_of_boxes(boxes, side // 4)
+    masks[scores <= strategy.present_above] = ABSENT
+    return [
+        Candidates(tuple(iou.tolist()), float(score), mask, side, (side, side))
+        for iou, score, mask in zip(ious, scores, masks, strict=True)
+    ]
 
 
-def track(strategy: CodedSamurai, boxes: Tensor, ious: Tensor, logits: Tensor) -> list[Step]:
-    """Frames 1 on, frame 0 is the prompt."""
-    state = strategy.prompt(None, 0, boxes[0, 0].numpy())
+def track(strategy: CodedSamurai, offered: list[Candidates]) -> list[Step]:
+    """Frames 1 on; frame 0 is the prompt, its candidate 0 the mask."""
+    state = strategy.prompted(None, 0, offered[0])
     steps = []
-    for index in range(1, len(logits)):
-        given = Candidates(ious[index, None].numpy(), logits[index, None].numpy(), boxes[index, None].numpy())
-        (read,) = strategy.attend(state, index)
-        assert given.boxes is not None
-        scores = strategy.score([state], given.ious, given.boxes)
-        (choice,) = strategy.choose([state], index, [given])
-        (branch,) = choice.branches
-        counts = bool(scores.is_moving[0])
-        began = state.num_stable == 0
+    for index, given in enumerate(offered[1:], 1):
+        read = strategy.read(state, index)
+        weighed = strategy.weigh(state, given)
+        (choice,) = strategy.choose([state], [given], index)
+        unset = np.full(len(given.ious), np.nan)
         steps.append(
             Step(
                 read=read,
-                chosen=branch.candidate,
-                box=given.boxes[0, branch.candidate],
-                iou=float(given.ious[0, branch.candidate]),
-                motion_iou=scores.motion_iou[0] if counts else np.full(len(ious[index]), np.nan),
-                mixed=scores.mixed[0] if counts else np.full(len(ious[index]), np.nan),
-                written=1 if began else 2 if choice.state.num_stable else 0,
+                chosen=choice.candidate,
+                box=weighed.boxes[choice.candidate],
+                iou=given.ious[choice.candidate],
+                motion_iou=unset if weighed.motion_iou is None else weighed.motion_iou,
+                mixed=unset if weighed.motion_iou is None else weighed.score,
+                written=1 if weighed.predicted is None else 2 if choice.state.num_stable else 0,
                 state=choice.state,
             )
         )

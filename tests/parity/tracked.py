@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidmem.memory.tracking.strategy import Attention, Record
+from vidmem.memory.tracking.selection import Reading
 
 from .fixture import Fixture, padded
 
@@ -18,24 +18,22 @@ def logits_of_boxes(boxes: Tensor, side: int) -> Tensor:
     return torch.where(inside & (x1 >= 0), 8.0, -8.0)
 
 
-def check_memories(fixture: Fixture, prefix: str, read: list[Attention], rows: str = "mem_tpos_row") -> None:
+def check_memories(fixture: Fixture, prefix: str, read: list[Reading], rows: str = "mem_tpos_row") -> None:
     """Frames read for each frame, in token order, and the rows of the temporal table."""
     name = f"{prefix}_mem_frames"
-    fixture.same(name, padded([frames(attention.memories) for attention in read], fixture[name], -1))
+    fixture.same(name, padded([given.frames for given in read], fixture[name], -1))
     name = f"{prefix}_{rows}"
-    fixture.same(name, padded([attention.rows for attention in read], fixture[name], -1))
+    fixture.same(name, padded([given.rows for given in read], fixture[name], -1))
 
 
-def check_pointers(fixture: Fixture, prefix: str, read: list[Attention]) -> None:
+def check_pointers(fixture: Fixture, prefix: str, read: list[Reading]) -> None:
     name = f"{prefix}_ptr_frames"
-    fixture.same(name, padded([frames(attention.pointers) for attention in read], fixture[name], -1))
+    fixture.same(name, padded([given.pointer_frames for given in read], fixture[name], -1))
     name = f"{prefix}_ptr_dist"
-    fixture.same(name, padded([attention.distances for attention in read], fixture[name], -1))
+    fixture.same(name, padded([given.distances for given in read], fixture[name], -1))
 
 
-def frames(records: tuple[Record, ...]) -> list[int]:
-    return [record.frame_index for record in records]
-
-
-NOTHING = Attention((), (), (), ())
+NOTHING = Reading((), (), (), ())
 """Read for a prompted frame."""
+ABSENT = -1024.0
+"""What the masks of an absent object hold."""

@@ -8,32 +8,29 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def mask_boxes(mask: Tensor) -> Tensor:
-    """Smallest boxes of masks (..., H, W) bool: (..., 4) int64 on the same device, without waiting for it."""
-    (x1, x2), (y1, y2) = _ends(mask.any(-2)), _ends(mask.any(-1))
-    return torch.stack([x1, y1, x2, y2], -1) * mask.flatten(-2).any(-1, keepdim=True)
+def mask_boxes(masks: Tensor) -> np.ndarray:
+    """Smallest boxes of masks (M, H, W) bool: (M, 4) int64.
 
-
-def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last true place of (..., L) bool."""
-    as_number = line.int()
-    return as_number.argmax(-1), line.shape[-1] - 1 - as_number.flip(-1).argmax(-1)
-
-
-def present_masks(logits: Tensor, object_logits: Tensor, size: tuple[int, int], *, threshold: float) -> Tensor:
-    """Masks of the decoder's logits (..., K, h, w) at another size, empty where the object is absent.
-
-    Args:
-        object_logits: (...,) the object is there if it is above the threshold.
-        size: (H, W).
-
-    Returns:
-        (..., K, H, W) bool.
+    Only which rows and columns have a pixel goes to the host, in one copy.
     """
-    flat = logits.reshape(-1, *logits.shape[-3:]).float()
-    enlarged = functional.interpolate(flat, size, mode="bilinear", align_corners=False)
-    present = (object_logits > threshold)[..., None, None, None]
-    return (enlarged.view(*logits.shape[:-2], *size) > 0) & present
+    width = masks.shape[-1]
+    filled = torch.cat([masks.any(-2), masks.any(-1)], -1).cpu().numpy()
+    boxes = np.zeros((len(filled), 4), np.int64)
+    for box, line in zip(boxes, filled, strict=True):
+        columns, rows = line[:width].nonzero()[0], line[width:].nonzero()[0]
+        if len(columns):
+            box[:] = columns[0], rows[0], columns[-1], rows[-1]
+    return boxes
+
+
+def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks of the decoder's logits (M, h, w) at another size: (M, H, W) bool."""
+    return functional.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0
+
+
+def candidate_boxes(logits: Tensor, square: int) -> np.ndarray:
+    """Boxes (M, 4) of the decoder's logits (M, h, w), in the network's square of `square` pixels a side."""
+    return mask_boxes(enlarged(logits, (square, square)))
 
 
 def box_iou(box: np.ndarray, other: np.ndarray) -> np.ndarray:

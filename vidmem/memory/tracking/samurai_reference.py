@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vidmem.memory.tracking.samurai import Samurai, SamuraiState
+from vidmem.memory.tracking import kalman
+from vidmem.memory.tracking.kalman import Motion
+from vidmem.memory.tracking.samurai import Samurai, SamuraiState, Weighed
+from vidmem.memory.tracking.selection import Candidates, Choice
 
 
 @dataclass(frozen=True, slots=True)
 class CodedSamurai(Samurai):
-    """One filter that takes whatever is chosen, the box of an empty mask (zeros) too, from the first tracked frame on.
+    """One filter that takes in whatever is chosen, an empty mask's box of zeros too, from the first tracked frame on.
 
-    The first tracked frame is read on the next and never again: the scan of earlier frames ends one too early.
+    The first tracked frame is read on the next and never again: the scan of earlier frames ends one too early. A
+    predicted IoU that equals its threshold fails until motion counts, and passes from then on.
     """
 
-    def prompt(self, state: SamuraiState | None, frame_index: int, box: np.ndarray | None = None) -> SamuraiState:
-        return Samurai.prompt(self, state, frame_index)
+    def prompted(
+        self, state: SamuraiState | None, frame: int, found: Candidates, *, initial: bool = True
+    ) -> SamuraiState:
+        begun = Samurai.prompted(self, state, frame, found)
+        motion, num_stable = (state.motion, state.num_stable) if state else (None, 0)
+        return replace(begun, motion=motion, num_stable=num_stable)
 
-    def is_sight(self, box: np.ndarray) -> np.ndarray:
-        return np.ones(len(box), bool)
+    def choose(
+        self, states: Sequence[SamuraiState], found: Sequence[Candidates], frame: int
+    ) -> Sequence[Choice[SamuraiState]]:
+        (choice,) = Samurai.choose(self, states, found, frame)
+        if states[0].recent:
+            return (choice,)
+        return (replace(choice, state=replace(choice.state, good=())),)
 
-    def is_tracked(self, iou: np.ndarray, is_moving: np.ndarray) -> np.ndarray:
-        threshold = np.float32(self.min_tracked_iou)
-        return np.where(is_moving, iou >= threshold, iou > threshold)
-
-    def can_be_memory(self, state: SamuraiState, frame_index: int) -> bool:
-        return bool(state.recent)
+    def follow(self, state: SamuraiState, weighed: Weighed, box: np.ndarray, iou: float) -> tuple[Motion | None, int]:
+        if weighed.predicted is None:
+            return kalman.initiate(box), 1
+        is_moving = state.num_stable == self.num_stable
+        in_float32, threshold = np.float32(iou), np.float32(self.min_tracked_iou)
+        if in_float32 < threshold if is_moving else in_float32 <= threshold:
+            return weighed.predicted, 0
+        return kalman.update(weighed.predicted, box), min(state.num_stable + 1, self.num_stable)
