@@ -32,7 +32,6 @@ def check_of(group: str) -> Callable[[Fixture, str], None] | None:
 def check_filter(fixture: Fixture, group: str) -> None:
     boxes, valid = fixture["kf_boxes"].numpy(), fixture["kf_valid"].tolist()
     predicted = posterior = kalman.initiate(boxes[0])
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("pred", "post", "proj", "iou")}
     trace: list[tuple[np.ndarray, ...]] = []
     for index, (box, seen) in enumerate(zip(boxes, valid, strict=True)):
         if index:

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from . import (
+    check_dam4sam,
     check_flash_vstream,
     check_hermes,
     check_hippomm,
@@ -32,6 +33,7 @@ from .fixture import Fixture
 
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
+    "dam4sam": check_dam4sam,
     "flash_vstream": check_flash_vstream,
     "hermes": check_hermes,
     "hippomm": check_hippomm,

@@ -24,8 +24,9 @@ nothing but the protocol `Selection`; what SAM 2 itself does, the prompts and th
 - `*_reference`: a selection as its authors' code has it, where we do otherwise. Parity is tested against these.
 """
 
+from vidmem.memory.tracking.dam4sam import Dam4Sam
 from vidmem.memory.tracking.sam2long import Sam2Long
 from vidmem.memory.tracking.samurai import Samurai
 from vidmem.memory.tracking.selection import Candidates, Choice, Kept, Limits, Reading, Selection
 
-__all__ = ["Candidates", "Choice", "Kept", "Limits", "Reading", "Sam2Long", "Samurai", "Selection"]
+__all__ = ["Candidates", "Choice", "Dam4Sam", "Kept", "Limits", "Reading", "Sam2Long", "Samurai", "Selection"]
