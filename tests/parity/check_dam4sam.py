@@ -111,7 +111,7 @@ def check_anchors(fixture: Fixture, group: str) -> None:
     rows = []
     cases = (fixture["drm_cond_frames"].tolist(), fixture.ints("drm_frame_idx"), fixture.ints("drm_max"))
     for frames, frame, max_anchors in zip(*cases, strict=True):
-        stored = sorted(index for index in frames if 0 <= index)
+        stored = sorted(index for index in frames if index >= 0)
         state = Dam4SamState((0,), tuple(index for index in stored if index))
         rows.append(CodedDam4Sam(max_anchors=max_anchors).anchors_for(state, frame))
     fixture.same("drm_selected", padded(rows, fixture["drm_selected"], -1))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vidmem.memory.tracking.boxes import candidate_boxes
+from vidmem.memory.tracking.boxes import enlarged, mask_boxes
 from vidmem.memory.tracking.sam2long import Pathway
 from vidmem.memory.tracking.sam2long_reference import PROMPT_SCORE, CodedSam2Long, coded_scales
 from vidmem.memory.tracking.selection import Candidates, Choice, Limits, Reading
@@ -73,7 +73,7 @@ def follow(strategy: CodedSam2Long, ious: Tensor, scores: Tensor, start: int, si
         found = [offer(slot, ious[frame, slot], scores[frame, slot], side) for slot in range(len(states))]
         choices = strategy.choose(states, found, frame)
         trace.choices.append(choices)
-        boxes = [candidate_boxes(given.masks, side).tolist() for given in found]
+        boxes = [mask_boxes(enlarged(given.masks, (side, side))).tolist() for given in found]
         trace.boxes.append([boxes[choice.pathway][choice.candidate] for choice in choices])
         # All copies of the first tracked frame are one record.
         trace.histories = [

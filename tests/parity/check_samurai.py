@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vidmem.memory.tracking import kalman
-from vidmem.memory.tracking.boxes import box_iou, candidate_boxes
+from vidmem.memory.tracking.boxes import box_iou
 from vidmem.memory.tracking.samurai import SamuraiState
 from vidmem.memory.tracking.samurai_reference import CodedSamurai
 from vidmem.memory.tracking.selection import Candidates, Limits, Reading
@@ -91,7 +91,7 @@ def check_sequence(fixture: Fixture, group: str) -> None:
     )
     scores = fixture["seq_obj_logits"]
     offered = offers(fixture["seq_lowres_boxes"], fixture["seq_cand_ious"], scores, side, strategy)
-    boxes = [torch.from_numpy(candidate_boxes(given.masks, side)) for given in offered]
+    boxes = [torch.from_numpy(strategy.boxes(given)) for given in offered]
     fixture.same("seq_cand_boxes", torch.stack(boxes))
     steps = track(strategy, offered)
     check_choices(fixture, "seq", steps)

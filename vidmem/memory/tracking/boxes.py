@@ -1,4 +1,4 @@
-"""Boxes of masks: x1, y1, x2, y2 with inclusive extremes, zeros for an empty mask."""
+"""Boxes of masks: x1, y1, x2, y2 of the outermost pixels, zeros for an empty mask."""
 
 from __future__ import annotations
 
@@ -29,8 +29,31 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def candidate_boxes(logits: Tensor, square: int) -> np.ndarray:
-    """Boxes (M, 4) of the decoder's logits (M, h, w), in the network's square of `square` pixels a side."""
-    return mask_boxes(enlarged(logits, (square, square)))
+    """Boxes (M, 4) float64 of the decoder's logits (M, n, n), in pixels of the network's square.
+
+    An edge lies where the logits cross zero between the outermost pixel and the one beyond, so boxes are finer than the
+    decoder's grid at a small part of what enlarging the masks costs (3 masks on one core, a square of 1024: 0.3 against
+    30 ms). All is done on the masks' device, for all masks at once, and copied to the host once.
+    """
+    num_masks, num = len(logits), logits.shape[-1]
+    # (axis, mask, place): whether a column, or a row, has a pixel. `amax` is much faster than `any` on a CPU.
+    filled = torch.stack([logits.amax(-2), logits.amax(-1)]) > 0
+    from_ends = torch.stack([filled, filled.flip(-1)], -2).to(torch.uint8).argmax(-1)
+    first, last = from_ends[..., 0], num - 1 - from_ends[..., 1]
+    index = torch.stack([first, last, first - 1, last + 1], -1).clamp_(0, num - 1)
+    lines = torch.stack(
+        [
+            logits.gather(-1, index[0, :, None].expand(num_masks, num, 4)),
+            logits.gather(-2, index[1, :, :, None].expand(num_masks, 4, num)).mT,
+        ]
+    )
+    inner, outer = lines[..., :2], lines[..., 2:]
+    # In shares of a pixel's pitch; a line that is not filled reaches nowhere.
+    reach = torch.where(inner > 0, inner / (inner - outer), -1.0).amax(-2)
+    reach = torch.where(from_ends == 0, 0.5, reach).double()
+    edges = torch.stack([first - reach[..., 0], last + reach[..., 1]], -1)
+    pixels = ((edges + 0.5) * (square / num) - 0.5).clamp_(0, square - 1) * filled.any(-1, keepdim=True)
+    return pixels.permute(1, 2, 0).flatten(1).cpu().numpy()
 
 
 def box_iou(box: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ do what the paper says; `samurai_reference` has it as coded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -52,7 +52,8 @@ class Samurai:
 
     Where we differ from the code: an empty mask is no sight of the object and never moves the filter, which in the code
     collapses to the origin; a prompt starts the filter; the first tracked frame can be read later like any other; a
-    predicted IoU is held against its threshold in one way, moving or not; each object has a filter of its own.
+    predicted IoU is held against its threshold in one way, moving or not; each object has a filter of its own; boxes are
+    taken off the decoder's own grid, between its pixels, not off masks enlarged to the network's square.
     """
 
     name: ClassVar[str] = "samurai"
@@ -76,14 +77,14 @@ class Samurai:
         self, state: SamuraiState | None, frame: int, found: Candidates, *, initial: bool = True
     ) -> SamuraiState:
         before = state or SamuraiState(())
-        box = candidate_boxes(found.masks, found.square)[0]
-        began = {"motion": kalman.initiate(box), "num_stable": 1} if box.any() else {}
-        return replace(
-            before,
-            prompts=with_prompt(before.prompts, frame, self.max_prompted),
+        box = self.boxes(found)[0]
+        motion, num_stable = (kalman.initiate(box), 1) if box.any() else (before.motion, before.num_stable)
+        return SamuraiState(
+            with_prompt(before.prompts, frame, self.max_prompted),
+            motion,
+            num_stable,
             good=without(before.good, frame),
             recent=without(before.recent, frame),
-            **began,
         )
 
     def read(self, state: SamuraiState, frame: int) -> Reading:
@@ -112,7 +113,7 @@ class Samurai:
 
     def weigh(self, state: SamuraiState, offered: Candidates) -> Weighed:
         """Score an object's candidates by predicted IoU and, if it was tracked well for long, by its motion."""
-        boxes = candidate_boxes(offered.masks, offered.square)
+        boxes = self.boxes(offered)
         ious = np.array(offered.ious)
         if state.motion is None or state.num_stable == 0:
             return Weighed(boxes, None, None, ious)
@@ -122,6 +123,10 @@ class Samurai:
         motion_iou = box_iou(predicted.boxes, boxes)
         mixed = self.motion_weight * motion_iou + (1 - self.motion_weight) * ious
         return Weighed(boxes, predicted, motion_iou, mixed)
+
+    def boxes(self, offered: Candidates) -> np.ndarray:
+        """Boxes (M, 4) of the masks, zeros for an empty one."""
+        return candidate_boxes(offered.masks, offered.square) if offered.boxes is None else offered.boxes
 
     def follow(self, state: SamuraiState, weighed: Weighed, box: np.ndarray, iou: float) -> tuple[Motion | None, int]:
         """The filter after the chosen box, and how many frames went well by now."""

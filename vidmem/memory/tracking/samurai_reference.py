@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vidmem.memory.tracking import kalman
+from vidmem.memory.tracking.boxes import enlarged, mask_boxes
 from vidmem.memory.tracking.kalman import Motion
 from vidmem.memory.tracking.samurai import Samurai, SamuraiState, Weighed
 from vidmem.memory.tracking.selection import Candidates, Choice
@@ -35,6 +36,9 @@ class CodedSamurai(Samurai):
         if states[0].recent:
             return (choice,)
         return (replace(choice, state=replace(choice.state, good=())),)
+
+    def boxes(self, offered: Candidates) -> np.ndarray:
+        return mask_boxes(enlarged(offered.masks, (offered.square, offered.square)))
 
     def follow(self, state: SamuraiState, weighed: Weighed, box: np.ndarray, iou: float) -> tuple[Motion | None, int]:
         if weighed.predicted is None:

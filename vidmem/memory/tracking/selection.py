@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 from torch import Tensor
 
 S = TypeVar("S")
@@ -71,6 +72,8 @@ class Candidates:
     """Side of the network's square in pixels."""
     frame_size: tuple[int, int]
     """Height and width of the video's frames."""
+    boxes: np.ndarray | None = None
+    """(M, 4) of the masks by `boxes.candidate_boxes`, by a tracker that makes them for all objects at once."""
 
 
 @dataclass(frozen=True, slots=True)
