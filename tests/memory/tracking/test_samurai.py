@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .naive_samurai import NaiveFilter, NaiveSamurai
-from .scripts import GRID, SIZE, SQUARE, Script, check_kept, play, run, scripts
 from vidmem.memory.tracking import kalman
 from vidmem.memory.tracking.samurai import Samurai
 from vidmem.memory.tracking.samurai_reference import CodedSamurai
 from vidmem.memory.tracking.selection import Candidates, Limits
+
+from .naive_samurai import NaiveFilter, NaiveSamurai
+from .scripts import GRID, SIZE, SQUARE, Script, check_kept, play, run, scripts
 
 
 @pytest.mark.parametrize("kind", [Samurai, CodedSamurai])

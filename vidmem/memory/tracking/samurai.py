@@ -52,8 +52,8 @@ class Samurai:
 
     Where we differ from the code: an empty mask is no sight of the object and never moves the filter, which in the code
     collapses to the origin; a prompt starts the filter; the first tracked frame can be read later like any other; a
-    predicted IoU is held against its threshold in one way, moving or not; each object has a filter of its own; boxes are
-    taken off the decoder's own grid, between its pixels, not off masks enlarged to the network's square.
+    predicted IoU is held against its threshold in one way, moving or not; each object has a filter of its own; boxes
+    are taken off the decoder's own grid, between its pixels, not off masks enlarged to the network's square.
     """
 
     name: ClassVar[str] = "samurai"
