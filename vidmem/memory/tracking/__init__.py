@@ -1,7 +1,7 @@
 """Which frames a tracker of objects remembers: selections as pure functions over small states.
 
 A tracker in SAM 2's manner reads, for every frame and object, a few memory features and object pointers of earlier
-frames, decodes K candidate masks with predicted IoUs and an object score, takes one mask and stores the frame's own
+frames, decodes M candidate masks with predicted IoUs and an object score, takes one mask and stores the frame's own
 memory. A `Selection` decides which mask is taken and which earlier frames are read:
 
     selection = Samurai(limits)
@@ -20,6 +20,7 @@ nothing but the protocol `Selection`; what SAM 2 itself does, the prompts and th
 - `samurai`: a Kalman filter helps to choose the mask; memory shows the newest frames that were good.
 - `dam4sam`: recent frames in steps, and anchors: frames on which something alike was told from the object.
 - `sam2long`: a tree of hypotheses, each with a memory of its own.
+- `recognition`: which known object something looks like, by XMem's readout over the looks of all objects.
 - `kalman`, `boxes`, `components`: what they compute with.
 - `*_reference`: a selection as its authors' code has it, where we do otherwise. Parity is tested against these.
 """
