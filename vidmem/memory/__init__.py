@@ -10,6 +10,7 @@
 - `policies`: they decide what stays of what leaves, what is forgotten, what a query reads. Chosen by name.
 - `memory`, `long_term`, `stores`, `buffer`: they hold tensors, and keep bounds and order.
 - `token_memory`, `segmentation`, `schedule`: XMem's own memory of image tokens for segmented objects.
+- `tracking`: which frames a tracker of objects remembers, and which mask it takes.
 
 Frames arrive in sensory and working memory. When one is too many for working memory, all but the newest
 `working_min_frames` leave, and the policy turns them into a few elements of long-term memory.

@@ -51,6 +51,12 @@ def test_a_disc_has_the_box_of_its_enlarged_mask_to_about_a_pixel() -> None:
         assert np.abs(candidate_boxes(logits, 256) - pixels).max() < 1.5
 
 
+def test_masks_in_half_precision_have_boxes_too() -> None:
+    logits = torch.full((2, 8, 8), -8.0)
+    logits[0, 2:5, 3:6] = 8.0
+    assert candidate_boxes(logits.bfloat16(), 32).tolist() == [[11.5, 7.5, 23.5, 19.5], [0, 0, 0, 0]]
+
+
 @given(boxes=arrays(np.float64, (2, 4, 4), elements=st.integers(0, 9).map(float)))
 @settings(max_examples=100, deadline=None)
 def test_overlaps_of_many_boxes_are_those_of_each(boxes: np.ndarray) -> None:

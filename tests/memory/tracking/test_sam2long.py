@@ -62,7 +62,7 @@ def test_what_is_read_was_kept_and_little_is(
     for step in steps:
         assert 1 <= len(step.choices) <= num_pathways
         for kept in step.kept:
-            assert len(kept.frames) <= 2 + num_memories - 1
+            assert len(kept.frames) <= 2 + num_memories
             assert len(kept.pointer_frames) <= 2 + num_pointers
 
 
@@ -116,3 +116,10 @@ def test_score_of_a_long_stream_stays_exact_and_its_state_small() -> None:
     best = step.choices[0].state
     assert len(best.good) == 15
     assert step.kept[0].frames == {0, *range(1994, 2000)}
+
+
+def test_a_prompt_starts_a_new_tree_that_remembers_what_was_good() -> None:
+    frames = [[offer(0.9, 0.6)] * 3 for _ in range(4)] + [[offer(0.05, score=-9.0)] * 3] + [[offer(0.9, 0.6)] * 3] * 3
+    steps = run(Sam2Long(), frames, prompts=(0, 5))
+    assert [len(step.choices) for step in steps] == [1, 2, 3, 3, 1, 2]
+    assert steps[-2].readings[0].frames == (0, 5, 1, 2, 3)

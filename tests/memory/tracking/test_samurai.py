@@ -50,7 +50,7 @@ def test_what_is_read_was_kept_and_little_is(script: Script, num_memories: int, 
     steps = run(selection, play(script), prompts, every)
     check_kept(steps, prompts)
     for step in steps:
-        assert len(step.kept[0].frames) <= 2 + num_memories - 1
+        assert len(step.kept[0].frames) <= 2 + num_memories
         assert len(step.kept[0].pointer_frames) <= 2 + max(num_pointers - 1, 1)
 
 
@@ -107,3 +107,16 @@ def test_good_frames_from_before_a_long_absence_are_still_read() -> None:
     frames = [[seen(3, iou=0.9)] for _ in range(10)] + [[seen(3, iou=0.1, score=-5.0)] for _ in range(500)]
     (reading,) = run(Samurai(), frames)[-1].readings
     assert reading.frames == (0, 5, 6, 7, 8, 9, 508)
+
+
+def test_after_a_prompt_the_bad_frame_before_it_is_not_read() -> None:
+    frames = [[seen(3, iou=0.9)] for _ in range(4)] + [[seen(3, iou=0.1)], [seen(3, iou=0.9)], [seen(3, iou=0.9)]]
+    assert run(Samurai(), frames[:6])[-1].readings[0].frames == (0, 1, 2, 3, 4)
+    assert run(Samurai(), frames, prompts=(0, 5))[-1].readings[0].frames == (0, 5, 1, 2, 3)
+
+
+def test_no_more_prompts_are_read_than_the_network_takes() -> None:
+    frames = [[seen(3, iou=0.9)] for _ in range(12)]
+    for most, read in ((-1, (0, 3, 5, 7, 9)), (3, (0, 7, 9)), (1, (0,))):
+        (reading,) = run(Samurai(Limits(max_conditioning=most)), frames, prompts=(0, 3, 5, 7, 9))[-1].readings
+        assert tuple(frame for frame in reading.frames if frame in (0, 3, 5, 7, 9)) == read

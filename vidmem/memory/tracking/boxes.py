@@ -37,7 +37,7 @@ def candidate_boxes(logits: Tensor, square: int) -> np.ndarray:
     """
     num = logits.shape[-1]
     # (axis, mask, place): whether a column, or a row, has a pixel. `amax` is much faster than `any` on a CPU.
-    filled = torch.stack([logits.amax(-2), logits.amax(-1)]).cpu().numpy() > 0
+    filled = (torch.stack([logits.amax(-2), logits.amax(-1)]) > 0).cpu().numpy()
     from_ends = np.stack([filled.argmax(-1), filled[..., ::-1].argmax(-1)], -1)
     outermost = np.stack([from_ends[..., 0], num - 1 - from_ends[..., 1]], -1)
     index = np.concatenate([outermost, outermost + (-1, 1)], -1).clip(0, num - 1)

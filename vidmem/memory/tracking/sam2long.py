@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from vidmem.memory.tracking.selection import Candidates, Choice, Kept, Limits, Reading
-from vidmem.memory.tracking.windows import MAX_PROMPTED, newest, num_recent, ranked_rows, with_prompt
+from vidmem.memory.tracking.windows import MAX_PROMPTED, newest, num_prompts, num_recent, ranked_rows, with_prompt
 
 _EPSILON = 1e-5
 """Keeps the logarithm of an IoU of 0 finite."""
@@ -35,7 +35,7 @@ class Pathway:
     good: tuple[Seen, ...] = ()
     """The newest frames that are fit as memory, as many as pointers are read."""
     last: Seen | None = None
-    """The frame before, fit or not."""
+    """The frame before, fit or not; None if that was prompted."""
 
     @property
     def readable(self) -> tuple[Seen, ...]:
@@ -124,9 +124,9 @@ class Sam2Long:
             return Pathway((frame,))
         return replace(
             state,
-            prompts=with_prompt(state.prompts, frame, self.max_prompted),
+            prompts=with_prompt(state.prompts, frame, num_prompts(self.limits, self.max_prompted)),
             good=tuple(seen for seen in state.good if seen.frame != frame),
-            last=None if state.last and state.last.frame == frame else state.last,
+            last=None,
         )
 
     def read(self, state: Pathway, frame: int) -> Reading:
@@ -154,7 +154,9 @@ class Sam2Long:
     def kept(self, state: Pathway) -> Kept:
         others = [seen.frame for seen in state.readable]
         pointed = (*state.prompts, *others[-self.limits.num_pointers :]) if self.limits.num_pointers else ()
-        return Kept(frozenset((*state.prompts, *others[1 - self.limits.num_memories :])), frozenset(pointed))
+        # All good ones: where the frame before is bad it takes the place of one, which a prompt gives back.
+        good = [seen.frame for seen in state.good[1 - self.limits.num_memories :]]
+        return Kept(frozenset((*state.prompts, *good, *others[-1:])), frozenset(pointed))
 
     def scales(self, state: Pathway, others: Sequence[Seen]) -> tuple[float, ...]:
         """Factors on the keys of the prompts and of other frames."""

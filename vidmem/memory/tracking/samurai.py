@@ -16,7 +16,7 @@ from vidmem.memory.tracking import kalman
 from vidmem.memory.tracking.boxes import box_iou, candidate_boxes
 from vidmem.memory.tracking.kalman import Motion
 from vidmem.memory.tracking.selection import Candidates, Choice, Kept, Limits, Reading
-from vidmem.memory.tracking.windows import MAX_PROMPTED, newest, num_recent, reading, with_prompt, without
+from vidmem.memory.tracking.windows import MAX_PROMPTED, newest, num_prompts, num_recent, reading, with_prompt, without
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ class Samurai:
         box = self.boxes(found)[0]
         motion, num_stable = (kalman.initiate(box), 1) if box.any() else (before.motion, before.num_stable)
         return SamuraiState(
-            with_prompt(before.prompts, frame, self.max_prompted),
+            with_prompt(before.prompts, frame, num_prompts(self.limits, self.max_prompted)),
             motion,
             num_stable,
             good=without(before.good, frame),
@@ -109,7 +109,8 @@ class Samurai:
 
     def kept(self, state: SamuraiState) -> Kept:
         pointed = (*state.prompts, *state.recent) if self.limits.num_pointers else ()
-        return Kept(frozenset((*state.prompts, *self._others(state))), frozenset(pointed))
+        # All good ones: where the frame before is bad it takes the place of one, which a prompt gives back.
+        return Kept(frozenset((*state.prompts, *state.good, *state.recent[-1:])), frozenset(pointed))
 
     def weigh(self, state: SamuraiState, offered: Candidates) -> Weighed:
         """Score an object's candidates by predicted IoU and, if it was tracked well for long, by its motion."""
@@ -140,6 +141,6 @@ class Samurai:
 
     def _others(self, state: SamuraiState) -> tuple[int, ...]:
         """Frames to read beside the prompts: good ones, and the frame before however bad it was."""
-        if not state.recent or state.recent[-1] in state.good:
+        if not state.recent or state.recent[-1] in state.good or state.recent[-1] < state.prompts[-1]:
             return state.good
         return newest(state.good, state.recent[-1], self.limits.num_memories - 1)

@@ -55,6 +55,11 @@ def reading(
     )
 
 
+def num_prompts(limits: Limits, max_prompted: int) -> int:
+    """Prompted frames that are remembered, and all read."""
+    return max_prompted if limits.max_conditioning < 0 else max(1, min(limits.max_conditioning, max_prompted))
+
+
 def num_recent(limits: Limits) -> int:
     """Frames before the present one whose pointers may be read."""
     return max(limits.num_pointers - 1, 0)
