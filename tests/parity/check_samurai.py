@@ -30,15 +30,15 @@ def check_of(group: str) -> Callable[[Fixture, str], None] | None:
 
 
 def check_filter(fixture: Fixture, group: str) -> None:
-    boxes, valid = fixture["kf_boxes"].numpy(), fixture["kf_valid"].tolist()
+    boxes, valid = fixture["kf_boxes"].double().tolist(), fixture["kf_valid"].tolist()
     predicted = posterior = kalman.initiate(boxes[0])
     trace: list[tuple[np.ndarray, ...]] = []
     for index, (box, seen) in enumerate(zip(boxes, valid, strict=True)):
         if index:
             predicted = kalman.predict(posterior)
             posterior = kalman.update(predicted, box) if seen else predicted
-        mean, variance = kalman.project(predicted)
-        projection = (mean, np.diag(variance), box_iou(predicted.boxes, box))
+        mean, overlap = np.array(predicted.measurement), np.array(box_iou(predicted.measurement.box, box))
+        projection = (mean, np.diag(kalman.measured_variances(predicted)), overlap)
         trace.append(
             (
                 predicted.mean,
@@ -54,11 +54,11 @@ def check_filter(fixture: Fixture, group: str) -> None:
 
 
 def check_geometry(fixture: Fixture, group: str) -> None:
-    boxes = fixture["geo_xyxy"].numpy()
-    measured = kalman.to_measurement(boxes)
-    fixture.close("geo_xyah", torch.from_numpy(measured), **GEOMETRY)
-    fixture.close("geo_back", torch.from_numpy(kalman.to_box(measured)), **GEOMETRY)
-    fixture.close("geo_iou", torch.from_numpy(box_iou(boxes[:, None], boxes)), **GEOMETRY)
+    boxes = fixture["geo_xyxy"].double().tolist()
+    measured = [kalman.measure(box) for box in boxes]
+    fixture.close("geo_xyah", torch.tensor(measured), **GEOMETRY)
+    fixture.close("geo_back", torch.tensor([one.box for one in measured]), **GEOMETRY)
+    fixture.close("geo_iou", torch.tensor([[box_iou(box, other) for other in boxes] for box in boxes]), **GEOMETRY)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ class Step:
 
     read: Reading
     chosen: int
-    box: np.ndarray
+    box: kalman.Box
     iou: float
     motion_iou: np.ndarray
     mixed: np.ndarray
@@ -91,12 +91,12 @@ def check_sequence(fixture: Fixture, group: str) -> None:
     )
     scores = fixture["seq_obj_logits"]
     offered = offers(fixture["seq_lowres_boxes"], fixture["seq_cand_ious"], scores, side, strategy)
-    boxes = [torch.from_numpy(strategy.boxes(given)) for given in offered]
+    boxes = [torch.tensor(strategy.boxes(given)) for given in offered]
     fixture.same("seq_cand_boxes", torch.stack(boxes))
     steps = track(strategy, offered)
     check_choices(fixture, "seq", steps)
     unset = np.full(3, np.nan)
-    fixture.same("seq_out_box", torch.stack([boxes[0][0], *(torch.from_numpy(step.box) for step in steps)]))
+    fixture.same("seq_out_box", torch.tensor([boxes[0][0].tolist(), *(step.box for step in steps)]))
     fixture.close("seq_best_iou", torch.tensor([np.nan, *(step.iou for step in steps)]), atol=1e-3)
     motion = [np.nan, *(step.motion_iou[step.chosen] for step in steps)]
     fixture.close("seq_kf_score", torch.tensor(motion), atol=1e-3)
@@ -153,8 +153,8 @@ def track(strategy: CodedSamurai, offered: list[Candidates]) -> list[Step]:
                 chosen=choice.candidate,
                 box=weighed.boxes[choice.candidate],
                 iou=given.ious[choice.candidate],
-                motion_iou=unset if weighed.motion_iou is None else weighed.motion_iou,
-                mixed=unset if weighed.motion_iou is None else weighed.score,
+                motion_iou=unset if weighed.motion_iou is None else np.array(weighed.motion_iou),
+                mixed=unset if weighed.motion_iou is None else np.array(weighed.score),
                 written=1 if weighed.predicted is None else 2 if choice.state.num_stable else 0,
                 state=choice.state,
             )

@@ -145,6 +145,6 @@ def test_a_thin_object_has_a_box_where_the_code_has_none() -> None:
     near[1, 16, 6:7] = 8.0
     spurious = Candidates((0.9, 0.5), 5.0, near, SQUARE, (GRID, GRID))
     assert anchors([thin] * 3) == [2]
-    assert Dam4Sam().overlap(np.array([5, 3, 5, 16]), np.array([[5, 3, 6, 16]])) == pytest.approx(0.5)
-    assert CodedDam4Sam().overlap(np.array([5, 3, 5, 16]), np.array([[5, 3, 7, 16]])) == 0.0
+    assert Dam4Sam().overlap((5, 3, 5, 16), (5, 3, 6, 16)) == pytest.approx(0.5)
+    assert CodedDam4Sam().overlap((5, 3, 5, 16), (5, 3, 7, 16)) == 0.0
     assert anchors([spurious] * 3, CodedDam4Sam()) == []

@@ -26,7 +26,7 @@ def test_all_frames_written_out_give_the_same(kind: type[Samurai], script: Scrip
     selection = kind(num_stable=num_stable)
     frames = play(script)
     prompt = frames[0][0]
-    first = selection.boxes(replace(prompt, masks=prompt.masks[:1]))[0]
+    first = np.array(selection.boxes(replace(prompt, masks=prompt.masks[:1]))[0])
     naive = NaiveSamurai(kind is CodedSamurai, first, num_stable=num_stable)
     for step in run(selection, frames):
         (reading,), (choice,), (found,) = step.readings, step.choices, frames[step.frame]
@@ -34,7 +34,7 @@ def test_all_frames_written_out_give_the_same(kind: type[Samurai], script: Scrip
         assert reading.pointer_frames == (0, *range(step.frame - 1, max(0, step.frame - 16), -1))
         assert reading.distances == tuple(step.frame - index for index in reading.pointer_frames)
         assert reading.rows == (6, *range(len(reading.frames) - 2, -1, -1))
-        boxes = selection.boxes(found)
+        boxes = np.array(selection.boxes(found))
         assert choice.candidate == naive.choose(step.frame, found.ious, boxes, found.object_score)
         assert choice.state.num_stable == naive.stable
         if naive.stable and naive.state is not None:
@@ -61,7 +61,8 @@ def test_filters_of_many_objects_are_those_of_each(seed: int, shape: list[int]) 
     corner, size = rng.uniform(0, 90, (*shape, 2)), rng.uniform(0.5, 40, (*shape, 2))
     first = np.concatenate([corner, corner + size], -1)
     second = first + rng.normal(0, 3, (*shape, 4))
-    ours = kalman.update(kalman.predict(kalman.initiate(first)), second)
+    began, seen_later = (tuple(np.moveaxis(edges, -1, 0)) for edges in (first, second))
+    ours = kalman.update(kalman.predict(kalman.initiate(began)), seen_later)
     naive = NaiveFilter()
     for place in np.ndindex(*shape):
         want = naive.update(*naive.predict(*naive.initiate(first[place])), second[place])
@@ -91,7 +92,7 @@ def test_an_absent_object_does_not_move_the_filter_as_it_does_in_the_code(kind: 
     frames = [[seen(3, iou=0.9)] for _ in range(18)] + [[seen(3, iou=0.9, score=-5.0)]]
     steps = run(kind(), frames)
     before, after = steps[16].choices[0].state.motion, steps[-1].choices[0].state.motion
-    assert np.allclose(before.boxes, after.boxes, atol=1.0) == stays
+    assert np.allclose(before.measurement.box, after.measurement.box, atol=1.0) == stays
 
 
 def test_the_prompt_starts_the_filter_and_the_first_tracked_frame_stays_readable() -> None:

@@ -16,6 +16,7 @@ import torch
 
 from vidmem.memory.tracking.boxes import box_iou, mask_boxes
 from vidmem.memory.tracking.components import largest_component
+from vidmem.memory.tracking.kalman import Box
 from vidmem.memory.tracking.selection import Candidates, Choice, Kept, Limits, Reading
 from vidmem.memory.tracking.windows import newest, reading, with_prompt, without
 
@@ -153,8 +154,8 @@ class Dam4Sam:
         seen = stretched(masks.cpu().numpy(), chosen)
         if len(seen) == 1:
             return Judgement(num_pixels, ratio, True)
-        boxes = mask_boxes(torch.from_numpy(seen))
-        overlap = float(self.overlap(boxes[0], boxes[1:]).min())
+        boxes = mask_boxes(torch.from_numpy(seen)).tolist()
+        overlap = min(self.overlap(boxes[0], other) for other in boxes[1:])
         return Judgement(num_pixels, ratio, True, len(seen) - 1, overlap, overlap <= self.max_overlap)
 
     def size_ratio(self, state: Dam4SamState, frame: int, num_pixels: int) -> float | None:
@@ -172,10 +173,9 @@ class Dam4Sam:
         """Masks (M, H, W) bool that areas and alternatives are taken from."""
         return offered.masks > 0
 
-    def overlap(self, box: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Overlap of a mask's box (4,) with others' (A, 4), inclusive extremes."""
-        last_pixel = np.array([0, 0, 1, 1])
-        return box_iou(box + last_pixel, others + last_pixel)
+    def overlap(self, box: Box, other: Box) -> float:
+        """Overlap of two masks' boxes of inclusive extremes."""
+        return box_iou(_with_last_pixel(box), _with_last_pixel(other))
 
     def is_visible(self, offered: Candidates, chosen: int, judged: Judgement) -> bool:
         """Whether a frame shows the object and so can be read later."""
@@ -210,3 +210,8 @@ class Dam4Sam:
         if frame % self.step:
             return replace(state, visible=visible)
         return replace(state, visible=visible, stepped=newest(state.stepped, frame, self.limits.num_memories - 1))
+
+
+def _with_last_pixel(box: Box) -> Box:
+    x1, y1, x2, y2 = box
+    return x1, y1, x2 + 1, y2 + 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from vidmem.memory.tracking.boxes import box_iou, enlarged
 from vidmem.memory.tracking.dam4sam import Dam4Sam, Judgement
+from vidmem.memory.tracking.kalman import Box
 from vidmem.memory.tracking.selection import Candidates
 
 
@@ -25,11 +25,11 @@ class CodedDam4Sam(Dam4Sam):
     def is_visible(self, offered: Candidates, chosen: int, judged: Judgement) -> bool:
         return bool((offered.masks[chosen] > 0).any())
 
-    def overlap(self, box: np.ndarray, others: np.ndarray) -> np.ndarray:
-        return raster_overlap(box, others)
+    def overlap(self, box: Box, other: Box) -> float:
+        return raster_overlap(box, other)
 
 
-def raster_overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def raster_overlap(box: Box, other: Box) -> float:
     """Overlap of pixels in [x1, x2) and [y1, y2); 1 where both together are at most one pixel wide or high."""
-    extent = np.maximum(box[..., 2:], others[..., 2:]) - np.minimum(box[..., :2], others[..., :2])
-    return np.where((extent <= 1).any(-1), 1.0, box_iou(box, others))
+    wide, high = (max(box[end + 2], other[end + 2]) - min(box[end], other[end]) for end in (0, 1))
+    return 1.0 if wide <= 1 or high <= 1 else box_iou(box, other)

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from vidmem.memory.tracking import kalman
 from vidmem.memory.tracking.boxes import box_iou, candidate_boxes
-from vidmem.memory.tracking.kalman import Motion
+from vidmem.memory.tracking.kalman import Box, Motion
 from vidmem.memory.tracking.selection import Candidates, Choice, Kept, Limits, Reading
 from vidmem.memory.tracking.windows import MAX_PROMPTED, newest, num_prompts, num_recent, reading, with_prompt, without
 
@@ -36,14 +34,14 @@ class SamuraiState:
 class Weighed:
     """M candidates against the motion of their object."""
 
-    boxes: np.ndarray
-    """(M, 4) in the network's square."""
+    boxes: Sequence[Box]
+    """In pixels of the network's square."""
     predicted: Motion | None
     """The filter on this frame, None if it has to start anew."""
-    motion_iou: np.ndarray | None
-    """(M,) overlap of the boxes with the predicted one, where motion counts: for what was tracked well for long."""
-    score: np.ndarray
-    """(M,) what the choice is made by."""
+    motion_iou: list[float] | None
+    """Overlap of the boxes with the predicted one, where motion counts: for what was tracked well for long."""
+    score: Sequence[float]
+    """What the choice is made by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Samurai:
     ) -> SamuraiState:
         before = state or SamuraiState(())
         box = self.boxes(found)[0]
-        motion, num_stable = (kalman.initiate(box), 1) if box.any() else (before.motion, before.num_stable)
+        motion, num_stable = (kalman.initiate(box), 1) if any(box) else (before.motion, before.num_stable)
         return SamuraiState(
             with_prompt(before.prompts, frame, num_prompts(self.limits, self.max_prompted)),
             motion,
@@ -95,7 +93,7 @@ class Samurai:
     ) -> Sequence[Choice[SamuraiState]]:
         (state,), (offered,) = states, found
         weighed = self.weigh(state, offered)
-        chosen = int(weighed.score.argmax())
+        chosen = max(range(len(weighed.score)), key=weighed.score.__getitem__)
         iou, motion_iou = offered.ious[chosen], None if weighed.motion_iou is None else weighed.motion_iou[chosen]
         motion, num_stable = self.follow(state, weighed, weighed.boxes[chosen], iou)
         is_good = (
@@ -115,23 +113,24 @@ class Samurai:
     def weigh(self, state: SamuraiState, offered: Candidates) -> Weighed:
         """Score an object's candidates by predicted IoU and, if it was tracked well for long, by its motion."""
         boxes = self.boxes(offered)
-        ious = np.array(offered.ious)
         if state.motion is None or state.num_stable == 0:
-            return Weighed(boxes, None, None, ious)
+            return Weighed(boxes, None, None, offered.ious)
         predicted = kalman.predict(state.motion)
         if state.num_stable < self.num_stable:
-            return Weighed(boxes, predicted, None, ious)
-        motion_iou = box_iou(predicted.boxes, boxes)
-        mixed = self.motion_weight * motion_iou + (1 - self.motion_weight) * ious
+            return Weighed(boxes, predicted, None, offered.ious)
+        expected = predicted.measurement.box
+        motion_iou = [box_iou(expected, box) for box in boxes]
+        weight = self.motion_weight
+        mixed = [weight * motion + (1 - weight) * iou for motion, iou in zip(motion_iou, offered.ious, strict=True)]
         return Weighed(boxes, predicted, motion_iou, mixed)
 
-    def boxes(self, offered: Candidates) -> np.ndarray:
-        """Boxes (M, 4) of the masks, zeros for an empty one."""
+    def boxes(self, offered: Candidates) -> Sequence[Box]:
+        """Boxes of the masks, zeros for an empty one."""
         return candidate_boxes(offered.masks, offered.square) if offered.boxes is None else offered.boxes
 
-    def follow(self, state: SamuraiState, weighed: Weighed, box: np.ndarray, iou: float) -> tuple[Motion | None, int]:
+    def follow(self, state: SamuraiState, weighed: Weighed, box: Box, iou: float) -> tuple[Motion | None, int]:
         """The filter after the chosen box, and how many frames went well by now."""
-        if not box.any():
+        if not any(box):
             return weighed.predicted, 0
         if weighed.predicted is None:
             return kalman.initiate(box), 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from vidmem.memory.tracking import kalman
 from vidmem.memory.tracking.boxes import enlarged, mask_boxes
-from vidmem.memory.tracking.kalman import Motion
+from vidmem.memory.tracking.kalman import Box, Motion
 from vidmem.memory.tracking.samurai import Samurai, SamuraiState, Weighed
 from vidmem.memory.tracking.selection import Candidates, Choice
 
@@ -37,10 +37,11 @@ class CodedSamurai(Samurai):
             return (choice,)
         return (replace(choice, state=replace(choice.state, good=())),)
 
-    def boxes(self, offered: Candidates) -> np.ndarray:
-        return mask_boxes(enlarged(offered.masks, (offered.square, offered.square)))
+    def boxes(self, offered: Candidates) -> Sequence[Box]:
+        x1, y1, x2, y2 = mask_boxes(enlarged(offered.masks, (offered.square, offered.square))).T.tolist()
+        return list(zip(x1, y1, x2, y2, strict=True))
 
-    def follow(self, state: SamuraiState, weighed: Weighed, box: np.ndarray, iou: float) -> tuple[Motion | None, int]:
+    def follow(self, state: SamuraiState, weighed: Weighed, box: Box, iou: float) -> tuple[Motion | None, int]:
         if weighed.predicted is None:
             return kalman.initiate(box), 1
         is_moving = state.num_stable == self.num_stable

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import numpy as np
 from torch import Tensor
+
+from vidmem.memory.tracking.kalman import Box
 
 S = TypeVar("S")
 """A selection's own state of one pathway: immutable, of bounded size."""
@@ -72,8 +73,8 @@ class Candidates:
     """Side of the network's square in pixels."""
     frame_size: tuple[int, int]
     """Height and width of the video's frames."""
-    boxes: np.ndarray | None = None
-    """(M, 4) of the masks by `boxes.candidate_boxes`, by a tracker that makes them for all objects at once."""
+    boxes: tuple[Box, ...] | None = None
+    """Of the masks by `boxes.candidate_boxes`, from a tracker that makes them for all objects at once."""
 
 
 @dataclass(frozen=True, slots=True)
