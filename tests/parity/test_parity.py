@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from . import (
+    check_dam4sam,
     check_flash_vstream,
     check_hermes,
     check_hippomm,
@@ -23,6 +24,8 @@ from . import (
     check_pmb,
     check_policies_other,
     check_rekv,
+    check_sam2long,
+    check_samurai,
     check_scenetilling,
     check_xmem,
 )
@@ -30,6 +33,7 @@ from .fixture import Fixture
 
 FOLDER = Path(os.environ.get("VIDMEM_PARITY_DIR") or Path(__file__).parent.parent / "data" / "parity")
 CHECKS: dict[str, ModuleType] = {
+    "dam4sam": check_dam4sam,
     "flash_vstream": check_flash_vstream,
     "hermes": check_hermes,
     "hippomm": check_hippomm,
@@ -39,6 +43,8 @@ CHECKS: dict[str, ModuleType] = {
     "pmb": check_pmb,
     "policies_other": check_policies_other,
     "rekv": check_rekv,
+    "sam2long": check_sam2long,
+    "samurai": check_samurai,
     "scenetilling": check_scenetilling,
     "xmem": check_xmem,
 }

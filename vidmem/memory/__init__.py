@@ -13,6 +13,7 @@
   stands for many; `basis` and `continuous`, functions of time; `episodes` and `semantics` (HERMES), `pyramid`
   (VideoChat-Online), `windows` and `recall` (HippoMM).
 - `token_memory`, `segmentation`, `schedule`: XMem's own memory of image tokens for segmented objects.
+- `tracking`: which frames a tracker of objects remembers, and which mask it takes.
 
 Frames arrive in sensory and working memory. When one is too many for working memory, all but the newest
 `working_min_frames` leave, and the policy turns them into a few elements of long-term memory.
