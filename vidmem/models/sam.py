@@ -70,8 +70,8 @@ def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
     wrong = [name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name)]
     if wrong:
         raise MissingModel(
-            f"the tracker in {folder} can't be loaded: {len(wrong)} tensors ({min(wrong)} the first) are missing, or are"
-            " not what config.json describes: put the weights there that belong to it."
+            f"the tracker in {folder} can't be loaded: {len(wrong)} tensors, {min(wrong)} the first, are missing or not"
+            " as config.json describes them: put the weights there that belong to it."
         )
     model.load_state_dict(weights)
 
@@ -149,5 +149,5 @@ def _positions(channels: int) -> Any:
 
 
 def _named(part: Any) -> dict[str, Any]:
-    """A part's fields as arguments; `sam2` wants lists where it compares them."""
+    """A part's fields as arguments."""
     return {name: getattr(part, name) for name in part.__dataclass_fields__}

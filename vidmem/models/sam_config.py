@@ -31,6 +31,7 @@ class TrunkConfig:
     window_spec: tuple[int, ...] = (8, 4, 14, 7)
     """Side of a window in each stage, in features. `image_size / 4` must be a multiple of the first."""
     global_att_blocks: tuple[int, ...] = (5, 7, 9)
+    """Blocks without windows, counted from 0. The first block of a stage can't be one."""
     window_pos_embed_bkg_spatial_size: tuple[int, int] = (7, 7)
 
     @property
@@ -178,6 +179,24 @@ SAM2_1: dict[str, SamConfig] = {
     ),
 }
 """The four published sizes of SAM 2.1."""
+
+
+EMBEDDED = SamConfig(
+    image_size=160,
+    d_model=96,
+    trunk=TrunkConfig(
+        embed_dim=32,
+        stages=(1, 2, 4),
+        window_spec=(8, 4, 5),
+        global_att_blocks=(4, 5, 6),
+        window_pos_embed_bkg_spatial_size=(5, 5),
+    ),
+    neck=NeckConfig(fpn_top_down_levels=(2,), scalp=0),
+    memory_attention=MemoryAttentionConfig(num_layers=2, dim_feedforward=256, dropout=0.0),
+    memory_encoder=MemoryEncoderConfig(out_dim=48, layer_scale_init_value=0.1),
+)
+"""The one that comes with vidmem, trained on the sample world. At 160 pixels its third and last stage sees the whole
+frame. The memory encoder's layer scale starts at a tenth, not a millionth: its training has thousands of steps."""
 
 
 def write_config(config: SamConfig, path: Path) -> None:
