@@ -10,12 +10,15 @@ import json
 import os
 import random
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vidmem.models.sam import build_sam
 from vidmem.models.sam_config import EMBEDDED, SamConfig
@@ -42,6 +45,10 @@ class Course:
     seed: int = 11
     log_every: int = 20
     judge_every: int = 250
+    save_seconds: float = 180.0
+    """A state is saved this often, and whenever the model is judged."""
+    averaging: float = 0.998
+    """Part of the kept weights that each step leaves as it is: they are a running mean of the trained ones."""
 
     def shape(self, image: bool, side: int) -> ClipShape:
         clips, frames = (self.image_clips, 1) if image else (self.video_clips, self.frames)
@@ -55,6 +62,7 @@ class Trainer:
         torch.manual_seed(course.seed)
         self.course, self.config = course, config
         self.model = build_sam(config).to(DEVICE).train()
+        self.kept = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(course.averaging))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=course.peak_rate, weight_decay=0.02)
         self.step = 0
 
@@ -69,13 +77,14 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         set_rate(self.optimizer, self.course.peak_rate * one_cycle(self.step, self.course.steps))
         self.optimizer.step()
+        self.kept.update_parameters(self.model)
         return loss.item()
 
     def loss(self, batch: ClipBatch, draw: int) -> Tensor:
         rng = random.Random(f"{draw}:plan")
         image = batch.num_frames == 1
         plan = plan_image(rng) if image else plan_video(rng, batch.num_frames)
-        with half():
+        with _precision():
             made = unroll(self.model, batch, to_pixels(batch.frames, self.config, DEVICE), plan)
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
         losses = [mask_loss(prediction, truth[:, index]) for index, prediction in made]
@@ -83,16 +92,22 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
-        part = path.with_suffix(".part")
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
-        torch.save(state, part)
-        os.replace(part, path)
+        beside = path.with_suffix(".part")
+        parts = {"model": self.model, "kept": self.kept, "optimizer": self.optimizer}
+        torch.save({"step": self.step, **{name: part.state_dict() for name, part in parts.items()}}, beside)
+        os.replace(beside, path)
 
     def resume(self, path: Path) -> None:
         saved = torch.load(path, weights_only=True, map_location=DEVICE)
         self.model.load_state_dict(saved["model"])
+        self.kept.load_state_dict(saved["kept"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
+
+
+def _precision() -> AbstractContextManager[Any]:
+    """bfloat16 on a GPU only: on a CPU the backward pass of its attention makes a step take 1.5 times as long."""
+    return half() if DEVICE.type == "cuda" else nullcontext()
 
 
 def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
@@ -100,25 +115,26 @@ def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
     trainer, state = Trainer(course, config), run / "tracker-state.pt"
     if state.exists():
         trainer.resume(state)
-    begun = time.perf_counter()
+    begun = saved = time.perf_counter()
     held_out = judged_clips(config.image_size)
     with (run / "tracker.jsonl").open("a", encoding="utf-8") as log:
         for batch in _lessons(course, trainer.step, config.image_size):
             loss = trainer.learn(batch)
+            now = time.perf_counter()
+            line: dict[str, Any] = {"step": trainer.step, "loss": round(loss, 4), "seconds": round(now - begun, 1)}
             due = trainer.step % course.judge_every == 0 or trainer.step == course.steps
-            if trainer.step % course.log_every and not due:
-                continue
-            seconds = round(time.perf_counter() - begun, 1)
-            line: dict[str, Any] = {"step": trainer.step, "loss": round(loss, 4), "seconds": seconds}
             if due:
-                line |= judge(trainer.model, config, held_out)
+                line |= judge(trainer.kept.module, config, held_out)
+            if due or now - saved > course.save_seconds:
                 trainer.save(state)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+                saved = now
+            if due or trainer.step % course.log_every == 0:
+                log.write(json.dumps(line) + "\n")
+                log.flush()
     return trainer
 
 
-def _lessons(course: Course, done: int, side: int) -> Any:
+def _lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
     """The batches of all steps after `done`."""
     image, video = range(done + 1, course.image_steps + 1), range(max(done, course.image_steps) + 1, course.steps + 1)
     yield from batches(course.shape(True, side), course.seed, image)
@@ -133,17 +149,16 @@ def judged_clips(side: int, count: int = 6) -> list[ClipBatch]:
 
 @torch.no_grad()
 def judge(model: Any, config: SamConfig, clips: list[ClipBatch]) -> dict[str, float]:
-    """Mean IoU over objects and frames: on the first frame with a box given, and after it."""
+    """Mean IoU over objects and frames: on the first frame with a box given, and after it. Leaves it evaluating."""
     model.eval()
     first, after = [], []
     for number, batch in enumerate(clips):
         torch.manual_seed(number)
-        with half():
+        with _precision():
             made = unroll(model, batch, to_pixels(batch.frames, config, DEVICE), Plan("box"))
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
         for index, prediction in made:
             best = prediction.ious.argmax(dim=1)
             found = prediction.masks[torch.arange(len(best)), best][:, None] > 0
             (after if index else first).append(intersection_over_union(found, truth[:, index]).mean())
-    model.train()
     return {"J_first": round(torch.stack(first).mean().item(), 4), "J": round(torch.stack(after).mean().item(), 4)}
