@@ -118,7 +118,7 @@ def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
     begun = saved = time.perf_counter()
     held_out = judged_clips(config.image_size)
     with (run / "tracker.jsonl").open("a", encoding="utf-8") as log:
-        for batch in _lessons(course, trainer.step, config.image_size):
+        for batch in lessons(course, trainer.step, config.image_size):
             loss = trainer.learn(batch)
             now = time.perf_counter()
             line: dict[str, Any] = {"step": trainer.step, "loss": round(loss, 4), "seconds": round(now - begun, 1)}
@@ -134,7 +134,7 @@ def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
     return trainer
 
 
-def _lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
+def lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
     """The batches of all steps after `done`."""
     image, video = range(done + 1, course.image_steps + 1), range(max(done, course.image_steps) + 1, course.steps + 1)
     yield from batches(course.shape(True, side), course.seed, image)
