@@ -149,7 +149,7 @@ def test_missing_weights_are_named_with_their_folder(tmp_path: Path) -> None:
         load_sam(tmp_path / "gone")
     write_model(tmp_path / "sam")
     (tmp_path / "sam" / "model.safetensors").unlink()
-    with pytest.raises(MissingModel, match="sam lacks model.safetensors: put the missing files there"):
+    with pytest.raises(MissingModel, match="sam lacks model.safetensors or .*: put the missing files there"):
         load_sam(tmp_path / "sam")
 
 
@@ -165,5 +165,24 @@ def test_weights_of_another_configuration_are_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "sam")
     smaller = dataclasses.replace(SMALL, memory_encoder=MemoryEncoderConfig(out_dim=32, num_layers=1))
     write_config(smaller, tmp_path / "sam" / "config.json")
-    with pytest.raises(MissingModel, match=r"\d+ tensors, .* the first, are missing or not as config.json describes"):
+    with pytest.raises(MissingModel, match=r"\d+ tensors, .* the first, are missing or not as its configuration"):
         load_sam(tmp_path / "sam")
+
+
+@pytest.mark.slow
+def test_a_published_checkpoint_is_loaded_by_its_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_sam(SAM2_1["tiny"])
+    (tmp_path / "config.json").write_text('{"model_type": "sam2_video"}')
+    torch.save({"model": model.state_dict()}, tmp_path / "sam2.1_hiera_tiny.pt")
+    loaded, config = load_sam(tmp_path)
+    assert config == SAM2_1["tiny"]
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_checkpoint_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sam2.1_hiera_tiny.pt").write_bytes(b"PK")
+    with pytest.raises(MissingModel, match="sam2.1_hiera_tiny.pt can't be read") as error:
+        load_sam(tmp_path)
+    assert "\n" not in str(error.value)

@@ -45,7 +45,7 @@ def test_every_object_is_seen_on_the_first_frame_and_some_are_lost_later() -> No
     shape = ClipShape(clips=1, frames=6, objects=3, side=64)
     masks = torch.cat([draw_batch(shape, seed).masks[0] for seed in range(30)])  # (90, 6, 64, 64)
     seen = masks.flatten(2).sum(-1)
-    assert seen[:, 0].min() >= 20
+    assert seen[:, 0].min() >= 8
     assert (seen[:, 1:] == 0).any(), "what leaves or is hidden teaches the object's score"
 
 

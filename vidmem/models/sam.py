@@ -1,8 +1,13 @@
-"""SAM 2 out of the `sam2` package's own classes, of any size, from a folder with `config.json` and weights."""
+"""SAM 2 out of the `sam2` package's own classes, of any size.
+
+A model's folder holds `config.json` and `model.safetensors`, or a checkpoint of SAM 2.1 as its authors publish it,
+whose name says its size.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -10,9 +15,12 @@ from torch import Tensor
 
 from vidmem.errors import MissingModel
 from vidmem.models.folders import Alternatives, find_model
-from vidmem.models.sam_config import STRIDE, MemoryAttentionConfig, SamConfig, read_config
+from vidmem.models.sam_config import SAM2_1, STRIDE, MemoryAttentionConfig, SamConfig, read_config
 
-SAM_FILES: tuple[Alternatives, ...] = (("config.json",), ("model.safetensors",))
+_CHECKPOINT = "sam2.1_hiera_{}.pt"
+_CHECKPOINTS: Alternatives = tuple(map(_CHECKPOINT.format, SAM2_1))
+SAM_FILES: tuple[Alternatives, ...] = (("config.json", *_CHECKPOINTS), ("model.safetensors", *_CHECKPOINTS))
+"""The hub's repositories of SAM 2.1 have a checkpoint, and a `config.json` of transformers' own port beside it."""
 
 
 def build_sam(config: SamConfig) -> Any:
@@ -45,23 +53,29 @@ def load_sam(
     Raises:
         MissingModel: files are not there, are damaged, or are of another configuration.
         ModelMismatch: they are of another revision.
-        BadInput: `config.json` describes no SAM 2.
+        BadInput: `config.json` describes no SAM 2, where it is needed.
     """
     folder = find_model(str(name), SAM_FILES, revision=revision, base=base).path
-    config = read_config(folder / "config.json")
+    published = next((size for size in SAM2_1 if (folder / _CHECKPOINT.format(size)).exists()), None)
+    config = SAM2_1[published] if published else read_config(folder / "config.json")
+    path = folder / (_CHECKPOINT.format(published) if published else "model.safetensors")
     model = build_sam(config)
-    _fill(model, _read_weights(folder / "model.safetensors"), folder)
+    _fill(model, _read_weights(path), folder)
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False), config
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name; of a checkpoint, nothing but tensors is unpickled."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
+        if path.suffix == ".pt":
+            return torch.load(path, map_location="cpu", weights_only=True)["model"]
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise MissingModel(f"the weights {path} can't be read ({error}): put the complete file there.") from error
+    except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingModel(f"the weights {path} can't be read ({reason}): put the complete file there.") from error
 
 
 def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
@@ -71,7 +85,7 @@ def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
     if wrong:
         raise MissingModel(
             f"the tracker in {folder} can't be loaded: {len(wrong)} tensors, {min(wrong)} the first, are missing or not"
-            " as config.json describes them: put the weights there that belong to it."
+            " as its configuration describes them: put the weights there that belong to it."
         )
     model.load_state_dict(weights)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-TRAINED = {"tower": 3000, "clip": 700, "language": 10200, "tracker": 9000}
+TRAINED = {"tower": 3000, "clip": 700, "language": 10200, "tracker": 6000}
 """Steps of each stage that learns."""
 STAGES = (*TRAINED, "install")
 
@@ -49,7 +49,7 @@ def main() -> None:
     if "tracker" in wanted:
         from vidmem.recipes import tracker
 
-        tracker.train(run, tracker.Course(steps["tracker"], image_steps=steps["tracker"] * 2 // 7))
+        tracker.train(run, tracker.Course(steps["tracker"]))
     if "install" in wanted:
         from vidmem.recipes import install
 

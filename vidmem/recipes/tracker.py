@@ -34,7 +34,7 @@ class Course:
     """How much is taught, and how it is cut into steps."""
 
     steps: int
-    image_steps: int
+    image_steps: int = 1500
     """Of `steps`, the first ones, on single images."""
     image_clips: int = 12
     video_clips: int = 3
