@@ -59,8 +59,9 @@ def load_sam(
     published = next((size for size in SAM2_1 if (folder / _CHECKPOINT.format(size)).exists()), None)
     config = SAM2_1[published] if published else read_config(folder / "config.json")
     path = folder / (_CHECKPOINT.format(published) if published else "model.safetensors")
+    weights = _read_weights(path)  # first: it fails sooner than a large model is built
     model = build_sam(config)
-    _fill(model, _read_weights(path), folder)
+    _fill(model, weights, folder)
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False), config
 
 
