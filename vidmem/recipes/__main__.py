@@ -1,4 +1,4 @@
-"""`python -m vidmem.recipes [all|tower|clip|language|install]`: train the embedded models anew.
+"""`python -m vidmem.recipes [all|tower|clip|language|tracker|install]`: train the embedded models anew.
 
 On two CPU cores it takes hours. Every stage resumes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-TRAINED = {"tower": 3000, "clip": 700, "language": 10200}
+TRAINED = {"tower": 3000, "clip": 700, "language": 10200, "tracker": 6000}
 """Steps of each stage that learns."""
 STAGES = (*TRAINED, "install")
 
@@ -46,12 +46,17 @@ def main() -> None:
             tokens_per_batch=6500,
             go_on=options.go_on,
         )
+    if "tracker" in wanted:
+        from vidmem.recipes import tracker
+
+        tracker.train(run, tracker.Course(steps["tracker"]))
     if "install" in wanted:
         from vidmem.recipes import install
 
         install.keep_tower(run)
         install.install_clip(run)
         install.install_language(run)
+        install.install_tracker(run)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from vidmem.models.prompt import CHAT_TEMPLATE
+from vidmem.models.sam_config import EMBEDDED, SamConfig, write_config
 from vidmem.recipes.frames import GRID, PIXELS
 from vidmem.recipes.language import build
 from vidmem.recipes.tower import KEPT_TOWER, load_tower
@@ -64,3 +65,14 @@ def install_language(run: Path, target: Path = TINY) -> None:
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     ).save_pretrained(folder)
+
+
+def install_tracker(run: Path, target: Path = TINY, config: SamConfig = EMBEDDED) -> None:
+    """Write `config.json` and the running mean of the weights, rounded to float16 as they are then used."""
+    folder = target / "sam"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(config, folder / "config.json")
+    kept = torch.load(run / "tracker-state.pt", weights_only=True, map_location="cpu")["kept"]
+    prefix = "module."
+    weights = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+    save_file({name: value.half().contiguous() for name, value in weights.items()}, folder / "model.safetensors")

@@ -1,0 +1,160 @@
+"""The tracker's recipe: what it draws is the world's truth, its loss is SAM 2's, it learns, and it resumes."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import sigmoid_focal_loss
+
+from vidmem.models.sam import load_sam
+from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig, NeckConfig, SamConfig, TrunkConfig
+from vidmem.recipes.install import install_tracker
+from vidmem.recipes.tracker import Course, Trainer, judge, judged_clips, lessons, train
+from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
+from vidmem.recipes.tracker_loss import Prediction, intersection_over_union, mask_loss
+from vidmem.recipes.tracker_unroll import Plan, to_pixels, unroll
+
+SMALL = SamConfig(
+    image_size=64,
+    d_model=32,
+    trunk=TrunkConfig(
+        embed_dim=16, stages=(1, 1, 2), window_spec=(8, 4, 2), global_att_blocks=(3,),
+        window_pos_embed_bkg_spatial_size=(4, 4),
+    ),
+    neck=NeckConfig(fpn_top_down_levels=(2,), scalp=0),
+    memory_attention=MemoryAttentionConfig(num_layers=1, dim_feedforward=64, dropout=0.0),
+    memory_encoder=MemoryEncoderConfig(out_dim=16, num_layers=1, layer_scale_init_value=0.1),
+)  # fmt: skip
+COURSE = Course(steps=6, image_steps=3, image_clips=2, video_clips=1, frames=3, objects=2, log_every=1, judge_every=6)
+
+
+def test_a_batch_is_drawn_again_the_same() -> None:
+    shape = ClipShape(clips=2, frames=4, objects=3, side=64)
+    first, again, other = (draw_batch(shape, seed) for seed in (7, 7, 8))
+    assert first.frames.shape == (2, 4, 64, 64, 3) and first.masks.shape == (2, 3, 4, 64, 64)
+    assert torch.equal(first.frames, again.frames) and torch.equal(first.masks, again.masks)
+    assert first.frame_numbers == again.frame_numbers
+    assert not torch.equal(first.frames, other.frames)
+
+
+def test_every_object_is_seen_on_the_first_frame_and_some_are_lost_later() -> None:
+    shape = ClipShape(clips=1, frames=6, objects=3, side=64)
+    masks = torch.cat([draw_batch(shape, seed).masks[0] for seed in range(30)])  # (90, 6, 64, 64)
+    seen = masks.flatten(2).sum(-1)
+    assert seen[:, 0].min() >= 8
+    assert (seen[:, 1:] == 0).any(), "what leaves or is hidden teaches the object's score"
+
+
+def test_the_first_frame_may_lie_long_before_the_second() -> None:
+    shape = ClipShape(clips=1, frames=4, objects=1, side=64)
+    numbers = [draw_batch(shape, seed).frame_numbers for seed in range(20)]
+    assert all(frame[0] == 0 and frame[2] == frame[1] + 1 and frame[3] == frame[1] + 2 for frame in numbers)
+    gaps = {frame[1] for frame in numbers}
+    assert 1 in gaps and max(gaps) > 30
+
+
+def test_training_seeds_are_below_the_held_out_ones_and_those_below_the_benchmarks() -> None:
+    assert HELD_OUT + 10**6 < 2**31
+
+
+def _prediction(masks: torch.Tensor, present: float = 3.0) -> Prediction:
+    return Prediction(masks, torch.full(masks.shape[:2], 0.5), torch.full((len(masks), 1), present))
+
+
+def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
+    torch.manual_seed(2)
+    truth = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    truth[0, 0, 2:6, 1:5] = True
+    logits = torch.randn(1, 3, 8, 8)
+    share, wanted = logits.sigmoid(), truth.float().expand(1, 3, 8, 8)
+    focal = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2.0).mean((2, 3))
+    both, sums = (share * wanted).sum((2, 3)), share.sum((2, 3)) + wanted.sum((2, 3))
+    dice = 1 - (2 * both + 1) / (sums + 1)
+    hit, either = ((logits > 0) & truth).sum((2, 3)), ((logits > 0) | truth).sum((2, 3))
+    off = (0.5 - hit / either).abs().mean()
+    presence = -torch.tensor(3.0).sigmoid().log()
+    expected = (20 * focal + dice).min() + off + presence
+    torch.testing.assert_close(mask_loss(_prediction(logits), truth), expected)
+
+
+def test_an_absent_object_is_only_taught_to_be_absent() -> None:
+    logits = torch.randn(2, 1, 8, 8, requires_grad=True)
+    loss = mask_loss(_prediction(logits, present=-2.0), torch.zeros(2, 1, 8, 8, dtype=torch.bool))
+    torch.testing.assert_close(loss, -torch.tensor(2.0).sigmoid().log())
+    loss.backward()
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_overlap_of_two_empty_masks_is_whole() -> None:
+    empty, half = torch.zeros(1, 4, 4, dtype=torch.bool), torch.zeros(1, 4, 4, dtype=torch.bool)
+    half[:, :2] = True
+    assert intersection_over_union(empty, empty).item() == 1.0
+    assert intersection_over_union(half, empty).item() == 0.0
+    assert intersection_over_union(half, torch.ones_like(half)).item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("plan", "frames"),
+    [
+        (Plan("box"), [0, 1, 2]),
+        (Plan("click", clicks=2), [0, 0, 0, 1, 2]),
+        (Plan("mask"), [1, 2]),  # what is given is not predicted
+        (Plan("mask", later=2), [1, 2, 2]),
+    ],
+)
+def test_each_prompt_and_correction_gives_a_prediction(plan: Plan, frames: list[int]) -> None:
+    trainer = Trainer(COURSE, SMALL)
+    batch = draw_batch(ClipShape(2, 3, 2, 64), 3)
+    made = unroll(trainer.model, batch, to_pixels(batch.frames, SMALL, torch.device("cpu")), plan)
+    assert [index for index, _ in made] == frames
+    assert all(prediction.masks.shape[0] == 4 and prediction.masks.shape[-2:] == (64, 64) for _, prediction in made)
+
+
+def test_pixels_are_normalised_as_the_configuration_says() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 2, 64, 64, 3), dtype=np.uint8)
+    pixels = to_pixels(torch.from_numpy(frames), SMALL, torch.device("cpu"))
+    red = (frames[0, 1, 5, 7, 0] / 255 - 0.485) / 0.229
+    assert pixels.shape == (2, 3, 64, 64)
+    assert pixels[1, 0, 5, 7].item() == pytest.approx(red, abs=1e-5)
+
+
+def test_clips_that_are_seen_again_and_again_are_learnt() -> None:
+    trainer = Trainer(Course(steps=120, image_steps=0, video_clips=1, frames=3, objects=2, peak_rate=3e-3), SMALL)
+    batch = draw_batch(ClipShape(1, 3, 2, 64), 12)
+    losses = [trainer.learn(batch) for _ in range(120)]
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:10])
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
+    whole = Trainer(COURSE, SMALL)
+    for batch in lessons(COURSE, 0, SMALL.image_size):
+        whole.learn(batch)
+    before = Trainer(COURSE, SMALL)
+    for batch in islice(lessons(COURSE, 0, SMALL.image_size), 2):
+        before.learn(batch)
+    before.save(tmp_path / "tracker-state.pt")
+    resumed = train(tmp_path, COURSE, SMALL)
+    assert resumed.step == whole.step == 6
+    for part in ("model", "kept"):
+        states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
+        for (name, value), wanted in zip(next(states).items(), next(states).values(), strict=True):
+            torch.testing.assert_close(value, wanted, msg=f"{part} {name}")
+    assert '"J"' in (tmp_path / "tracker.jsonl").read_text().splitlines()[-1]
+
+
+def test_what_is_installed_is_the_kept_model(tmp_path: Path) -> None:
+    trainer = Trainer(COURSE, SMALL)
+    for batch in islice(lessons(COURSE, 0, SMALL.image_size), 2):
+        trainer.learn(batch)
+    trainer.save(tmp_path / "tracker-state.pt")
+    install_tracker(tmp_path, tmp_path / "tiny", SMALL)
+    loaded, config = load_sam(tmp_path / "tiny" / "sam")
+    assert config == SMALL
+    for name, value in trainer.kept.module.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    clips = judged_clips(SMALL.image_size, count=1)
+    assert 0 <= judge(loaded, SMALL, clips)["J"] <= 1

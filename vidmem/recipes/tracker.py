@@ -1,0 +1,164 @@
+"""Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
+
+First single images with clicks and boxes, then unrolled clips in which its own masks and pointers become its memory.
+What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vidmem.models.sam import build_sam
+from vidmem.models.sam_config import EMBEDDED, SamConfig
+from vidmem.recipes.accelerator import DEVICE, half
+from vidmem.recipes.tower import one_cycle, set_rate
+from vidmem.recipes.tracker_clips import HELD_OUT, ClipBatch, ClipShape, batches, draw_batch
+from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
+from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_video, to_pixels, unroll
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How much is taught, and how it is cut into steps."""
+
+    steps: int
+    image_steps: int = 1500
+    """Of `steps`, the first ones, on single images."""
+    image_clips: int = 12
+    video_clips: int = 3
+    frames: int = 7
+    objects: int = 3
+    """Of each image or clip."""
+    peak_rate: float = 8e-4
+    seed: int = 11
+    log_every: int = 20
+    judge_every: int = 250
+    save_seconds: float = 180.0
+    """A state is saved this often, and whenever the model is judged."""
+    averaging: float = 0.998
+    """Part of the kept weights that each step leaves as it is: they are a running mean of the trained ones."""
+
+    def shape(self, image: bool, side: int) -> ClipShape:
+        clips, frames = (self.image_clips, 1) if image else (self.video_clips, self.frames)
+        return ClipShape(clips, frames, self.objects, side)
+
+
+class Trainer:
+    """The model and its optimiser, at a step."""
+
+    def __init__(self, course: Course, config: SamConfig = EMBEDDED) -> None:
+        torch.manual_seed(course.seed)
+        self.course, self.config = course, config
+        self.model = build_sam(config).to(DEVICE).train()
+        self.kept = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(course.averaging))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=course.peak_rate, weight_decay=0.02)
+        self.step = 0
+
+    def learn(self, batch: ClipBatch) -> float:
+        """Take one step on a batch: the loss before it, a mean over frames."""
+        self.step += 1
+        draw = self.course.seed * 1_000_003 + self.step
+        torch.manual_seed(draw)
+        loss = self.loss(batch, draw)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        set_rate(self.optimizer, self.course.peak_rate * one_cycle(self.step, self.course.steps))
+        self.optimizer.step()
+        self.kept.update_parameters(self.model)
+        return loss.item()
+
+    def loss(self, batch: ClipBatch, draw: int) -> Tensor:
+        rng = random.Random(f"{draw}:plan")
+        image = batch.num_frames == 1
+        plan = plan_image(rng) if image else plan_video(rng, batch.num_frames)
+        with _precision():
+            made = unroll(self.model, batch, to_pixels(batch.frames, self.config, DEVICE), plan)
+        truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
+        losses = [mask_loss(prediction, truth[:, index]) for index, prediction in made]
+        return torch.stack(losses).mean()
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        beside = path.with_suffix(".part")
+        parts = {"model": self.model, "kept": self.kept, "optimizer": self.optimizer}
+        torch.save({"step": self.step, **{name: part.state_dict() for name, part in parts.items()}}, beside)
+        os.replace(beside, path)
+
+    def resume(self, path: Path) -> None:
+        saved = torch.load(path, weights_only=True, map_location=DEVICE)
+        self.model.load_state_dict(saved["model"])
+        self.kept.load_state_dict(saved["kept"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step = saved["step"]
+
+
+def _precision() -> AbstractContextManager[Any]:
+    """bfloat16 on a GPU only: on a CPU the backward pass of its attention makes a step take 1.5 times as long."""
+    return half() if DEVICE.type == "cuda" else nullcontext()
+
+
+def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
+    """Train to the course's end, logging to `run/tracker.jsonl` and saving `run/tracker-state.pt` to resume from."""
+    trainer, state = Trainer(course, config), run / "tracker-state.pt"
+    if state.exists():
+        trainer.resume(state)
+    begun = saved = time.perf_counter()
+    held_out = judged_clips(config.image_size)
+    with (run / "tracker.jsonl").open("a", encoding="utf-8") as log:
+        for batch in lessons(course, trainer.step, config.image_size):
+            loss = trainer.learn(batch)
+            now = time.perf_counter()
+            line: dict[str, Any] = {"step": trainer.step, "loss": round(loss, 4), "seconds": round(now - begun, 1)}
+            due = trainer.step % course.judge_every == 0 or trainer.step == course.steps
+            if due:
+                line |= judge(trainer.kept.module, config, held_out)
+            if due or now - saved > course.save_seconds:
+                trainer.save(state)
+                saved = now
+            if due or trainer.step % course.log_every == 0:
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+    return trainer
+
+
+def lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
+    """The batches of all steps after `done`."""
+    image, video = range(done + 1, course.image_steps + 1), range(max(done, course.image_steps) + 1, course.steps + 1)
+    yield from batches(course.shape(True, side), course.seed, image)
+    yield from batches(course.shape(False, side), course.seed, video)
+
+
+def judged_clips(side: int, count: int = 6) -> list[ClipBatch]:
+    """Clips of 16 frames that training doesn't see."""
+    shape = ClipShape(clips=2, frames=16, objects=3, side=side)
+    return [draw_batch(shape, HELD_OUT + index) for index in range(count)]
+
+
+@torch.no_grad()
+def judge(model: Any, config: SamConfig, clips: list[ClipBatch]) -> dict[str, float]:
+    """Mean IoU over objects and frames: on the first frame with a box given, and after it. Leaves it evaluating."""
+    model.eval()
+    first, after = [], []
+    for number, batch in enumerate(clips):
+        torch.manual_seed(number)
+        with _precision():
+            made = unroll(model, batch, to_pixels(batch.frames, config, DEVICE), Plan("box"))
+        truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
+        for index, prediction in made:
+            best = prediction.ious.argmax(dim=1)
+            found = prediction.masks[torch.arange(len(best)), best][:, None] > 0
+            (after if index else first).append(intersection_over_union(found, truth[:, index]).mean())
+    return {"J_first": round(torch.stack(first).mean().item(), 4), "J": round(torch.stack(after).mean().item(), 4)}

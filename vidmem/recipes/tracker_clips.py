@@ -1,0 +1,127 @@
+"""What the tracker learns from: a few frames of tracking clips with the masks of some of their objects."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidmem.world.render import Renderer
+from vidmem.world.script import Chapter
+from vidmem.world.tracking import DRAMAS, TrackingScript, object_masks
+
+HELD_OUT = 1_900_000_000
+"""Training draws its worlds from seeds below this, validation from here on; benchmarks use none below 2**31."""
+_SECONDS = 16.0
+_LEAST_SHARE = 0.4
+"""Of what an object shows at the clip's start, where nothing hides it: less is too little to prompt it by."""
+_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ClipShape:
+    """How much is drawn for one step: `clips` of `frames` squares of `side` pixels, `objects` of each."""
+
+    clips: int
+    frames: int
+    objects: int
+    side: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipBatch:
+    """`frames` uint8 (B, T, S, S, 3), `masks` bool (B, K, T, S, S), and for each frame its number in the stream.
+
+    Every object is seen on the first frame. The first frame may lie long before the second.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    frame_numbers: tuple[int, ...]
+
+    @property
+    def num_frames(self) -> int:
+        return self.frames.shape[1]
+
+
+def draw_batch(shape: ClipShape, seed: int) -> ClipBatch:
+    """The same for the same arguments, on every machine."""
+    rng = random.Random(f"{seed}:clips")
+    gap = 1 if shape.frames == 1 or rng.random() < 0.5 else round(2 ** rng.uniform(1, 9))
+    clips = [_draw_clip(shape, rng, rng.randrange(HELD_OUT), gap) for _ in range(shape.clips)]
+    numbers = (0, *range(gap, gap + shape.frames - 1))
+    frames, masks = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
+    return ClipBatch(frames, masks, numbers)
+
+
+def batches(shape: ClipShape, seed: int, steps: range) -> Iterator[ClipBatch]:
+    """A batch for each step, which only `seed` and the step decide; one is drawn ahead in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(draw_batch, shape, _mixed(seed, step)) for step in steps[:1]]
+        for step in steps:
+            batch = ahead.pop().result()
+            if step + 1 in steps:
+                ahead.append(pool.submit(draw_batch, shape, _mixed(seed, step + 1)))
+            yield batch
+
+
+def _mixed(seed: int, step: int) -> int:
+    return seed * 1_000_003 + step
+
+
+def _draw_clip(shape: ClipShape, rng: random.Random, seed: int, gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames uint8 (T, S, S, 3) and masks bool (K, T, S, S) of some moments of one world."""
+    chapter = TrackingScript(seed, _SECONDS, rng.choice(DRAMAS)).chapter(0)
+    renderer = Renderer(shape.side, shape.side)
+    whole = _areas(renderer, chapter, 0.0)
+    for _ in range(_TRIES):
+        times = _moments(rng, shape.frames, gap)
+        shown = _areas(renderer, chapter, times[0])
+        seen = np.flatnonzero((shown > 0) & (shown >= _LEAST_SHARE * whole)).tolist()
+        if seen:
+            break
+    else:
+        times = [time - min(times) for time in sorted(times)]
+        seen = np.flatnonzero(whole).tolist()
+    chosen = rng.sample(seen, min(len(seen), shape.objects))
+    chosen += rng.choices(seen, k=shape.objects - len(chosen))
+    masks = np.stack([object_masks(renderer, chapter, time)[chosen] for time in times], axis=1)
+    return _disturb(_draw(renderer, chapter, times, rng), rng), masks
+
+
+def _areas(renderer: Renderer, chapter: Chapter, seconds: float) -> np.ndarray:
+    return object_masks(renderer, chapter, seconds).sum(axis=(1, 2))
+
+
+def _moments(rng: random.Random, count: int, gap: int) -> list[float]:
+    """Times of frames at a random rate, forwards or backwards, the first `gap` frames before the second."""
+    step = 2 ** rng.uniform(-5, -1.6)
+    pause = min(gap * step, rng.uniform(1, 8)) if gap > 1 else step
+    length = pause + (count - 2) * step if count > 1 else 0.0
+    start = rng.uniform(0, max(0.0, _SECONDS - length - 0.01))
+    times = [start, *(start + pause + index * step for index in range(count - 1))]
+    return times if rng.random() < 0.5 else [2 * start + length - time for time in times]
+
+
+def _draw(renderer: Renderer, chapter: Chapter, times: list[float], rng: random.Random) -> np.ndarray:
+    """uint8 (T, S, S, 3): drawn at the side's size, or as a larger video is seen after the squeeze."""
+    if rng.random() < 0.5:
+        return np.stack([renderer.draw(chapter, time) for time in times])
+    side = renderer.width
+    double = Renderer(2 * side, 2 * side)
+    large = np.stack([double.draw(chapter, time) for time in times])
+    return large.reshape(len(times), side, 2, side, 2, 3).mean(axis=(2, 4)).astype(np.uint8)
+
+
+def _disturb(frames: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Contrast, brightness and noise of cameras and codecs, the same for a whole clip."""
+    shaken = frames * np.float32(rng.uniform(0.85, 1.15)) + np.float32(rng.uniform(-12, 12))
+    if rng.random() < 0.5:
+        noise = np.random.default_rng(rng.randrange(2**31)).normal(0, rng.uniform(1, 7), frames.shape[1:])
+        shaken += noise.astype(np.float32)
+    return np.clip(shaken, 0, 255).astype(np.uint8)
