@@ -1,6 +1,6 @@
 """The Atkinson-Shiffrin memory: three stores under one policy. Pure torch; knows no model, file or screen.
 
-    memory = Memory(MemoryConfig(policy="moviechat"))
+    memory = Memory(MemoryConfig(policy="hippomm"))
     memory.write(Elements.fresh(embeddings, tokens, span_seconds))  # the frames of a clip, in time order
     readout = memory.read(text_embedding[None])                     # values, and what each element gave
     memory.state()                                                  # elements, tokens, bytes, seconds of each store

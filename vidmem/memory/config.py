@@ -18,7 +18,7 @@ class MemoryConfig:
     """Newest frames that stay when the others leave because one came in too many."""
     max_elements: int = 1024
     """Long-term memory holds at most this many elements."""
-    policy: str = "moviechat"
+    policy: str = "hippomm"
     """Name of the policy."""
     policy_options: Mapping[str, object] = field(default_factory=dict)
     """Fields of the policy's class that differ from their defaults."""

@@ -151,7 +151,8 @@ def judged_clips(side: int, count: int = 6) -> list[ClipBatch]:
 def judge(model: Any, config: SamConfig, clips: list[ClipBatch]) -> dict[str, float]:
     """Mean IoU over objects and frames: on the first frame with a box given, and after it. Leaves it evaluating."""
     model.eval()
-    first, after = [], []
+    first: list[Tensor] = []
+    after: list[Tensor] = []
     for number, batch in enumerate(clips):
         torch.manual_seed(number)
         with _precision():
