@@ -100,15 +100,15 @@ def test_a_saved_memory_goes_on_as_the_original(config: MemoryConfig, sizes: lis
 @given(clip_sizes, st.booleans())
 def test_moviechat_accounts_for_every_second_until_it_forgets(sizes: list[int], carry_over: bool) -> None:
     options = {"carry_over": carry_over}
-    memory = filled(
-        MemoryConfig(working_max_frames=6, working_min_frames=3, max_elements=200, policy_options=options), sizes
-    )
+    bounds = {"working_max_frames": 6, "working_min_frames": 3, "max_elements": 200}
+    memory = filled(MemoryConfig(**bounds, policy="moviechat", policy_options=options), sizes)
     spans = torch.cat([memory.long_term.elements.span_seconds, memory.working.elements.span_seconds]).tolist()
     assert [0.0] + [end for _, end in spans] == [start for start, _ in spans] + [float(sum(sizes))]
 
 
 def test_state_says_what_each_store_holds() -> None:
-    memory = filled(MemoryConfig(sensory_seconds=2, working_max_frames=4, working_min_frames=2), [5])
+    bounds = {"sensory_seconds": 2, "working_max_frames": 4, "working_min_frames": 2}
+    memory = filled(MemoryConfig(**bounds, policy="moviechat"), [5])
     state = memory.state()
     assert (state.sensory.num_elements, state.sensory.bound, state.sensory.unit) == (2, 2, "seconds")
     assert (state.working.oldest_seconds, state.working.newest_seconds) == (3.0, 5.0)
@@ -133,7 +133,8 @@ def test_a_readout_returns_the_frame_that_the_query_is_like() -> None:
 
 
 def test_a_global_read_leaves_working_memory_out_once_there_is_long_term_memory() -> None:
-    config = MemoryConfig(working_max_frames=4, working_min_frames=2, policy_options={"read": "global"})
+    options = {"read": "global"}
+    config = MemoryConfig(working_max_frames=4, working_min_frames=2, policy="moviechat", policy_options=options)
     assert len(filled(config, [4]).read(frames(1).key).usage) == 4
     memory = filled(config, [5])
     assert len(memory.read(frames(1).key).usage) == len(memory.long_term) == 2
