@@ -68,7 +68,8 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     ours = [policy for policy in table[lengths[-1]] if not policy.endswith(_CODED)]
     for place, policy in enumerate(ours):
         right = [table[minutes][policy]["accuracy"] for minutes in lengths]
-        axes.plot(lengths, right, _STYLES[place // _LINES_IN_STYLE % len(_STYLES)], marker="o", label=policy)
+        style, colour = _STYLES[place // _LINES_IN_STYLE % len(_STYLES)], f"C{place % _LINES_IN_STYLE}"
+        axes.plot(lengths, right, style, color=colour, marker="o", label=policy)
     axes.set_xscale("log")
     axes.set_xticks(lengths, [str(minutes) for minutes in lengths], minor=False)
     axes.minorticks_off()
