@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from vidmem.bench.track_speed import frame_times, growth, held_over, peak_bytes, selection_share
+from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig, SamConfig, TrunkConfig
+from vidmem.models.tracker import SELECTIONS
+
+SMALL = SamConfig(
+    image_size=64,
+    d_model=32,
+    trunk=TrunkConfig(
+        embed_dim=8, stages=(1, 1, 2, 1), window_spec=(4, 4, 4, 2), global_att_blocks=(3,),
+        window_pos_embed_bkg_spatial_size=(4, 4),
+    ),
+    memory_attention=MemoryAttentionConfig(num_layers=1, dim_feedforward=64),
+    memory_encoder=MemoryEncoderConfig(out_dim=16, num_layers=1),
+)  # fmt: skip
+
+
+def test_both_are_timed_on_the_same_frames() -> None:
+    times = frame_times(SMALL, num_objects=2, num_frames=5, warm_up=2)
+    assert times.ours > 0 and times.package > 0
+    assert times.ratio == times.package / times.ours
+
+
+def test_tracking_holds_the_same_after_many_frames() -> None:
+    samples = held_over(SMALL, num_frames=120, num_samples=6)
+    assert [sample.num_frames for sample in samples] == [20, 40, 60, 80, 100, 120]
+    assert growth(samples[1:])["tensor_bytes"] == 0.0
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_selection_takes_a_part_of_the_time(name: str) -> None:
+    assert 0.0 < selection_share(SMALL, name, num_frames=8) < 1.0
+
+
+@pytest.mark.slow
+def test_the_package_holds_all_frames_and_ours_one() -> None:
+    peaks = peak_bytes(SMALL, num_frames=400)
+    assert peaks.package > 400 * 3 * 64 * 64 * 4
+    assert peaks.ours < peaks.package
