@@ -54,7 +54,8 @@ def test_groups_cover_all_frames_in_order_and_weights_sum_to_one(num_frames: int
     plan = plan_merges(torch.randn(num_frames, 4, generator=torch.Generator().manual_seed(seed)), num_kept)
     assert len(plan.groups) == min(num_frames, num_kept)
     assert [index for start, end in plan.groups for index in range(start, end)] == list(range(num_frames))
-    assert all(sum(plan.weights[start:end]) == 1 for start, end in plan.groups)
+    assert (plan.shares.sum(axis=1) == 1).all()
+    assert all((row[start:end] > 0).all() for row, (start, end) in zip(plan.shares, plan.groups, strict=True))
 
 
 def test_cosine_is_blind_to_length_where_dot_is_not() -> None:

@@ -14,14 +14,14 @@ from vidmem.memory.scenes import neighbour_cosines
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MergePlan:
     """How T frames become R: decided in Python numbers, to be applied to any tensor of T rows."""
 
     groups: tuple[tuple[int, int], ...]
     """R half-open ranges of frame indexes that cover 0..T in order."""
-    weights: tuple[float, ...]
-    """T shares of the frames in the average of their group, powers of 1/2 that sum to 1 in each group."""
+    shares: Floats
+    """(R, T) of each frame in the average of its group: powers of 1/2 that sum to 1, 0 in all other groups."""
     positions: tuple[int, ...]
     """Where each merge took place, in the list as it was at that step."""
     similarities: tuple[tuple[float, ...], ...]
@@ -32,17 +32,13 @@ class MergePlan:
 
         One product of matrices, which suits the few groups that a stretch becomes.
         """
-        shares = [
-            [0.0] * start + list(self.weights[start:end]) + [0.0] * (len(self.weights) - end)
-            for start, end in self.groups
-        ]
         wide = frames.double() if frames.dtype == torch.float64 else frames.float()
-        means = torch.tensor(shares, dtype=wide.dtype, device=wide.device) @ wide.flatten(1)
+        means = torch.from_numpy(self.shares).to(wide.device, wide.dtype) @ wide.flatten(1)
         return means.view(-1, *frames.shape[1:]).to(frames.dtype)
 
     def total(self, weight: Tensor) -> Tensor:
-        """Sum of every group: (T, ...) to (R, ...)."""
-        return torch.stack([weight[start:end].sum(0) for start, end in self.groups])
+        """Sum of every group: (T, P) to (R, P), floating point."""
+        return torch.from_numpy(self.shares > 0).to(weight.device, weight.dtype) @ weight
 
     def union(self, span_seconds: Tensor) -> Tensor:
         """Span from the first start to the last end of every group: (T, 2) to (R, 2)."""
@@ -90,7 +86,10 @@ def plan_merges(features: Tensor, num_kept: int, *, normalise: bool = False) -> 
         for left in (at - 1, at):
             if 0 <= left < len(similarities):
                 similarities[left] = float(_similarities(means[left], means[left + 1], normalise))
-    return MergePlan(tuple(groups), tuple(weights), tuple(positions), tuple(trace))
+    shares = np.zeros((len(groups), len(rows)))
+    for row, (start, end) in enumerate(groups):
+        shares[row, start:end] = weights[start:end]
+    return MergePlan(tuple(groups), shares, tuple(positions), tuple(trace))
 
 
 def _similarities(left: Floats, right: Floats, normalise: bool) -> Floats:
