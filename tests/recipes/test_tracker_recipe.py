@@ -13,7 +13,7 @@ from torchvision.ops import sigmoid_focal_loss
 from vidmem.models.sam import load_sam
 from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig, NeckConfig, SamConfig, TrunkConfig
 from vidmem.recipes.install import install_tracker
-from vidmem.recipes.tracker import Course, Trainer, judge, judged_clips, lessons, train
+from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, lessons, train
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
 from vidmem.recipes.tracker_loss import Prediction, intersection_over_union, mask_loss
 from vidmem.recipes.tracker_unroll import Plan, to_pixels, unroll
@@ -29,7 +29,15 @@ SMALL = SamConfig(
     memory_attention=MemoryAttentionConfig(num_layers=1, dim_feedforward=64, dropout=0.0),
     memory_encoder=MemoryEncoderConfig(out_dim=16, num_layers=1, layer_scale_init_value=0.1),
 )  # fmt: skip
-COURSE = Course(steps=6, image_steps=3, image_clips=2, video_clips=1, frames=3, objects=2, log_every=1, judge_every=6)
+COURSE = Course(
+    phases=(
+        Phase("pixels", 1, 1e-3, clips=2, objects=2),
+        Phase("images", 2, 1e-3, clips=2, objects=2),
+        Phase("clips", 3, 1e-3, clips=1, objects=2, frames=3),
+    ),
+    log_every=1,
+    judge_every=6,
+)
 
 
 def test_a_batch_is_drawn_again_the_same() -> None:
@@ -123,7 +131,7 @@ def test_pixels_are_normalised_as_the_configuration_says() -> None:
 
 
 def test_clips_that_are_seen_again_and_again_are_learnt() -> None:
-    trainer = Trainer(Course(steps=120, image_steps=0, video_clips=1, frames=3, objects=2, peak_rate=3e-3), SMALL)
+    trainer = Trainer(Course((Phase("clips", 120, 3e-3, clips=1, objects=2, frames=3),)), SMALL)
     batch = draw_batch(ClipShape(1, 3, 2, 64), 12)
     losses = [trainer.learn(batch) for _ in range(120)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:10])

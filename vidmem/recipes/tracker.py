@@ -1,6 +1,7 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
-First single images with clicks and boxes, then unrolled clips in which its own masks and pointers become its memory.
+First which pixels belong together, then single images with clicks and boxes, then unrolled clips in which its own
+masks and pointers become its memory.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,34 +26,57 @@ from vidmem.models.sam_config import EMBEDDED, SamConfig
 from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.tower import one_cycle, set_rate
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipBatch, ClipShape, batches, draw_batch
+from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
 from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_video, to_pixels, unroll
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a course: what is taught for `steps`, the learning rate rising to `peak_rate` and falling to nothing.
+
+    `pixels` teaches the image encoder alone, `images` and `clips` all that such a `shape` reaches.
+    """
+
+    lesson: Literal["pixels", "images", "clips"]
+    steps: int
+    peak_rate: float
+    clips: int
+    objects: int
+    frames: int = 1
+
+    def shape(self, side: int) -> ClipShape:
+        return ClipShape(self.clips, self.frames, self.objects, side)
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
     """How much is taught, and how it is cut into steps."""
 
-    steps: int
-    image_steps: int = 1500
-    """Of `steps`, the first ones, on single images."""
-    image_clips: int = 12
-    video_clips: int = 3
-    frames: int = 7
-    objects: int = 3
-    """Of each image or clip."""
-    peak_rate: float = 8e-4
+    phases: tuple[Phase, ...] = (
+        Phase("pixels", 1600, 1.5e-3, clips=12, objects=6),
+        Phase("images", 1600, 8e-4, clips=12, objects=3),
+        Phase("clips", 2600, 6e-4, clips=3, objects=3, frames=7),
+    )
     seed: int = 11
     log_every: int = 20
-    judge_every: int = 250
+    judge_every: int = 400
     save_seconds: float = 180.0
     """A state is saved this often, and whenever the model is judged."""
     averaging: float = 0.998
     """Part of the kept weights that each step leaves as it is: they are a running mean of the trained ones."""
 
-    def shape(self, image: bool, side: int) -> ClipShape:
-        clips, frames = (self.image_clips, 1) if image else (self.video_clips, self.frames)
-        return ClipShape(clips, frames, self.objects, side)
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+    def at(self, step: int) -> tuple[Phase, int]:
+        """The phase of a step, which count from 1 throughout, and which of the phase's steps it is."""
+        for phase in self.phases:
+            if step <= phase.steps:
+                return phase, step
+            step -= phase.steps
+        raise IndexError(f"the course has {self.steps} steps")
 
 
 class Trainer:
@@ -63,29 +87,34 @@ class Trainer:
         self.course, self.config = course, config
         self.model = build_sam(config).to(DEVICE).train()
         self.kept = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(course.averaging))
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=course.peak_rate, weight_decay=0.02)
+        self.grouping = Grouping(config.d_model).to(DEVICE)
+        self.optimizer = torch.optim.AdamW([*self.model.parameters(), *self.grouping.parameters()], weight_decay=0.02)
         self.step = 0
 
     def learn(self, batch: ClipBatch) -> float:
         """Take one step on a batch: the loss before it, a mean over frames."""
         self.step += 1
+        phase, number = self.course.at(self.step)
         draw = self.course.seed * 1_000_003 + self.step
         torch.manual_seed(draw)
-        loss = self.loss(batch, draw)
+        loss = self.loss(phase, batch, draw)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        set_rate(self.optimizer, self.course.peak_rate * one_cycle(self.step, self.course.steps))
+        set_rate(self.optimizer, phase.peak_rate * one_cycle(number, phase.steps))
         self.optimizer.step()
         self.kept.update_parameters(self.model)
         return loss.item()
 
-    def loss(self, batch: ClipBatch, draw: int) -> Tensor:
+    def loss(self, phase: Phase, batch: ClipBatch, draw: int) -> Tensor:
+        pixels = to_pixels(batch.frames, self.config, DEVICE)
+        if phase.lesson == "pixels":
+            with _precision():
+                return self.grouping.loss(self.model.image_encoder, pixels, batch.masks[:, :, 0].to(DEVICE))
         rng = random.Random(f"{draw}:plan")
-        image = batch.num_frames == 1
-        plan = plan_image(rng) if image else plan_video(rng, batch.num_frames)
+        plan = plan_image(rng) if phase.lesson == "images" else plan_video(rng, batch.num_frames)
         with _precision():
-            made = unroll(self.model, batch, to_pixels(batch.frames, self.config, DEVICE), plan)
+            made = unroll(self.model, batch, pixels, plan)
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
         losses = [mask_loss(prediction, truth[:, index]) for index, prediction in made]
         return torch.stack(losses).mean()
@@ -93,16 +122,17 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Whole or not at all."""
         beside = path.with_suffix(".part")
-        parts = {"model": self.model, "kept": self.kept, "optimizer": self.optimizer}
-        torch.save({"step": self.step, **{name: part.state_dict() for name, part in parts.items()}}, beside)
+        torch.save({"step": self.step, **{name: part.state_dict() for name, part in self._parts().items()}}, beside)
         os.replace(beside, path)
 
     def resume(self, path: Path) -> None:
         saved = torch.load(path, weights_only=True, map_location=DEVICE)
-        self.model.load_state_dict(saved["model"])
-        self.kept.load_state_dict(saved["kept"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
         self.step = saved["step"]
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "kept": self.kept, "grouping": self.grouping, "optimizer": self.optimizer}
 
 
 def _precision() -> AbstractContextManager[Any]:
@@ -136,9 +166,10 @@ def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
 
 def lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
     """The batches of all steps after `done`."""
-    image, video = range(done + 1, course.image_steps + 1), range(max(done, course.image_steps) + 1, course.steps + 1)
-    yield from batches(course.shape(True, side), course.seed, image)
-    yield from batches(course.shape(False, side), course.seed, video)
+    last = 0
+    for phase in course.phases:
+        first, last = last + 1, last + phase.steps
+        yield from batches(phase.shape(side), course.seed, range(max(first, done + 1), last + 1))
 
 
 def judged_clips(side: int, count: int = 6) -> list[ClipBatch]:

@@ -31,7 +31,7 @@ def mask_loss(prediction: Prediction, truth: Tensor) -> Tensor:
     """The mean loss over objects, given bool masks (N, 1, S, S): absent objects are only taught to be absent."""
     wanted = truth.float()
     logits = prediction.masks.float().clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
-    masks = FOCAL_WEIGHT * _focal(logits, wanted) + _dice(logits, wanted)  # (N, M)
+    masks = FOCAL_WEIGHT * _focal(logits, wanted) + dice_loss(logits.flatten(2), wanted.flatten(2))  # (N, M)
     best = masks.argmin(dim=1, keepdim=True)
     there = wanted.flatten(1).amax(dim=1)  # (N,), 0 or 1
     off = (prediction.ious.float() - intersection_over_union(prediction.masks > 0, truth)).abs().mean(dim=1)
@@ -54,6 +54,7 @@ def _focal(logits: Tensor, wanted: Tensor) -> Tensor:
     return (weight * miss**_FOCAL_GAMMA * cross).flatten(2).mean(-1)
 
 
-def _dice(logits: Tensor, wanted: Tensor) -> Tensor:
-    share, wanted = logits.sigmoid().flatten(2), wanted.flatten(2)
+def dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Of logits and truth (..., P): over the last dimension."""
+    share = logits.sigmoid()
     return 1 - (2 * (share * wanted).sum(-1) + 1) / (share.sum(-1) + wanted.sum(-1) + 1)
