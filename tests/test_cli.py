@@ -139,3 +139,10 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted" in said and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_policies_are_listed_with_the_room_that_they_share() -> None:
+    document = json.loads(run("policies", "--json").stdout)
+    assert document["room"]["max_elements"] == 1024 and document["room"]["policy"] == "hippomm"
+    assert {"hippomm", "xmem", "moviechat"} <= {policy["name"] for policy in document["policies"]}
+    assert "1024 frames" in run("policies").stdout

@@ -319,14 +319,16 @@ def _print_problems(problems: list[str], as_json: bool) -> None:
 
 @app.command(epilog="Example: vidmem policies")
 def policies(as_json: Json = False) -> None:
-    """List the policies of memory: what each does, its options with their defaults, and its paper."""
+    """List the policies of memory: what each does, its options with their defaults, and its paper; and the room that
+    the stores have by default."""
+    from vidmem.memory import MemoryConfig
     from vidmem.memory import policies as known
 
-    found = known()
+    found, room = known(), MemoryConfig()
     if as_json:
-        console.print_json(found)
+        console.print_json({"room": room, "policies": found})
     else:
-        console.print_policies(found)
+        console.print_policies(found, room)
 
 
 @app.command(epilog="Example: vidmem models")

@@ -17,7 +17,7 @@ from vidmem.types import Answer, Hit, VideoId, format_span, format_time
 if TYPE_CHECKING:
     from vidmem import demo
     from vidmem.doctor import Check
-    from vidmem.memory import PolicyInfo
+    from vidmem.memory import MemoryConfig, PolicyInfo
     from vidmem.pipelines import IngestReport, Scene, State
 
 
@@ -187,8 +187,13 @@ def print_answer_rest(answer: Answer, *, with_hours: Collection[VideoId] = ()) -
         print_timings(answer.timings)
 
 
-def print_policies(policies: Sequence[PolicyInfo]) -> None:
-    """What each does, and under it its paper, and its options with their defaults."""
+def print_policies(policies: Sequence[PolicyInfo], room: MemoryConfig) -> None:
+    """The room that all have; then what each does, and under it its paper, and its options with their defaults."""
+    say(
+        f"By default sensory memory holds {room.sensory_seconds:g} s, working memory {room.working_min_frames} to"
+        f" {room.working_max_frames} frames,\nlong-term memory the tokens of {room.max_elements} frames; the policy is"
+        f" {room.policy}.\n"
+    )
     width = max(len(policy.name) for policy in policies)
     for policy in policies:
         say(f"{policy.name:<{width}}  {policy.summary}")

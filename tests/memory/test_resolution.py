@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidmem.memory.resolution import resample, resampled
+from vidmem.memory.resolution import finest, resample, resampled
 
 from .samples import TOKEN_DIM, frames
 
@@ -38,3 +38,14 @@ def test_resampled_elements_keep_what_they_are_and_weigh_as_what_they_cover() ->
     assert coarse.value.shape == (3, 1, TOKEN_DIM) and torch.equal(coarse.key, some.key)
     assert resampled(coarse, 4).weight.tolist() == [[1.0] * 4, [3.0] * 4, [1.0] * 4]
     assert resampled(some[:0], 1).value.shape == (0, 1, TOKEN_DIM)
+
+
+def test_of_one_moment_the_finest_stand_for_all() -> None:
+    first, second, third = (frames(3)[torch.tensor([index])] for index in range(3))
+    found = [resampled(second, 1), first, second, resampled(third, 1)]
+    assert [(element.num_tokens, float(element.span_seconds[0, 0])) for element in finest(found)] == [
+        (4, float(first.span_seconds[0, 0])),
+        (4, float(second.span_seconds[0, 0])),
+        (1, float(third.span_seconds[0, 0])),
+    ]
+    assert finest([]) == []

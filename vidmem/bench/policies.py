@@ -25,7 +25,7 @@ from vidmem.bench.policy_speed import SHAPE, policy_speed_figures
 from vidmem.bench.report import Figure, Say, beside, report
 from vidmem.ingest.iterable import IterableSource
 from vidmem.memory import Elements, Memory, MemoryConfig, policy_names
-from vidmem.memory.resolution import resample
+from vidmem.memory.resolution import finest, resample
 from vidmem.models.language import Context, ContextFrame
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.loading import Models
@@ -210,20 +210,11 @@ def chosen(affinity: Tensor, span_seconds: Tensor, asked: Asked, seconds: float)
 
 
 def _context(found: Sequence[Elements], models: Models, *, hours: bool) -> Context:
-    """Elements in the order of time, `CONTEXT_FRAMES` of the first ones, each with the tokens that the model knows.
-
-    Of those that start at one moment the finest stands for all.
-    """
+    """Elements in the order of time, `CONTEXT_FRAMES` of the first ones, each with the tokens that the model knows."""
     language = models.language
     room, taken = CONTEXT_FRAMES * language.frame_cost(language.label(0.0, hours=hours)), []
-    finest: dict[float, int] = {}
-    for element in found:
+    for element in finest(found):
         start = float(element.span_seconds[0, 0])
-        finest[start] = max(finest.get(start, 0), element.num_tokens)
-    for element in found:
-        start = float(element.span_seconds[0, 0])
-        if element.num_tokens < finest[start]:
-            continue
         label = language.label(start, hours=hours)
         room -= language.frame_cost(label)
         if room < 0:

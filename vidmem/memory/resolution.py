@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional
@@ -39,3 +40,15 @@ def resampled(elements: Elements, num_tokens: int) -> Elements:
         elements.life,
         resample(elements.weight.unsqueeze(2), num_tokens).squeeze(2),
     )
+
+
+def finest(found: Sequence[Elements]) -> list[Elements]:
+    """Of single elements that begin at one moment, those with the most tokens; the others tell nothing that they don't.
+
+    The order stays.
+    """
+    most: dict[float, int] = {}
+    for element in found:
+        start = float(element.span_seconds[0, 0])
+        most[start] = max(most.get(start, 0), element.num_tokens)
+    return [element for element in found if element.num_tokens == most[float(element.span_seconds[0, 0])]]

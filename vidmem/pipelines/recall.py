@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidmem.index import Store, StoredVideo
 from vidmem.kv.context import Context as KvContext
-from vidmem.memory.resolution import resample
+from vidmem.memory.resolution import finest, resample
 from vidmem.models.language import Context, ContextFrame
 from vidmem.pipelines.choosing import Terms, choose_frames
 from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, picks_of
@@ -170,7 +170,7 @@ class Recall:
             readout = memory.read(queries)
             usage = readout.usage[: readout.num_long_term]
             best = usage.argsort(descending=True, stable=True)[: self._config.gist_elements]
-            for element in memory.elements_at(best.sort().values):
+            for element in finest(memory.elements_at(best.sort().values)):
                 start = float(element.span_seconds[0, 0])
                 label = labels.at(video_index, start)
                 budget -= language.frame_cost(label)
