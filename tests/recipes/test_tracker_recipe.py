@@ -15,7 +15,9 @@ from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig,
 from vidmem.recipes.install import install_tracker
 from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, lessons, train
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
+from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import Prediction, intersection_over_union, mask_loss
+from vidmem.recipes.tracker_pointing import begin_pointing, listening
 from vidmem.recipes.tracker_unroll import Plan, to_pixels, unroll
 
 SMALL = SamConfig(
@@ -32,7 +34,8 @@ SMALL = SamConfig(
 COURSE = Course(
     phases=(
         Phase("pixels", 1, 1e-3, clips=2, objects=2),
-        Phase("images", 2, 1e-3, clips=2, objects=2),
+        Phase("points", 1, 1e-3, clips=2, objects=2),
+        Phase("images", 1, 1e-3, clips=2, objects=2),
         Phase("clips", 3, 1e-3, clips=1, objects=2, frames=3),
     ),
     log_every=1,
@@ -128,6 +131,63 @@ def test_pixels_are_normalised_as_the_configuration_says() -> None:
     red = (frames[0, 1, 5, 7, 0] / 255 - 0.485) / 0.229
     assert pixels.shape == (2, 3, 64, 64)
     assert pixels[1, 0, 5, 7].item() == pytest.approx(red, abs=1e-5)
+
+
+def test_an_encoder_is_settled_without_changing_what_its_pixels_are_embedded_as() -> None:
+    trainer = Trainer(COURSE, SMALL)
+    pixels = to_pixels(draw_batch(ClipShape(3, 1, 2, 64), 5).frames, SMALL, torch.device("cpu"))
+    with torch.no_grad():
+        before = trainer.grouping(trainer.model.image_encoder(pixels)["backbone_fpn"])
+        begin_pointing(trainer.model, trainer.grouping, pixels)
+        levels = trainer.model.image_encoder(pixels)["backbone_fpn"]
+    torch.testing.assert_close(trainer.grouping(levels), before, rtol=1e-3, atol=1e-4)
+    for level in levels:
+        torch.testing.assert_close(level.mean((0, 2, 3)), torch.zeros(SMALL.d_model), rtol=0, atol=1e-5)
+        assert level.square().mean().item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_decoder_begins_by_looking_where_it_is_pointed() -> None:
+    trainer = Trainer(COURSE, SMALL)
+    model, batch = trainer.model.eval(), draw_batch(ClipShape(2, 1, 3, 64), 6)
+    pixels = to_pixels(batch.frames, SMALL, torch.device("cpu"))
+
+    def apart() -> float:
+        """How much a mask's token differs between the objects of an image, of its size."""
+        with torch.no_grad(), listening(model) as heard:
+            unroll(model, batch, pixels, Plan("click"))
+        (tokens,) = heard.tokens
+        assert tokens.shape == (6, 4, SMALL.d_model) and [level.shape[-1] for level in heard.levels] == [16, 8, 4]
+        return float(tokens.reshape(2, 3, -1).std(1).mean() / tokens.square().mean().sqrt())
+
+    torch.manual_seed(1)
+    before = apart()
+    begin_pointing(model, trainer.grouping, pixels)
+    torch.manual_seed(1)
+    assert apart() > 3 * before
+    unroll(model, batch, pixels, Plan("click"))
+    assert not model.image_encoder._forward_hooks, "nobody listens any more"
+
+
+def test_what_is_asked_for_is_near_its_own_pixels_only() -> None:
+    grouping = Grouping(4)
+    embedded = torch.zeros(1, 32, 2, 2)
+    embedded[0, 0, 0] = 10.0  # the upper row is another object than the lower one
+    upper = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+    right, wrong = embedded[:, :, 0, 0][:, None], embedded[:, :, 1, 1][:, None]
+    assert grouping.apart(right, embedded, upper) < 0.3
+    assert grouping.apart(wrong, embedded, upper) > 10
+    assert grouping.apart(wrong, embedded, 1 - upper) < 0.3
+
+
+def test_points_leave_the_encoder_as_it_is() -> None:
+    course = Course((Phase("points", 3, 1e-3, clips=1, objects=2),))
+    trainer, states = Trainer(course, SMALL), []
+    for batch in lessons(course, 0, SMALL.image_size):
+        trainer.learn(batch)  # the first step settles it
+        states.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
+    same = {name: torch.equal(states[0][name], states[-1][name]) for name in states[0]}
+    assert all(is_same for name, is_same in same.items() if name.startswith("image_encoder"))
+    assert not all(is_same for name, is_same in same.items() if name.startswith("sam_mask_decoder"))
 
 
 def test_clips_that_are_seen_again_and_again_are_learnt() -> None:

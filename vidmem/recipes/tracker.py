@@ -1,7 +1,7 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
-First which pixels belong together, then single images with clicks and boxes, then unrolled clips in which its own
-masks and pointers become its memory.
+First which pixels belong together, then what a click or a box points at, then single images with clicks that correct,
+then unrolled clips in which its own masks and pointers become its memory.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
 """
 
@@ -11,7 +11,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +28,19 @@ from vidmem.recipes.tower import one_cycle, set_rate
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipBatch, ClipShape, batches, draw_batch
 from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
-from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_video, to_pixels, unroll
+from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listening
+from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_video, to_pixels, unroll
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A part of a course: what is taught for `steps`, the learning rate rising to `peak_rate` and falling to nothing.
 
-    `pixels` teaches the image encoder alone, `images` and `clips` all that such a `shape` reaches.
+    `pixels` teaches the image encoder alone, `points` all that images reach but the image encoder, `images` and `clips`
+    all that they reach.
     """
 
-    lesson: Literal["pixels", "images", "clips"]
+    lesson: Literal["pixels", "points", "images", "clips"]
     steps: int
     peak_rate: float
     clips: int
@@ -54,9 +56,10 @@ class Course:
     """How much is taught, and how it is cut into steps."""
 
     phases: tuple[Phase, ...] = (
-        Phase("pixels", 1600, 1.5e-3, clips=12, objects=6),
-        Phase("images", 1600, 8e-4, clips=12, objects=3),
-        Phase("clips", 2600, 6e-4, clips=3, objects=3, frames=7),
+        Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
+        Phase("points", 900, 1e-3, clips=12, objects=3),
+        Phase("images", 600, 4e-4, clips=12, objects=3),
+        Phase("clips", 1600, 4e-4, clips=3, objects=3, frames=7),
     )
     seed: int = 11
     log_every: int = 20
@@ -97,6 +100,10 @@ class Trainer:
         phase, number = self.course.at(self.step)
         draw = self.course.seed * 1_000_003 + self.step
         torch.manual_seed(draw)
+        self.model.image_encoder.requires_grad_(phase.lesson != "points")
+        if phase.lesson == "points" and number == 1:
+            begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
+            self.kept.n_averaged.zero_()  # the next step copies the model: its scales are others now
         loss = self.loss(phase, batch, draw)
         self.optimizer.zero_grad()
         loss.backward()
@@ -112,12 +119,14 @@ class Trainer:
             with _precision():
                 return self.grouping.loss(self.model.image_encoder, pixels, batch.masks[:, :, 0].to(DEVICE))
         rng = random.Random(f"{draw}:plan")
-        plan = plan_image(rng) if phase.lesson == "images" else plan_video(rng, batch.num_frames)
-        with _precision():
+        plan = _PLANS[phase.lesson](rng, batch.num_frames)
+        with _precision(), listening(self.model) as heard:
             made = unroll(self.model, batch, pixels, plan)
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
-        losses = [mask_loss(prediction, truth[:, index]) for index, prediction in made]
-        return torch.stack(losses).mean()
+        loss = torch.stack([mask_loss(prediction, truth[:, index]) for index, prediction in made]).mean()
+        if phase.lesson == "points":
+            loss = loss + asked_loss(self.grouping, heard, batch.masks[:, :, 0].to(DEVICE))
+        return loss
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
@@ -133,6 +142,13 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "kept": self.kept, "grouping": self.grouping, "optimizer": self.optimizer}
+
+
+_PLANS: dict[str, Callable[[random.Random, int], Plan]] = {
+    "points": plan_points,
+    "images": plan_image,
+    "clips": plan_video,
+}
 
 
 def _precision() -> AbstractContextManager[Any]:

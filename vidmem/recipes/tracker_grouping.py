@@ -27,6 +27,8 @@ class Grouping(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(nn.Conv2d(channels, _WIDTH, 1) for _ in range(levels))
         self.log_scale = nn.Parameter(torch.tensor(1.0))
+        self.ask = nn.Linear(channels, _WIDTH)
+        """Makes an embedding of a mask decoder's token: see `vidmem.recipes.tracker_pointing`."""
         self.near = nn.Parameter(torch.tensor(_NEAR))
 
     def forward(self, levels: list[Tensor]) -> Tensor:
@@ -41,9 +43,17 @@ class Grouping(nn.Module):
         embedded = self(encoder(pixels)["backbone_fpn"])
         share = functional.adaptive_avg_pool2d(masks.float(), embedded.shape[-2:]).flatten(2)  # (B, K, P)
         drawn = (share * torch.rand_like(share)).argmax(-1)  # (B, K)
-        flat = embedded.flatten(2).transpose(1, 2)  # (B, P, D)
-        asked = flat.gather(1, drawn[..., None].expand(-1, -1, flat.shape[-1]))
-        logits = self.near - torch.cdist(asked, flat) ** 2 * self.log_scale.exp()
+        asked = embedded.flatten(2).gather(2, drawn[:, None].expand(-1, _WIDTH, -1)).transpose(1, 2)
+        return self.apart(asked, embedded, share)
+
+    def apart(self, asked: Tensor, embedded: Tensor, share: Tensor) -> Tensor:
+        """How far Q embeddings (B, Q, D) are from being near what they ask for, and nothing else.
+
+        Args:
+            embedded: (B, D, H, W), of pixels.
+            share: (B, Q, H * W), of each pixel that belongs to what is asked for.
+        """
+        logits = self.near - torch.cdist(asked, embedded.flatten(2).transpose(1, 2)) ** 2 * self.log_scale.exp()
         wanted = (share > 0.5).float()
         cross = functional.binary_cross_entropy_with_logits(logits, wanted)
         return dice_loss(logits, wanted).mean() + _CROSS_WEIGHT * cross

@@ -27,7 +27,11 @@ class Plan:
     later: int | None = None
 
 
-def plan_image(rng: random.Random) -> Plan:
+def plan_points(rng: random.Random, num_frames: int) -> Plan:
+    return Plan("click" if rng.random() < 0.6 else "box")
+
+
+def plan_image(rng: random.Random, num_frames: int) -> Plan:
     return Plan("click" if rng.random() < 0.6 else "box", clicks=rng.choice((0, 1, 2, 4)))
 
 
