@@ -32,7 +32,8 @@ def begin_pointing(model: Any, grouping: Grouping, pixels: Tensor) -> None:
     The encoder's levels get a mean of 0 and a mean square of 1 over the images (B, 3, S, S); `grouping` follows.
     """
     levels = list(model.image_encoder(pixels)["backbone_fpn"])
-    for level, neck, head in zip(levels, reversed(model.image_encoder.neck.convs), grouping.heads, strict=True):
+    heads: list[Any] = list(grouping.heads)
+    for level, neck, head in zip(levels, reversed(model.image_encoder.neck.convs), heads, strict=True):
         mean = level.mean((0, 2, 3))
         size = (level - mean[:, None, None]).square().mean().sqrt()
         head.bias += head.weight[:, :, 0, 0] @ mean
@@ -40,7 +41,7 @@ def begin_pointing(model: Any, grouping: Grouping, pixels: Tensor) -> None:
         neck.conv.weight /= size
         neck.conv.bias.copy_((neck.conv.bias - mean) / size)
     grouping.ask.weight *= _SMALL
-    grouping.ask.bias.copy_(torch.stack([head.bias for head in grouping.heads]).sum(0))  # the mean of all pixels
+    grouping.ask.bias.copy_(torch.stack([head.bias for head in heads]).sum(0))  # the mean of all pixels
     decoder, prompts = model.sam_mask_decoder, model.sam_prompt_encoder
     constants = (decoder.iou_token, decoder.mask_tokens, decoder.obj_score_token, prompts.no_mask_embed)
     for constant in (*constants, prompts.not_a_point_embed, *prompts.point_embeddings):
