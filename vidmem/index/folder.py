@@ -16,7 +16,11 @@ from vidmem.index.manifest import MANIFEST_NAME, StoreIdentity, new_manifest, wr
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
 
 KV, MEMORY, THUMBS = "kv", "memory", "thumbs"
+CROPS = "crops"
+"""Pictures of objects; made with the first one. Not in `thumbs`, where a program that knows no objects would take them
+for leftovers and remove them."""
 _FOLDERS = (KV, MEMORY, THUMBS)
+_WITH_FILES = (*_FOLDERS, CROPS)
 _DATABASE = (CATALOGUE_NAME, *(CATALOGUE_NAME + end for end in ("-wal", "-shm", "-journal")))
 _REPLACED = (INDEX_NAME, MANIFEST_NAME, INDEX_NAME + NEW, MANIFEST_NAME + NEW)
 _UNFINISHED = {*_FOLDERS, *_DATABASE, *_REPLACED, LOCK_NAME}
@@ -81,7 +85,7 @@ def discard_store(path: Path, *, with_folder: bool) -> None:
 def inside(store: Path, name: str) -> Path:
     """The path of a file that the catalogue names. A store may come from anywhere: names stay within its folders."""
     parts = PurePosixPath(name).parts
-    if len(parts) < 2 or parts[0] not in _FOLDERS or ".." in parts:
+    if len(parts) < 2 or parts[0] not in _WITH_FILES or ".." in parts:
         raise StoreCorrupt(f"The catalogue of {store} names {name!r}, which is outside of it: do not trust this store.")
     return store / name
 
@@ -91,7 +95,7 @@ def leftovers(store: Path, named: Collection[str]) -> Iterator[str]:
 
     A folder that is named is not looked into.
     """
-    for folder in _FOLDERS:
+    for folder in _WITH_FILES:
         if (store / folder).is_dir():
             yield from _leftovers(store / folder, folder, named)
 
@@ -104,8 +108,8 @@ def discard_leftovers(store: Path, named: Collection[str]) -> None:
         remove_file(store / name)
     for name in (MANIFEST_NAME, INDEX_NAME):
         remove_file(store / (name + NEW))
-    for folder in (THUMBS, KV):
-        for video in (store / folder).iterdir():
+    for folder in (THUMBS, KV, CROPS):
+        for video in (store / folder).iterdir() if (store / folder).is_dir() else ():
             with suppress(OSError):  # only an empty folder can be removed
                 video.rmdir()
 
