@@ -453,6 +453,8 @@ def _video(row: tuple) -> StoredVideo:
 
 
 def stacked(blobs: Iterable[bytes]) -> np.ndarray:
-    """Vectors (n, C) out of their columns; (0, 0) of none."""
+    """Vectors (n, C) out of their columns; (0, 0) of none. Raises StoreCorrupt if they differ in length."""
     blobs = list(blobs)
+    if any(len(blob) != len(blobs[0]) or len(blob) % 4 for blob in blobs):
+        raise StoreCorrupt("The catalogue holds damaged embeddings: put back a copy of the store.")
     return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), -1) if blobs else np.empty((0, 0), "f4")

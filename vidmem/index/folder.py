@@ -19,8 +19,8 @@ KV, MEMORY, THUMBS = "kv", "memory", "thumbs"
 CROPS = "crops"
 """Pictures of objects; made with the first one. Not in `thumbs`, where a program that knows no objects would take them
 for leftovers and remove them."""
-_FOLDERS = (KV, MEMORY, THUMBS)
-_WITH_FILES = (*_FOLDERS, CROPS)
+_MADE_AT_ONCE = (KV, MEMORY, THUMBS)
+_FOLDERS = (*_MADE_AT_ONCE, CROPS)
 _DATABASE = (CATALOGUE_NAME, *(CATALOGUE_NAME + end for end in ("-wal", "-shm", "-journal")))
 _REPLACED = (INDEX_NAME, MANIFEST_NAME, INDEX_NAME + NEW, MANIFEST_NAME + NEW)
 _UNFINISHED = {*_FOLDERS, *_DATABASE, *_REPLACED, LOCK_NAME}
@@ -53,7 +53,7 @@ def is_store(path: Path, *, create: bool) -> bool:
 def create_store(path: Path, identity: StoreIdentity) -> None:
     """Make an empty store in a folder whose lock the caller holds. The manifest, written last, makes it one."""
     discard_unfinished(path)
-    for name in _FOLDERS:
+    for name in _MADE_AT_ONCE:
         (path / name).mkdir()
     manifest = new_manifest(identity)
     Catalogue.create(path, manifest.format)
@@ -85,7 +85,7 @@ def discard_store(path: Path, *, with_folder: bool) -> None:
 def inside(store: Path, name: str) -> Path:
     """The path of a file that the catalogue names. A store may come from anywhere: names stay within its folders."""
     parts = PurePosixPath(name).parts
-    if len(parts) < 2 or parts[0] not in _WITH_FILES or ".." in parts:
+    if len(parts) < 2 or parts[0] not in _FOLDERS or ".." in parts:
         raise StoreCorrupt(f"The catalogue of {store} names {name!r}, which is outside of it: do not trust this store.")
     return store / name
 
@@ -95,14 +95,14 @@ def leftovers(store: Path, named: Collection[str]) -> Iterator[str]:
 
     A folder that is named is not looked into.
     """
-    for folder in _WITH_FILES:
+    for folder in _FOLDERS:
         if (store / folder).is_dir():
             yield from _leftovers(store / folder, folder, named)
 
 
 def discard_leftovers(store: Path, named: Collection[str]) -> None:
     """Remove what no committed clip names: files of a clip that was cut short, or of a removed video."""
-    for folder in _FOLDERS:
+    for folder in _MADE_AT_ONCE:
         (store / folder).mkdir(exist_ok=True)
     for name in leftovers(store, named):
         remove_file(store / name)

@@ -62,7 +62,7 @@ def follow_looks(index: VectorIndex | None, rows: ObjectRows, dim: int) -> Vecto
 
 def _extend(index: VectorIndex, batches: Iterator[IndexRows], dim: int) -> None:
     for rows in batches:
-        if rows.vectors.shape[1] != dim or not _is_unit_length(rows.vectors):
+        if rows.vectors.shape[1] != dim or not are_unit_length(rows.vectors):
             raise StoreCorrupt("The catalogue holds damaged embeddings: put back a copy of the store.")
         index.add(rows)
 
@@ -73,5 +73,6 @@ def _emptied(catalogue: Catalogue, dim: int) -> VectorIndex:
     return index
 
 
-def _is_unit_length(vectors: np.ndarray) -> bool:
+def are_unit_length(vectors: np.ndarray) -> bool:
+    """Whether vectors (n, C) from the catalogue can be embeddings."""
     return bool((np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < 1e-2).all())

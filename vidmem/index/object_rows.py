@@ -54,7 +54,7 @@ class ObjectRows:
     def add(self, video_id: str, label: str, label_score: float, origin: Origin) -> int:
         """Returns its id."""
         cursor = self._run(
-            "INSERT INTO objects VALUES (NULL, ?, ?, ?, ?, ?)", (video_id, label, label_score, origin, now())
+            "INSERT INTO objects VALUES (NULL, ?, ?, ?, ?, ?)", (video_id, label, float(label_score), origin, now())
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
@@ -76,7 +76,9 @@ class ObjectRows:
         return row[0] if row else None
 
     def set_label(self, object_id: int, label: str, label_score: float) -> None:
-        self._run("UPDATE objects SET label = ?, label_score = ? WHERE object_id = ?", (label, label_score, object_id))
+        self._run(
+            "UPDATE objects SET label = ?, label_score = ? WHERE object_id = ?", (label, float(label_score), object_id)
+        )
 
     def remove(self, object_id: int) -> None:
         """Remove an object with all its rows."""
@@ -127,7 +129,9 @@ class ObjectRows:
 
     def put_span(self, object_id: int, span: Span) -> None:
         """Add a span, or give the one with its start its end."""
-        self._run("INSERT OR REPLACE INTO object_spans VALUES (?, ?, ?)", (object_id, span.start, span.end))
+        self._run(
+            "INSERT OR REPLACE INTO object_spans VALUES (?, ?, ?)", (object_id, float(span.start), float(span.end))
+        )
 
     # -- looks --
 
@@ -153,9 +157,11 @@ class ObjectRows:
             (object_id,),
         ).fetchall()
 
-    def all_masks(self) -> Iterator[tuple[int, float, int, bytes]]:
-        """Columns (object_id, seconds, mask_crc32, mask) of every look."""
-        return self._run("SELECT object_id, seconds, mask_crc32, mask FROM looks ORDER BY look_id")
+    def all_looks(self) -> Iterator[tuple[int, float, int, bytes, bytes | None]]:
+        """Columns (object_id, seconds, mask_crc32, mask, vector) of every look."""
+        return self._run(
+            "SELECT object_id, seconds, mask_crc32, mask, vector FROM looks LEFT JOIN look_embeddings USING (look_id)"
+        )
 
     def found(self, look_ids: Sequence[int]) -> dict[int, tuple]:
         """Columns (look_id, object_id, video_id, seconds, crop_file) by look id."""

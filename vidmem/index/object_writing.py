@@ -20,6 +20,9 @@ from vidmem.index.reading import StoreReader
 from vidmem.index.vectors import VectorIndex
 from vidmem.types import Span, VideoId
 
+_CROPS_AT_ONCE = 128
+"""Files that are open until all are forced to the disk together: a process may have no more than some hundreds."""
+
 
 class ObjectWriter(StoreReader):
     """The objects' part of a `Store`. What it raises and leaves is what `Store` says of every method."""
@@ -59,8 +62,10 @@ class ObjectWriter(StoreReader):
             files = CropFiles(self.path, video_id, first_id)
             try:
                 with translated(self.path):
-                    files.write([look for update in updates for look in update.looks])
-                    force([files], self._syncs)
+                    looks = [look for update in updates for look in update.looks]
+                    for start in range(0, len(looks), _CROPS_AT_ONCE):
+                        files.write(looks[start : start + _CROPS_AT_ONCE])
+                        force([files], self._syncs)
                 with self._transaction(write=True) as catalogue:
                     _add_updates(ObjectRows(catalogue), updates, files)
                     files.is_sealed = True
@@ -105,12 +110,12 @@ class CropFiles(NewFiles):
     crops: list[Thumbnail] = field(default_factory=list, init=False)
 
     def write(self, looks: Sequence[Look]) -> None:
-        """Write all; `force` brings them to the disk. Raises OSError."""
+        """Write the next ones; `force` brings them to the disk. Raises OSError."""
         folder = self.store / CROPS / self.video_id
         if looks and not folder.is_dir():
             folder.mkdir(parents=True)
             sync(self.store)
-        for look_id, look in enumerate(looks, start=self.first_id):
+        for look_id, look in enumerate(looks, start=self.first_id + len(self.crops)):
             name = f"{CROPS}/{self.video_id}/{look_id:08d}.jpg"
             self.put(name, look.crop)
             self.crops.append(Thumbnail(name, len(look.crop), crc32(look.crop)))

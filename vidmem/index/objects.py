@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NewType
@@ -80,7 +81,11 @@ class Look:
 
     def __post_init__(self) -> None:
         embedding = np.ascontiguousarray(self.embedding, dtype=np.float32)
-        object.__setattr__(self, "embedding", embedding)
+        height, width = (int(side) for side in self.mask_size)
+        left, top, right, bottom = (float(side) for side in self.box)
+        plain = {"seconds": float(self.seconds), "box": (left, top, right, bottom), "mask_size": (height, width)}
+        for name, value in (plain | {"embedding": embedding}).items():
+            object.__setattr__(self, name, value)
         if not (np.isfinite(self.seconds) and self.seconds >= 0):
             raise ValueError(f"a look's time must be finite and not negative, got {self.seconds}")
         if not _are_boxes(np.array([self.box], dtype=np.float64)):
@@ -89,7 +94,6 @@ class Look:
             raise ValueError("a look needs a crop")
         if embedding.ndim != 1 or not abs(np.linalg.norm(embedding) - 1.0) <= _UNIT_TOLERANCE:
             raise ValueError("a look's embedding must be (C,), finite and of unit length")
-        height, width = self.mask_size
         if run_lengths(self.mask).sum() != height * width:
             raise ValueError(f"a look's mask has not the {height} x {width} pixels of its size")
 
@@ -98,7 +102,7 @@ class Look:
 class ObjectUpdate:
     """What is new of one object.
 
-    A label without a score, or a score without a label, is none: both come together, or the stored ones stay.
+    A label and its score come together, or those that are stored stay.
     """
 
     object_id: ObjectId
@@ -115,8 +119,8 @@ class ObjectUpdate:
     def __post_init__(self) -> None:
         if (self.label is None) != (self.label_score is None):
             raise ValueError("a label and its score come together")
-        if any(span.seconds == 0 for span in self.spans):
-            raise ValueError("an object can't be seen for no time")
+        if not all(0 < span.seconds < math.inf for span in self.spans):
+            raise ValueError("an object is seen for some time, and not for ever")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,11 @@ _UNSAVED_FRAMES = 1024
 class Store(ObjectWriter):
     """An open store. Made by `Store.open`; a context manager; its methods may be called from several threads.
 
-    Clips are durable once `append_clips` returns. A process that dies at any instant leaves every committed clip and
-    nothing else: what lies beyond the last commit is removed when the store is next opened for writing. Every read
-    sees the newest committed state, also of a writer in another process. Files are written outside of the lock that
-    reads take, so a read never waits longer than for the rows of the clips that are committed together.
+    Clips are durable once `append_clips` returns, and what is new of objects once `extend_objects` does. A process that
+    dies at any instant leaves all that was committed and nothing else: what lies beyond the last commit is removed when
+    the store is next opened for writing. Every read sees the newest committed state, also of a writer in another
+    process. Files are written outside of the lock that reads take, so a read never waits longer than for the rows of
+    what is committed together.
 
     Every method may raise `StorageFull` (no space, or no permission), after which the store is as it was, and
     `StoreCorrupt`.
@@ -292,7 +293,7 @@ class Store(ObjectWriter):
             problems += index_problems(catalogue, self._index)
             inventory = Inventory.of(catalogue)
             problems += order_problems(catalogue)
-            problems += object_problems(catalogue)
+            problems += object_problems(catalogue, self.identity.embedding_dim)
             positions = (
                 {name: catalogue.blocks_position(name) for name in catalogue.video_ids()} if self._has_kv else {}
             )
