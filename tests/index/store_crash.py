@@ -81,6 +81,14 @@ def remove_and_die(path: str, video_id: str, line: int) -> None:
     os._exit(0)
 
 
+def act_and_die(path: str, act: Callable[[Store], None], line: int) -> None:
+    store = Store.open(path, world.IDENTITY)
+    sys.settrace(at_line(line, die))
+    act(store)
+    sys.settrace(None)
+    os._exit(0)
+
+
 def create_and_die(path: str, line: int) -> None:
     sys.settrace(at_line(line, die))
     Store.open(path, world.IDENTITY)

@@ -1,8 +1,19 @@
-"""The store on disk: catalogue, vector index, token segments, memory states and thumbnails in one folder."""
+"""The store on disk: catalogue, vector index, token segments, memory states, objects and thumbnails in one folder."""
 
 from __future__ import annotations
 
 from vidmem.index.manifest import Manifest, StoreIdentity
+from vidmem.index.masks import decode_mask, encode_mask
+from vidmem.index.objects import (
+    Look,
+    ObjectHit,
+    ObjectId,
+    ObjectUpdate,
+    Origin,
+    StoredLook,
+    StoredObject,
+    Track,
+)
 from vidmem.index.rows import (
     ClipBlocks,
     FrameHit,
@@ -25,12 +36,22 @@ __all__ = [
     "FrameRow",
     "FrameRows",
     "LandmarkRow",
+    "Look",
     "Manifest",
     "NewClip",
+    "ObjectHit",
+    "ObjectId",
+    "ObjectUpdate",
+    "Origin",
     "QuestionRow",
     "Store",
     "StoreIdentity",
     "StoreState",
+    "StoredLook",
+    "StoredObject",
     "StoredVideo",
+    "Track",
     "VideoRow",
+    "decode_mask",
+    "encode_mask",
 ]

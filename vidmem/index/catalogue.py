@@ -126,6 +126,11 @@ class Catalogue:
             raise StoreCorrupt(f"{path} is damaged ({what}): put back a copy of the store, or ingest the videos anew.")
         return cls(connection, user_version)
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For queries that stand in modules of their own; they, too, run inside the caller's `transaction`."""
+        return self._connection
+
     def close(self) -> None:
         self._connection.close()
 
@@ -287,7 +292,7 @@ class Catalogue:
 
     def frames(self, frame_ids: Sequence[int]) -> dict[int, tuple]:
         """Columns (frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file, block_id) by frame id."""
-        rows = self._run(f"{self._select_frames} WHERE frame_id IN {_LISTED}", (json.dumps(list(frame_ids)),))
+        rows = self._run(f"{self._select_frames} WHERE frame_id IN {LISTED}", (json.dumps(list(frame_ids)),))
         return {row[0]: row for row in rows}
 
     def frames_between(self, video_id: str, start: float, end: float) -> list[tuple]:
@@ -301,7 +306,7 @@ class Catalogue:
     def placements(self, frame_ids: Sequence[int]) -> list[Placement]:
         rows = self._run(
             "SELECT frame_id, segment_file, segment_row, tokens_crc32 FROM frames JOIN clips USING (clip_id)"
-            f" WHERE frame_id IN {_LISTED}",
+            f" WHERE frame_id IN {LISTED}",
             (json.dumps(list(frame_ids)),),
         )
         return [Placement(*row) for row in rows]
@@ -313,7 +318,7 @@ class Catalogue:
             " WHERE video_id = ? AND pts_seconds >= ? ORDER BY pts_seconds LIMIT ?",
             (video_id, start, -1 if limit is None else limit),
         ).fetchall()
-        return np.array([row[0] for row in rows], dtype=np.float64), _stacked([row[1] for row in rows])
+        return np.array([row[0] for row in rows], dtype=np.float64), stacked([row[1] for row in rows])
 
     # -- what the index needs --
 
@@ -337,8 +342,8 @@ class Catalogue:
         while rows := cursor.fetchmany(limit):
             ids, videos, starts, ends, blobs = zip(*rows, strict=True)
             spans = np.stack([np.array(starts, dtype=np.float64), np.array(ends, dtype=np.float64)], axis=1)
-            stacked = _stacked(blobs) if vectors else np.empty((len(rows), 0), dtype=np.float32)
-            yield IndexRows(np.array(ids, dtype=np.int64), list(videos), spans, stacked)
+            held = stacked(blobs) if vectors else np.empty((len(rows), 0), dtype=np.float32)
+            yield IndexRows(np.array(ids, dtype=np.int64), list(videos), spans, held)
 
     # -- files, counts and questions --
 
@@ -401,7 +406,7 @@ class Catalogue:
 
 
 _FRAME_COLUMNS = "SELECT frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file"
-_LISTED = "(SELECT value FROM json_each(?))"  # of any length, where SQLite bounds the number of `?`
+LISTED = "(SELECT value FROM json_each(?))"  # of any length, where SQLite bounds the number of `?`
 
 
 def now() -> str:
@@ -447,6 +452,9 @@ def _video(row: tuple) -> StoredVideo:
     return StoredVideo(**values | {"video_id": VideoId(values["video_id"]), "is_finished": bool(values["is_finished"])})
 
 
-def _stacked(blobs: Iterable[bytes]) -> np.ndarray:
+def stacked(blobs: Iterable[bytes]) -> np.ndarray:
+    """Vectors (n, C) out of their columns; (0, 0) of none. Raises StoreCorrupt if they differ in length."""
     blobs = list(blobs)
+    if any(len(blob) != len(blobs[0]) or len(blob) % 4 for blob in blobs):
+        raise StoreCorrupt("The catalogue holds damaged embeddings: put back a copy of the store.")
     return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), -1) if blobs else np.empty((0, 0), "f4")

@@ -16,7 +16,11 @@ from vidmem.index.manifest import MANIFEST_NAME, StoreIdentity, new_manifest, wr
 from vidmem.index.vectors import INDEX_NAME, VectorIndex
 
 KV, MEMORY, THUMBS = "kv", "memory", "thumbs"
-_FOLDERS = (KV, MEMORY, THUMBS)
+CROPS = "crops"
+"""Pictures of objects; made with the first one. Not in `thumbs`, where a program that knows no objects would take them
+for leftovers and remove them."""
+_MADE_AT_ONCE = (KV, MEMORY, THUMBS)
+_FOLDERS = (*_MADE_AT_ONCE, CROPS)
 _DATABASE = (CATALOGUE_NAME, *(CATALOGUE_NAME + end for end in ("-wal", "-shm", "-journal")))
 _REPLACED = (INDEX_NAME, MANIFEST_NAME, INDEX_NAME + NEW, MANIFEST_NAME + NEW)
 _UNFINISHED = {*_FOLDERS, *_DATABASE, *_REPLACED, LOCK_NAME}
@@ -49,7 +53,7 @@ def is_store(path: Path, *, create: bool) -> bool:
 def create_store(path: Path, identity: StoreIdentity) -> None:
     """Make an empty store in a folder whose lock the caller holds. The manifest, written last, makes it one."""
     discard_unfinished(path)
-    for name in _FOLDERS:
+    for name in _MADE_AT_ONCE:
         (path / name).mkdir()
     manifest = new_manifest(identity)
     Catalogue.create(path, manifest.format)
@@ -98,14 +102,14 @@ def leftovers(store: Path, named: Collection[str]) -> Iterator[str]:
 
 def discard_leftovers(store: Path, named: Collection[str]) -> None:
     """Remove what no committed clip names: files of a clip that was cut short, or of a removed video."""
-    for folder in _FOLDERS:
+    for folder in _MADE_AT_ONCE:
         (store / folder).mkdir(exist_ok=True)
     for name in leftovers(store, named):
         remove_file(store / name)
     for name in (MANIFEST_NAME, INDEX_NAME):
         remove_file(store / (name + NEW))
-    for folder in (THUMBS, KV):
-        for video in (store / folder).iterdir():
+    for folder in (THUMBS, KV, CROPS):
+        for video in (store / folder).iterdir() if (store / folder).is_dir() else ():
             with suppress(OSError):  # only an empty folder can be removed
                 video.rmdir()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from vidmem.errors import StoreCorrupt
-from vidmem.index.catalogue import Catalogue
+from vidmem.index.catalogue import Catalogue, IndexRows
+from vidmem.index.object_rows import ObjectRows
 from vidmem.index.vectors import INDEX_NAME, DamagedIndex, VectorIndex
 
 
@@ -41,11 +43,28 @@ def follow(index: VectorIndex, catalogue: Catalogue, dim: int) -> VectorIndex:
         index = _emptied(catalogue, dim)
     last_frame_id = catalogue.last_frame_id()
     if last_frame_id > index.last_frame_id:
-        for rows in catalogue.index_rows(index.last_frame_id, last_frame_id, vectors=True):
-            if rows.vectors.shape[1] != dim or not _is_unit_length(rows.vectors):
-                raise StoreCorrupt("The catalogue holds damaged embeddings: put back a copy of the store.")
-            index.add(rows)
+        _extend(index, catalogue.index_rows(index.last_frame_id, last_frame_id, vectors=True), dim)
     return index
+
+
+def follow_looks(index: VectorIndex | None, rows: ObjectRows, dim: int) -> VectorIndex:
+    """The same for the index of looks at objects, whose numbers stand where those of frames do. It is of this opening
+    alone, and None before it was first needed: looks are few beside frames."""
+    num_removals = rows.num_removals()
+    if index is None or index.num_removals != num_removals:
+        index = VectorIndex(dim)
+        index.num_removals = num_removals
+    last_look_id = rows.last_look_id()
+    if last_look_id > index.last_frame_id:
+        _extend(index, rows.index_rows(index.last_frame_id, last_look_id), dim)
+    return index
+
+
+def _extend(index: VectorIndex, batches: Iterator[IndexRows], dim: int) -> None:
+    for rows in batches:
+        if rows.vectors.shape[1] != dim or not are_unit_length(rows.vectors):
+            raise StoreCorrupt("The catalogue holds damaged embeddings: put back a copy of the store.")
+        index.add(rows)
 
 
 def _emptied(catalogue: Catalogue, dim: int) -> VectorIndex:
@@ -54,5 +73,6 @@ def _emptied(catalogue: Catalogue, dim: int) -> VectorIndex:
     return index
 
 
-def _is_unit_length(vectors: np.ndarray) -> bool:
+def are_unit_length(vectors: np.ndarray) -> bool:
+    """Whether vectors (n, C) from the catalogue can be embeddings."""
     return bool((np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < 1e-2).all())

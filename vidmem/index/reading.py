@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +12,15 @@ import numpy as np
 
 from vidmem.errors import NotFound, StoreCorrupt
 from vidmem.index.blocks import blocks_bytes, blocks_folder
-from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue, CommitUnsure
+from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.files import translated
 from vidmem.index.folder import inside
 from vidmem.index.following import follow
-from vidmem.index.lock import WriterLock
-from vidmem.index.manifest import Manifest, StoreIdentity
+from vidmem.index.object_reading import ObjectReader
+from vidmem.index.object_rows import ObjectRows
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, LandmarkRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
-from vidmem.index.vectors import INDEX_NAME, VectorIndex
+from vidmem.index.vectors import INDEX_NAME
 from vidmem.kv.records import Position
 from vidmem.types import Answer, Hit, VideoId
 
@@ -33,35 +32,8 @@ if TYPE_CHECKING:
 _READ_ATTEMPTS = 5
 
 
-class StoreReader:
+class StoreReader(ObjectReader):
     """The reading half of a `Store`. Each read sees one committed state: the newest when it begins."""
-
-    def __init__(
-        self, path: Path, manifest: Manifest, catalogue: Catalogue, lock: WriterLock | None, index: VectorIndex
-    ) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.notices: list[str] = []
-        """Sentences for the user on what was found and mended."""
-        self._catalogue: Catalogue | None = catalogue
-        self._writer_lock = lock
-        self._index = index
-        self._saved = (index.last_frame_id, index.num_removals)
-        self._is_unsure = False
-        self._lock = threading.RLock()  # the catalogue's connection and the index
-        self._write_lock = threading.RLock()  # one clip at a time
-
-    @property
-    def is_read_only(self) -> bool:
-        return self._writer_lock is None
-
-    @property
-    def identity(self) -> StoreIdentity:
-        return self.manifest.identity
-
-    @property
-    def _has_kv(self) -> bool:
-        return self.identity.mode == "kv"
 
     def videos(self) -> list[StoredVideo]:
         """All videos, in the order they came."""
@@ -98,11 +70,7 @@ class StoreReader:
             NotFound: one of `video_ids` is not in the store.
             ValueError: the query is not (C,) or not finite, or k < 1.
         """
-        query = np.ascontiguousarray(query, dtype=np.float32)
-        if query.shape != (self.identity.embedding_dim,) or not np.isfinite(query).all():
-            raise ValueError(f"a query must be finite and ({self.identity.embedding_dim},), got {query.shape}")
-        if k < 1:
-            raise ValueError(f"{k=} must be at least 1")
+        query = self._checked_query(query, k)
         with self._transaction() as catalogue:
             for video_id in video_ids or ():
                 self._check_known(catalogue, video_id)
@@ -216,6 +184,10 @@ class StoreReader:
         """Counts, and bytes on disk by part."""
         with self._transaction() as catalogue:
             counts = catalogue.counts()
+            objects = ObjectRows.of(catalogue)
+            if objects is not None:
+                counts["num_objects"] = objects.num_objects()
+                counts["thumbs_bytes"] += objects.crops_bytes()
         if self._has_kv:
             counts["kv_bytes"] += blocks_bytes(self.path)
         journal = _size(self.path / f"{CATALOGUE_NAME}-wal")
@@ -227,19 +199,6 @@ class StoreReader:
 
     # -- within --
 
-    @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[Catalogue]:
-        with self._lock, translated(self.path):
-            if self._catalogue is None:
-                raise ValueError(f"{self.path} is closed")
-            try:
-                with self._catalogue.transaction(write=write):
-                    yield self._catalogue
-            except CommitUnsure as unsure:
-                self._is_unsure |= write
-                assert unsure.__cause__ is not None
-                raise unsure.__cause__ from None
-
     def _follow(self, catalogue: Catalogue) -> None:
         self._index = follow(self._index, catalogue, self.identity.embedding_dim)
 
@@ -248,10 +207,6 @@ class StoreReader:
         video = catalogue.video(video_id)
         assert video is not None
         return video
-
-    def _check_known(self, catalogue: Catalogue, video_id: str) -> None:
-        if not catalogue.has_video(video_id):
-            raise NotFound(f"No video {video_id!r} in {self.path}: `vidmem info` lists those that are there.")
 
     def _frame(self, row: tuple) -> FrameRow:
         frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail, block_id = row

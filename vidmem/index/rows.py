@@ -201,6 +201,8 @@ class StoreState:
     kv_bytes: int
     memory_bytes: int
     thumbs_bytes: int
+    """Of the pictures of frames and of objects."""
+    num_objects: int = 0
 
     @property
     def total_bytes(self) -> int:

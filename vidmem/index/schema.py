@@ -102,3 +102,71 @@ CREATE TABLE questions (
     timings TEXT NOT NULL   -- JSON object, seconds by step
 );
 """
+
+OBJECTS = (
+    # The first object that comes to a store brings these tables: a catalogue without them is of the same format, and
+    # has no objects. A program that does not know them leaves them alone. Where it removes a video, the rows of its
+    # objects go with it, because they refer to it and every writer keeps references; `removals` of `store` grows, which
+    # says that looks have left. Their crops are in a folder that it does not look into: leftovers, which the next
+    # opening by a program that knows them removes.
+    """
+    CREATE TABLE object_store (
+        -- One row. `removals` grows whenever objects leave, but not when they leave with their video: see `store`.
+        removals INTEGER NOT NULL
+    )
+    """,
+    "INSERT INTO object_store VALUES (0)",
+    """
+    CREATE TABLE objects (
+        object_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+        label TEXT NOT NULL, -- empty if it has none
+        label_score REAL NOT NULL,
+        origin TEXT NOT NULL, -- asked or found
+        added_at TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX objects_of_video ON objects (video_id)",
+    """
+    CREATE TABLE object_pieces (
+        object_id INTEGER NOT NULL REFERENCES objects ON DELETE CASCADE,
+        first_seconds REAL NOT NULL, -- of the first and the last box of this piece of the track
+        last_seconds REAL NOT NULL,
+        data BLOB NOT NULL, -- `vidmem.index.tracks`
+        PRIMARY KEY (object_id, first_seconds)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE object_spans (
+        object_id INTEGER NOT NULL REFERENCES objects ON DELETE CASCADE,
+        start_seconds REAL NOT NULL,
+        end_seconds REAL NOT NULL,
+        PRIMARY KEY (object_id, start_seconds)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE looks (
+        look_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        object_id INTEGER NOT NULL REFERENCES objects ON DELETE CASCADE,
+        seconds REAL NOT NULL,
+        box_left REAL NOT NULL, -- fractions of the frame
+        box_top REAL NOT NULL,
+        box_right REAL NOT NULL,
+        box_bottom REAL NOT NULL,
+        crop_file TEXT NOT NULL,
+        crop_bytes INTEGER NOT NULL,
+        crop_crc32 INTEGER NOT NULL,
+        mask_height INTEGER NOT NULL,
+        mask_width INTEGER NOT NULL,
+        mask_crc32 INTEGER NOT NULL,
+        mask BLOB NOT NULL -- `vidmem.index.masks`
+    )
+    """,
+    "CREATE INDEX looks_of_object ON looks (object_id, seconds)",
+    """
+    CREATE TABLE look_embeddings (
+        look_id INTEGER PRIMARY KEY REFERENCES looks ON DELETE CASCADE,
+        vector BLOB NOT NULL -- little-endian float32, unit length
+    )
+    """,
+)

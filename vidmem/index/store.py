@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Self
 from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
 from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, order_problems, remove_blocks
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
-from vidmem.index.clipfiles import ClipFiles, force
-from vidmem.index.files import Syncs, remove_file, translated
+from vidmem.index.clipfiles import ClipFiles
+from vidmem.index.files import remove_file, translated
 from vidmem.index.folder import (
+    CROPS,
     THUMBS,
     create_store,
     discard_leftovers,
@@ -28,10 +29,12 @@ from vidmem.index.folder import (
 from vidmem.index.following import load_index
 from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
-from vidmem.index.reading import StoreReader
+from vidmem.index.newfiles import force
+from vidmem.index.object_rows import ObjectRows
+from vidmem.index.object_writing import ObjectWriter
 from vidmem.index.rows import ClipBlocks, FrameRows, NewClip, StoredVideo, VideoRow
-from vidmem.index.vectors import INDEX_NAME, VectorIndex
-from vidmem.index.verification import Inventory, file_problems, index_problems, orphan_problems
+from vidmem.index.vectors import INDEX_NAME
+from vidmem.index.verification import Inventory, file_problems, index_problems, object_problems, orphan_problems
 from vidmem.kv.records import Position
 from vidmem.types import Answer, Span, VideoId
 
@@ -41,13 +44,14 @@ if TYPE_CHECKING:
 _UNSAVED_FRAMES = 1024
 
 
-class Store(StoreReader):
+class Store(ObjectWriter):
     """An open store. Made by `Store.open`; a context manager; its methods may be called from several threads.
 
-    Clips are durable once `append_clips` returns. A process that dies at any instant leaves every committed clip and
-    nothing else: what lies beyond the last commit is removed when the store is next opened for writing. Every read
-    sees the newest committed state, also of a writer in another process. Files are written outside of the lock that
-    reads take, so a read never waits longer than for the rows of the clips that are committed together.
+    Clips are durable once `append_clips` returns, and what is new of objects once `extend_objects` does. A process that
+    dies at any instant leaves all that was committed and nothing else: what lies beyond the last commit is removed when
+    the store is next opened for writing. Every read sees the newest committed state, also of a writer in another
+    process. Files are written outside of the lock that reads take, so a read never waits longer than for the rows of
+    what is committed together.
 
     Every method may raise `StorageFull` (no space, or no permission), after which the store is as it was, and
     `StoreCorrupt`.
@@ -56,12 +60,6 @@ class Store(StoreReader):
     is_new = False
     """Whether this opening made it."""
     _is_new_folder = False
-
-    def __init__(
-        self, path: Path, manifest: Manifest, catalogue: Catalogue, lock: WriterLock | None, index: VectorIndex
-    ) -> None:
-        super().__init__(path, manifest, catalogue, lock, index)
-        self._syncs = Syncs()
 
     # -- opening and closing --
 
@@ -254,17 +252,19 @@ class Store(StoreReader):
                 self._save_index()
 
     def remove_video(self, video_id: VideoId) -> None:
-        """Forget a video: its rows, vectors, files, and every question whose evidence names it. Raises NotFound."""
+        """Forget a video: rows, vectors, objects, files, and any question whose evidence names it. Raises NotFound."""
         with self._write_lock:
             self._check_writable()
             with self._transaction(write=True) as catalogue:
                 self._video(catalogue, video_id)
-                names = catalogue.files_of(video_id)
+                objects = ObjectRows.of(catalogue)
+                names = catalogue.files_of(video_id) + (objects.crops_in(video_id) if objects is not None else [])
                 catalogue.remove_video(video_id)
             for name in names:
                 remove_file(inside(self.path, name))
-            with suppress(OSError):
-                (self.path / THUMBS / video_id).rmdir()
+            for folder in (THUMBS, CROPS):
+                with suppress(OSError):
+                    (self.path / folder / video_id).rmdir()
             remove_blocks(blocks_folder(self.path, video_id))
             self._save_index()
             with self._lock, translated(self.path):
@@ -293,6 +293,7 @@ class Store(StoreReader):
             problems += index_problems(catalogue, self._index)
             inventory = Inventory.of(catalogue)
             problems += order_problems(catalogue)
+            problems += object_problems(catalogue, self.identity.embedding_dim)
             positions = (
                 {name: catalogue.blocks_position(name) for name in catalogue.video_ids()} if self._has_kv else {}
             )
@@ -353,12 +354,6 @@ class Store(StoreReader):
                     self._saved = present
         except VidmemError as error:
             self.notices.append(f"The index was not saved and will be rebuilt. {error}")
-
-    def _check_writable(self) -> None:
-        if self.is_read_only:
-            raise ValueError(f"{self.path} was opened read-only")
-        if self._is_unsure:
-            raise StorageFull(f"An earlier write to {self.path} broke off: close the store and open it again.")
 
     def _write_files(
         self,

@@ -12,7 +12,11 @@ import numpy as np
 from vidmem.checksum import crc32
 from vidmem.index.catalogue import Catalogue, StoredFile, Thumbnail
 from vidmem.index.folder import KV, inside, leftovers
+from vidmem.index.following import are_unit_length
+from vidmem.index.object_rows import ObjectRows
+from vidmem.index.tracks import unpack_track
 from vidmem.index.vectors import VectorIndex, as_held
+from vidmem.types import format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,16 @@ class Inventory:
 
     files: list[StoredFile]
     thumbnails: list[Thumbnail]
+    """Of frames, and crops of objects."""
     block_folders: list[str]
     """Where the videos' logs of KV blocks lie, or would lie."""
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Inventory:
         folders = [f"{KV}/{video_id}" for video_id in catalogue.video_ids()]
-        return cls(catalogue.stored_files(), catalogue.thumbnails(), folders)
+        objects = ObjectRows.of(catalogue)
+        crops = objects.crops() if objects is not None else []
+        return cls(catalogue.stored_files(), catalogue.thumbnails() + crops, folders)
 
     def names(self) -> set[str]:
         """Of files."""
@@ -72,6 +79,36 @@ def index_problems(catalogue: Catalogue, index: VectorIndex) -> Iterator[str]:
             return
     if position != len(ids):
         yield "The vector index holds frames that the catalogue lacks: remove index.faiss, and it is rebuilt."
+
+
+def object_problems(catalogue: Catalogue, dim: int) -> Iterator[str]:
+    """One sentence for each object whose track, masks or vectors are damaged."""
+    rows = ObjectRows.of(catalogue)
+    if rows is None:
+        return
+    damaged: dict[int, float] = {}
+    for object_id, first, last, data in rows.all_pieces():
+        if not _is_piece(data, first, last):
+            damaged.setdefault(object_id, first)
+    for object_id, seconds, mask_crc32, mask, vector in rows.all_looks():
+        if crc32(mask) != mask_crc32 or not _is_embedding(vector, dim):
+            damaged.setdefault(object_id, seconds)
+    for object_id, seconds in sorted(damaged.items()):
+        yield f"Object {object_id} is damaged at {format_time(seconds)}: remove it and track it again."
+
+
+def _is_piece(data: bytes, first: float, last: float) -> bool:
+    try:
+        seconds = unpack_track(data).seconds
+    except ValueError:
+        return False
+    return len(seconds) > 0 and (seconds[0], seconds[-1]) == (first, last)
+
+
+def _is_embedding(vector: bytes | None, dim: int) -> bool:
+    if vector is None or len(vector) != 4 * dim:
+        return False
+    return are_unit_length(np.frombuffer(vector, dtype="<f4")[None])
 
 
 def _bytes(path: Path) -> bytes | None:
