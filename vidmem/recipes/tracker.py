@@ -1,7 +1,7 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
 First which pixels belong together, then what a click or a box points at, then single images with clicks that correct,
-then unrolled clips in which its own masks and pointers become its memory.
+then short and longer clips, unrolled, in which its own masks and pointers become its memory.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
 """
 
@@ -29,6 +29,7 @@ from vidmem.recipes.tracker_clips import HELD_OUT, ClipBatch, ClipShape, batches
 from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
 from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listening
+from vidmem.recipes.tracker_remembering import begin_remembering
 from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_video, to_pixels, unroll
 
 
@@ -36,11 +37,11 @@ from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_vi
 class Phase:
     """A part of a course: what is taught for `steps`, the learning rate rising to `peak_rate` and falling to nothing.
 
-    `pixels` teaches the image encoder alone, `points` all that images reach but the image encoder, `images` and `clips`
-    all that they reach.
+    `pixels` teaches the image encoder alone; `points` and `memory` what is behind it; `images` and `clips` all, as far
+    as they reach.
     """
 
-    lesson: Literal["pixels", "points", "images", "clips"]
+    lesson: Literal["pixels", "points", "images", "memory", "clips"]
     steps: int
     peak_rate: float
     clips: int
@@ -59,7 +60,8 @@ class Course:
         Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
         Phase("points", 900, 1e-3, clips=12, objects=3),
         Phase("images", 600, 4e-4, clips=12, objects=3),
-        Phase("clips", 1600, 4e-4, clips=3, objects=3, frames=7),
+        Phase("memory", 700, 1e-3, clips=4, objects=3, frames=4),
+        Phase("clips", 800, 4e-4, clips=3, objects=3, frames=7),
     )
     seed: int = 11
     log_every: int = 20
@@ -100,7 +102,9 @@ class Trainer:
         phase, number = self.course.at(self.step)
         draw = self.course.seed * 1_000_003 + self.step
         torch.manual_seed(draw)
-        self.model.image_encoder.requires_grad_(phase.lesson != "points")
+        self.model.image_encoder.requires_grad_(phase.lesson not in _ASKED)
+        if phase.lesson == "memory" and number == 1:
+            begin_remembering(self.model)
         if phase.lesson == "points" and number == 1:
             begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
             self.kept.n_averaged.zero_()  # the next step copies the model: its scales are others now
@@ -124,8 +128,8 @@ class Trainer:
             made = unroll(self.model, batch, pixels, plan)
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
         loss = torch.stack([mask_loss(prediction, truth[:, index]) for index, prediction in made]).mean()
-        if phase.lesson == "points":
-            loss = loss + asked_loss(self.grouping, heard, batch.masks[:, :, 0].to(DEVICE))
+        if phase.lesson in _ASKED:
+            loss = loss + asked_loss(self.grouping, heard, batch.masks.to(DEVICE), plan.runs(batch.num_frames))
         return loss
 
     def save(self, path: Path) -> None:
@@ -147,8 +151,11 @@ class Trainer:
 _PLANS: dict[str, Callable[[random.Random, int], Plan]] = {
     "points": plan_points,
     "images": plan_image,
+    "memory": plan_video,
     "clips": plan_video,
 }
+_ASKED = ("points", "memory")
+"""Lessons in which the image encoder stands still and the decoder's tokens are asked what they look at."""
 
 
 def _precision() -> AbstractContextManager[Any]:
