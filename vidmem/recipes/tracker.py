@@ -60,7 +60,7 @@ class Course:
         Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
         Phase("points", 900, 1e-3, clips=12, objects=3),
         Phase("images", 600, 4e-4, clips=12, objects=3),
-        Phase("memory", 700, 1e-3, clips=4, objects=3, frames=4),
+        Phase("memory", 700, 6e-4, clips=4, objects=3, frames=4),
         Phase("clips", 800, 4e-4, clips=3, objects=3, frames=7),
     )
     seed: int = 11
@@ -102,7 +102,7 @@ class Trainer:
         phase, number = self.course.at(self.step)
         draw = self.course.seed * 1_000_003 + self.step
         torch.manual_seed(draw)
-        self.model.image_encoder.requires_grad_(phase.lesson not in _ASKED)
+        self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
         if phase.lesson == "memory" and number == 1:
             begin_remembering(self.model)
         if phase.lesson == "points" and number == 1:
@@ -128,8 +128,8 @@ class Trainer:
             made = unroll(self.model, batch, pixels, plan)
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
         loss = torch.stack([mask_loss(prediction, truth[:, index]) for index, prediction in made]).mean()
-        if phase.lesson in _ASKED:
-            loss = loss + asked_loss(self.grouping, heard, batch.masks.to(DEVICE), plan.runs(batch.num_frames))
+        if phase.lesson == "points":
+            loss = loss + asked_loss(self.grouping, heard, batch.masks[:, :, 0].to(DEVICE))
         return loss
 
     def save(self, path: Path) -> None:
@@ -154,8 +154,6 @@ _PLANS: dict[str, Callable[[random.Random, int], Plan]] = {
     "memory": plan_video,
     "clips": plan_video,
 }
-_ASKED = ("points", "memory")
-"""Lessons in which the image encoder stands still and the decoder's tokens are asked what they look at."""
 
 
 def _precision() -> AbstractContextManager[Any]:

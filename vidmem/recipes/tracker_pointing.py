@@ -9,7 +9,7 @@ asked for the embedding that the object's pixels were given (`Grouping`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,18 +97,12 @@ def listening(model: Any) -> Iterator[Overheard]:
             handle.remove()
 
 
-def asked_loss(grouping: Grouping, heard: Overheard, masks: Tensor, frames: Sequence[int]) -> Tensor:
-    """How far the tokens of B clips with K objects, bool (B, K, T, S, S), are from asking for those objects' pixels.
-
-    Args:
-        frames: the frame of each run of the decoder.
-    """
-    num_clips, _, num_frames = masks.shape[:3]
-    embedded = grouping([level.float() for level in heard.levels]).unflatten(0, (num_clips, num_frames))
+def asked_loss(grouping: Grouping, heard: Overheard, masks: Tensor) -> Tensor:
+    """How far the tokens of B images with K objects, bool (B, K, S, S), are from asking for those objects' pixels."""
+    embedded = grouping([level.float() for level in heard.levels])
+    share = functional.adaptive_avg_pool2d(masks.float(), embedded.shape[-2:]).flatten(2)  # (B, K, P)
     losses = []
-    for index, tokens in zip(frames, heard.tokens, strict=True):
-        pixels = embedded[:, index]
-        share = functional.adaptive_avg_pool2d(masks[:, :, index].float(), pixels.shape[-2:]).flatten(2)  # (B, K, P)
-        asked = grouping.ask(tokens.float()).reshape(num_clips, -1, pixels.shape[1])  # (B, K * M, D)
-        losses.append(grouping.apart(asked, pixels, share.repeat_interleave(tokens.shape[1], dim=1)))
+    for tokens in heard.tokens:
+        asked = grouping.ask(tokens.float()).reshape(len(masks), -1, embedded.shape[1])  # (B, K * M, D)
+        losses.append(grouping.apart(asked, embedded, share.repeat_interleave(tokens.shape[1], dim=1)))
     return torch.stack(losses).mean()

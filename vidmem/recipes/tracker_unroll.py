@@ -26,14 +26,6 @@ class Plan:
     clicks: int = 0
     later: int | None = None
 
-    def clicks_at(self, index: int) -> int:
-        """Clicks on a frame that correct what was found there."""
-        return self.clicks if index == 0 else int(index == self.later)
-
-    def runs(self, num_frames: int) -> list[int]:
-        """The frame of each run of the mask decoder, in order."""
-        return [index for index in range(num_frames) for _ in range(1 + self.clicks_at(index))]
-
 
 def plan_points(rng: random.Random, num_frames: int) -> Plan:
     return Plan("click" if rng.random() < 0.6 else "box")
@@ -85,7 +77,7 @@ def unroll(model: Any, batch: ClipBatch, pixels: Tensor, plan: Plan) -> list[tup
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     for index, number in enumerate(batch.frame_numbers):
         truth = batch.masks[:, :, index].flatten(0, 1)[:, None].to(pixels.device)
-        clicks = plan.clicks_at(index)
+        clicks = plan.clicks if index == 0 else int(index == plan.later)
         kind = plan.kind if index == 0 else None
         frame = _Frame(model, features, first_rows + index, number, truth)
         predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1))
