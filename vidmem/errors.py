@@ -45,7 +45,7 @@ class CorruptMedia(BadInput):
 
 
 class SourceLost(VidmemError):
-    """A source that answered before does so no more."""
+    """A source does not answer, or no more."""
 
     exit_code = 3
 

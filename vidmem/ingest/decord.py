@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import select
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +15,7 @@ from vidmem.ingest.demux import Demuxer
 from vidmem.ingest.file import FileSource
 from vidmem.ingest.sampling import Ticks, Timed, on_display
 from vidmem.ingest.source import CountedSource, SourceInfo, Tally, check_request
+from vidmem.ingest.worker import Message, Worker, WorkerEnded
 from vidmem.types import Frame, View
 
 _CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "avi")
@@ -94,10 +89,10 @@ class DecordSource(CountedSource):
         wanted = [timed.item for timed in on_display(self._times, ticks)]
         worker = self.worker = _Worker(self._path.name, self.deadline_seconds)
         try:
-            worker.send({"path": str(self._path), "threads": self._threads})
-            opened, _ = worker.receive()
+            worker.ask({"path": str(self._path), "threads": self._threads})
+            opened, _ = worker.reply()
             self._check_times(opened.get("times", []))
-            worker.send(self._job(wanted, views))
+            worker.ask(self._job(wanted, views))
             yield from self._replies(worker)
         finally:
             worker.kill()
@@ -113,7 +108,7 @@ class DecordSource(CountedSource):
 
     def _replies(self, worker: _Worker) -> Iterator[Frame]:
         while True:
-            header, arrays = worker.receive()
+            header, arrays = worker.reply()
             if header["kind"] == "end":
                 self._tally.until_seconds = self._times[-1].end_seconds
                 return
@@ -144,74 +139,32 @@ class DecordSource(CountedSource):
         self._file.close()
 
 
-class _Worker:
-    """A `decord_worker` process and its pipes. A full pipe stops it, so that it never runs far ahead."""
+class _Worker(Worker):
+    """A `decord_worker` process whose failures are errors that name the file."""
 
     def __init__(self, name: str, deadline_seconds: float) -> None:
+        super().__init__("vidmem.ingest.decord_worker")
         self._name = name
         self.deadline_seconds = deadline_seconds
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # A plain subprocess: multiprocessing would run the user's main module again in the child.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vidmem.ingest.decord_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
-        self._buffer = bytearray()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def send(self, message: dict[str, Any]) -> None:
-        pipe = cast(BinaryIO, self._process.stdin)
+    def ask(self, message: dict[str, Any]) -> None:
         try:
-            pipe.write(json.dumps(message).encode() + b"\n")
-            pipe.flush()
-        except BrokenPipeError as error:
+            self.send(message)
+        except WorkerEnded as error:
             raise self._lost("ended") from error
 
-    def receive(self) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
+    def reply(self) -> Message:
         """The next message. Raises SourceLost if it does not come in time, BadInput if decord gave up."""
-        while (at := self._buffer.find(b"\n")) < 0:
-            self._read_some()
-        header = json.loads(self._buffer[:at])
-        del self._buffer[: at + 1]
-        if header["kind"] == "failed":
-            raise BadInput(f"decord can't read {self._name} ({header['why']}): use --decoder auto.")
-        arrays = tuple(self._read_array(shape) for shape in header["shapes"])
-        return header, arrays
-
-    def _read_array(self, shape: list[int]) -> np.ndarray:
-        num_bytes = int(np.prod(shape))
-        while len(self._buffer) < num_bytes:
-            self._read_some()
-        array = np.frombuffer(bytes(self._buffer[:num_bytes]), dtype=np.uint8).reshape(shape).copy()
-        del self._buffer[:num_bytes]
-        return array
-
-    def _read_some(self) -> None:
-        pipe = cast(BinaryIO, self._process.stdout)
-        ready, _, _ = select.select([pipe], [], [], self.deadline_seconds)
-        if not ready:
+        try:
+            message = self.receive(self.deadline_seconds)
+        except WorkerEnded as error:
+            raise self._lost("ended") from error
+        if message is None:
             self.kill()
             raise self._lost(f"gave no sign of life for {self.deadline_seconds:g} s and was stopped")
-        data = os.read(pipe.fileno(), 1 << 20)
-        if not data:
-            raise self._lost("ended")
-        self._buffer += data
+        if message[0]["kind"] == "failed":
+            raise BadInput(f"decord can't read {self._name} ({message[0]['why']}): use --decoder auto.")
+        return message
 
     def _lost(self, how: str) -> SourceLost:
         return SourceLost(f"decord {how} while it read {self._name}: use --decoder pyav.")
-
-    def kill(self) -> None:
-        """End the process now and wait until it is gone. May be called again."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()

@@ -16,19 +16,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vidmem.ingest.picture import ViewMaker
+from vidmem.ingest.worker import write_message
 from vidmem.types import View
 
 _BATCH_BYTES = 32 << 20
 _MAX_BATCH = 32
-
-
-def write_message(pipe: BinaryIO, header: dict[str, Any], arrays: tuple[np.ndarray, ...] = ()) -> None:
-    """One JSON line with the arrays' shapes, then their bytes."""
-    line = {**header, "shapes": [array.shape for array in arrays]}
-    pipe.write(json.dumps(line).encode() + b"\n")
-    for array in arrays:
-        pipe.write(np.ascontiguousarray(array).data)
-    pipe.flush()
 
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:

@@ -1,0 +1,27 @@
+"""A camera to be watched, and what counts the threads, files and processes of this one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import camera as cameras
+from counted import counted_video
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute of counted world video."""
+    return counted_video(tmp_path_factory.mktemp("live") / "counted.mp4", seconds=60)
+
+
+@pytest.fixture
+def camera(video: Path) -> Iterator[cameras.Camera]:
+    cameras.need_gstreamer()
+    with cameras.Camera(video) as camera:
+        yield camera
