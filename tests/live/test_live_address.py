@@ -16,20 +16,20 @@ SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=255, categories=
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "host", "port"),
+    ("text", "kind", "name"),
     [
-        ("rtsp://cam/1", "rtsp", "cam", 554),
-        ("RTSPS://10.0.0.7:8322/h264?channel=1", "rtsp", "10.0.0.7", 8322),
-        ("rtmp://host/app/name", "rtmp", "host", 1935),
-        ("https://host/live/index.m3u8", "http", "host", 443),
-        ("rtsp://[::1]:8554/x", "rtsp", "::1", 8554),
-        ("webcam:0", "camera", None, None),
-        ("webcam:Integrated Camera", "camera", None, None),
+        ("rtsp://cam/1", "rtsp", "cam/1"),
+        ("RTSPS://10.0.0.7:8322/h264?channel=1", "rtsp", "10.0.0.7:8322/h264"),
+        ("rtmp://host/app/name", "rtmp", "host/app/name"),
+        ("https://host/live/index.m3u8", "http", "host/live/index.m3u8"),
+        ("rtsp://[::1]:8554/x", "rtsp", "[::1]:8554/x"),
+        ("webcam:0", "camera", "webcam:0"),
+        ("webcam:Integrated Camera", "camera", "webcam:Integrated Camera"),
     ],
 )
-def test_an_address_is_taken_apart(text: str, kind: str, host: str | None, port: int | None) -> None:
+def test_an_address_is_taken_apart(text: str, kind: str, name: str) -> None:
     address = parse_address(text)
-    assert (address.kind, address.host, address.port) == (kind, host, port)
+    assert (address.kind, address.name) == (kind, name)
 
 
 def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:

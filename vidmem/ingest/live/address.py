@@ -16,7 +16,6 @@ Kind = Literal["rtsp", "rtmp", "http", "camera", "file"]
 _KINDS: dict[str, Kind] = {
     "rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "rtmp", "rtmps": "rtmp", "http": "http", "https": "http",
 }  # fmt: skip
-_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
 _KNOWN = "rtsp://, rtsps://, rtmp://, rtmps://, http://, https://, webcam:0, or a file"
 _PLAIN_KEYS = frozenset({"camera", "channel", "profile", "proto", "stream", "subtype", "unicast"})
 """Whatever else stands in a query may be a key, a token or a password."""
@@ -34,8 +33,6 @@ class Address:
     """To be stored and printed."""
     name: str
     """Short name to show to people."""
-    host: str | None = None
-    port: int | None = None
 
 
 def parse_address(text: str, *, user: str | None = None, password: str | None = None) -> Address:
@@ -92,8 +89,6 @@ def _remote(kind: Kind, text: str, user: str | None, password: str | None) -> Ad
         _with_user(parts, where, user, password),
         f"{scheme}://{where}{shown_path}{_shown_query(parts.query)}",
         f"{where}{shown_path}".rstrip("/"),
-        host,
-        port or _PORTS[scheme],
     )
 
 

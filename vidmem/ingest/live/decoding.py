@@ -89,6 +89,7 @@ class Connection:
         context.thread_type, context.thread_count = "SLICE", default_threads()
         self._units = AccessUnits(context.codec.canonical_name, context.extradata)
         self._has_begun = False
+        self._num_fruitless = 0
         self._is_skipping = False
         self._is_finite = self._target.kind == "http" and bool(self._container.duration)
         self._is_clockless = self._container.format.name in _CLOCKLESS
@@ -98,14 +99,11 @@ class Connection:
             self._timeline = replace(self._timeline, step=float(1 / rate))
 
     def _packets(self) -> Iterator[av.Packet]:
-        errors_in_a_row = waited_for = 0
+        errors_in_a_row = 0
         while True:
             try:
                 for packet in self._container.demux(self._stream):
                     errors_in_a_row = 0
-                    waited_for = 0 if self._has_opened else waited_for + 1
-                    if waited_for > _MAX_PACKETS_WITHOUT_PICTURE:
-                        raise Lost(Loss.UNDECODABLE)
                     yield packet
                 return
             except av.error.InvalidDataError:
@@ -120,6 +118,9 @@ class Connection:
     def _take(self, packet: av.Packet) -> None:
         """One packet; an empty one, at the end, has the decoder give what it holds."""
         arrival = time.monotonic()
+        self._num_fruitless += 1
+        if self._num_fruitless > _MAX_PACKETS_WITHOUT_PICTURE:
+            raise Lost(Loss.UNDECODABLE)
         if packet.size:
             if not self._has_begun and not packet.is_keyframe:
                 self._alive()
@@ -140,6 +141,7 @@ class Connection:
             if frame.is_corrupt:
                 self._counts.errors += 1
             else:
+                self._num_fruitless = 0
                 self._show(frame, arrival)
         self._alive()
 

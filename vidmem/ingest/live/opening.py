@@ -67,7 +67,7 @@ def open_stream(target: Target) -> tuple[InputContainer, VideoStream]:
         why = _why_not(error, target)
         # RTSP calls an answer that never came invalid data.
         is_late = why is Loss.UNREADABLE and time.monotonic() - begun >= target.connect_seconds
-        raise Lost(Loss.SILENT if is_late else why) from None
+        raise Lost(Loss.SILENT if is_late else why, _shown_cameras() if why is Loss.NO_CAMERA else ()) from None
     try:
         return container, _video_stream(container)
     except BaseException:
@@ -158,41 +158,42 @@ def _is_web_page(url: str, seconds: float) -> bool:
 
 def _camera(which: str) -> tuple[str, str]:
     """FFmpeg's name for a camera, by number or by name, and for the kind of device. Raises Lost."""
-    format = _CAMERA_FORMATS.get(sys.platform, "v4l2")
+    format = _camera_format()
     if not any(format in names.split(",") for names in av.formats_available):
         raise Lost(Loss.NO_CAMERA_SUPPORT)
-    devices = _cameras(format)
     if format == "v4l2" and which.isdecimal():
-        # A camera's number is its device's, and some gaps and doubles in them are usual.
+        # The device's own number: one camera may have several devices, of which not all give pictures.
         return f"/dev/video{which}", format
-    for index, (name, description) in enumerate(devices):
+    for index, (name, description) in enumerate(_cameras()):
         if which in (str(index), name, description):
             return (f"video={description}" if format == "dshow" else name), format
-    raise Lost(Loss.NO_CAMERA, shown_cameras(format))
+    raise Lost(Loss.NO_CAMERA, _shown_cameras())
 
 
-def _cameras(format: str) -> list[tuple[str, str]]:
+def _camera_format() -> str:
+    return _CAMERA_FORMATS.get(sys.platform, "v4l2")
+
+
+def _cameras() -> list[tuple[str, str]]:
     try:
-        devices = av.device.enumerate_input_devices(format)
+        devices = av.device.enumerate_input_devices(_camera_format())
     except (av.error.FFmpegError, OSError, ValueError):
         return []
     return [(device.name, device.description) for device in devices if "audio" not in device.media_types]
 
 
-def shown_cameras(format: str | None = None) -> tuple[str, ...]:
+def _shown_cameras() -> tuple[str, ...]:
     """The cameras of this machine, as `webcam:` takes them."""
-    format = format or _CAMERA_FORMATS.get(sys.platform, "v4l2")
-    shown = []
-    for index, (name, description) in enumerate(_cameras(format)):
-        number = name.removeprefix("/dev/video") if format == "v4l2" else str(index)
-        shown.append(f"webcam:{number} ({description})")
-    return tuple(shown)
+    return tuple(
+        f"webcam:{name.removeprefix('/dev/video') if _camera_format() == 'v4l2' else index} ({description})"
+        for index, (name, description) in enumerate(_cameras())
+    )
 
 
 def _why_no_camera(error: Exception) -> Loss:
     code = getattr(error, "errno", None)
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        raise Lost(Loss.NO_CAMERA, shown_cameras()) from None
+        return Loss.NO_CAMERA
     if code == errno.EBUSY:
         return Loss.BUSY
     if code in (errno.EACCES, errno.EPERM):
