@@ -75,8 +75,8 @@ def test_the_most_alike_pairs_of_things_and_lost_objects_go_together(
     units = queries / queries.norm(dim=1, keepdim=True)
     pairs = []
     for thing, unit in enumerate(units):
-        weight = {owner: 0.0 for owner in lost}
-        cosines = {owner: -1.0 for owner in lost}
+        weight = dict.fromkeys(lost, 0.0)
+        cosines = dict.fromkeys(lost, -1.0)
         for key, owner in zip(looks.key, looks.object_index.tolist(), strict=True):
             if owner in lost:
                 weight[owner] += math.exp(100 * (float(key @ unit) - 1))
