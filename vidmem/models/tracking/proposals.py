@@ -83,7 +83,10 @@ def propose(
     logits, scores = torch.cat([part.logits for part in found]), torch.cat([part.scores for part in found])
     kept = distinct(logits > 0, scores, max_iou=config.max_iou)
     # One after the other: at the frame's size, logits of all masks together may take a GB.
-    made = (_proposal(logits[index], scores[index].item(), frame_size) for index in kept)
+    made = (
+        _proposal(low_res, score, frame_size)
+        for low_res, score in zip(logits[kept], scores[kept].tolist(), strict=True)
+    )
     return [proposal for proposal in made if proposal is not None]
 
 
