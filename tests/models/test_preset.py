@@ -6,7 +6,7 @@ import pytest
 
 from vidmem.errors import BadInput, MissingModel, ModelMismatch
 from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, find_model, fingerprint
-from vidmem.models.preset import load_preset, presets
+from vidmem.models.preset import GENERAL_VOCABULARY, load_preset, presets
 
 
 @pytest.mark.parametrize("name", presets())
@@ -15,6 +15,7 @@ def test_every_preset_reads_and_names_its_models(name: str) -> None:
     assert preset.name == name
     assert preset.description
     assert preset.encoder.model and preset.language.model and preset.tracker.model
+    assert preset.vocabulary.is_file()
 
 
 def test_a_copied_preset_reads_from_a_path(tmp_path: Path) -> None:
@@ -22,6 +23,22 @@ def test_a_copied_preset_reads_from_a_path(tmp_path: Path) -> None:
     path.write_text('[encoder]\nmodel = "./clip"\n[language]\nmodel = "a/b"\n[memory]\nworking_max_frames = 8\n')
     preset = load_preset(path)
     assert (preset.name, preset.base, preset.memory) == ("mine", tmp_path, {"working_max_frames": 8})
+
+
+def test_hub_presets_follow_objects_with_growing_sizes_of_sam() -> None:
+    sizes = [load_preset(name).tracker.model.removeprefix("facebook/sam2.1-hiera-") for name in presets()[1:]]
+    assert sizes == ["tiny", "base-plus", "large"]
+
+
+def test_a_vocabulary_is_found_from_the_presets_folder_and_the_general_one_without(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    models = '[encoder]\nmodel = "./clip"\n[language]\nmodel = "a/b"\n'
+    path.write_text(models)
+    assert load_preset(path).vocabulary == GENERAL_VOCABULARY
+    path.write_text(f'{models}[tracker]\nvocabulary = "words/mine.txt"\n')
+    assert load_preset(path).vocabulary == tmp_path / "words" / "mine.txt"
+    path.write_text(f'{models}[tracker]\nvocabulary = "/words.txt"\n')
+    assert load_preset(path).vocabulary == Path("/words.txt")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +63,9 @@ def test_a_copied_preset_reads_from_a_path(tmp_path: Path) -> None:
         ("[kv]\nkeep_ratio = 0.25\nabsorb = 1", "bool"),
         ("[language]\nside = -1", "side = -1"),
         ("device = 0", "device"),
+        ("[tracker]\nvocabulary = ['a dog']", r"\[tracker\] vocabulary = \['a dog'\] should be a str"),
+        ("[encoder]\ncrop_margin = 0.5", "crop_margin = 0.5 cuts objects off"),
+        ("[encoder]\ncrop_squashed = 1", "crop_squashed = 1 should be a bool"),
         ("memory = 8", "memory"),
         ("[encoder]\nmodel = 'x'\ntext_template = 'a photo of {words}'", "text_template"),
         ("[encoder]\nmodel = 'x'\ntext_template = 'a photo'", "text_template"),

@@ -11,34 +11,19 @@ from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from small_sam import SMALL
 
 from vidmem.errors import BadInput, MissingModel
 from vidmem.models.sam import build_sam, load_sam
 from vidmem.models.sam_config import (
+    EDGE_SIZED,
     EMBEDDED,
     SAM2_1,
     BaseConfig,
-    MemoryAttentionConfig,
-    MemoryEncoderConfig,
-    NeckConfig,
     SamConfig,
-    TrunkConfig,
     read_config,
     write_config,
 )
-
-SMALL = SamConfig(
-    image_size=64,
-    d_model=32,
-    trunk=TrunkConfig(
-        embed_dim=16, stages=(1, 1, 2), window_spec=(8, 4, 2), global_att_blocks=(3,),
-        window_pos_embed_bkg_spatial_size=(4, 4),
-    ),
-    neck=NeckConfig(fpn_top_down_levels=(2,), scalp=0),
-    memory_attention=MemoryAttentionConfig(num_layers=1, dim_feedforward=64, dropout=0.0),
-    memory_encoder=MemoryEncoderConfig(out_dim=16, num_layers=1),
-    base=BaseConfig(max_cond_frames_in_attn=4),
-)  # fmt: skip
 
 
 def write_model(folder: Path, config: SamConfig = SMALL) -> Any:
@@ -79,7 +64,7 @@ def test_published_sizes_are_built_as_the_package_builds_them(name: str, letter:
     assert str(ours) == str(theirs)
 
 
-@pytest.mark.parametrize("config", [*SAM2_1.values(), EMBEDDED, SMALL])
+@pytest.mark.parametrize("config", [*SAM2_1.values(), EDGE_SIZED, EMBEDDED, SMALL])
 def test_a_configuration_is_read_as_it_was_written(tmp_path: Path, config: SamConfig) -> None:
     write_config(config, tmp_path / "config.json")
     assert read_config(tmp_path / "config.json") == config
@@ -113,6 +98,15 @@ def test_a_model_in_bfloat16_runs_under_autocast(tmp_path: Path) -> None:
 def test_the_embedded_size_stays_small() -> None:
     count = sum(value.numel() for value in build_sam(EMBEDDED).state_dict().values())
     assert count < 3e6, "more than 6 MB of float16"
+
+
+def test_the_edge_size_has_as_many_parameters_as_edgetam_and_a_third_of_the_smallest_published_one() -> None:
+    edge, tiny = (
+        sum(value.numel() for value in build_sam(config).parameters()) for config in (EDGE_SIZED, SAM2_1["tiny"])
+    )
+    assert 4 * edge == pytest.approx(56e6, rel=0.05), "bytes of EdgeTAM's published weights"
+    assert 2.5 < tiny / edge < 3.5
+    assert EDGE_SIZED.image_size == 1024
 
 
 @pytest.mark.parametrize(
@@ -163,7 +157,7 @@ def test_weights_that_are_cut_short_are_named(tmp_path: Path) -> None:
 
 def test_weights_of_another_configuration_are_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "sam")
-    smaller = dataclasses.replace(SMALL, memory_encoder=MemoryEncoderConfig(out_dim=32, num_layers=1))
+    smaller = dataclasses.replace(SMALL, memory_encoder=dataclasses.replace(SMALL.memory_encoder, out_dim=32))
     write_config(smaller, tmp_path / "sam" / "config.json")
     with pytest.raises(MissingModel, match=r"\d+ tensors, .* the first, are missing or not as its configuration"):
         load_sam(tmp_path / "sam")

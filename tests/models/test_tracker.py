@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_model
 
 from vidmem.errors import BadInput, MissingModel, NotFound
+from vidmem.memory.tracking.boxes import candidate_boxes
 from vidmem.memory.tracking.selection import Candidates, Reading
 from vidmem.models.sam_config import write_config
 from vidmem.models.tracker import SELECTIONS, Click, Prompt, Tracker
@@ -47,7 +48,7 @@ class Asked:
 
     def __init__(self, name: str, model: Any) -> None:
         self._inner = SELECTIONS[name](limits_of(model))
-        self.present_above = self._inner.present_above
+        self.present_above, self.reads_boxes = self._inner.present_above, self._inner.reads_boxes
         self.num_readings = 0
 
     def prompted(self, state: Any, frame: int, found: Candidates, *, initial: bool) -> Any:
@@ -83,6 +84,18 @@ def test_memory_stays_bounded_however_long_the_stream(name: str, frames: list[np
     assert max(sizes)[0] == sizes[60][0], "no more slots are made"
     assert max(memories for _, memories, _ in sizes) <= 2 * pathways * (8 + limits.num_memories + 2)
     assert max(pointers for _, _, pointers in sizes) <= 2 * pathways * (8 + limits.num_pointers + 2)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_a_selection_gets_the_boxes_that_it_reads(name: str, model: Any, frames: list[np.ndarray]) -> None:
+    selection, seen = Asked(name, model), []
+    choose = selection.choose
+    selection.choose = lambda states, found, frame: (seen.extend(found), choose(states, found, frame))[1]
+    run(Tracker(model, selection=selection), frames[:4])
+    assert len(seen) >= 6
+    for found in seen:
+        alone = tuple(candidate_boxes(found.masks, found.square))
+        assert found.boxes == (alone if name == "samurai" else None)
 
 
 @pytest.mark.parametrize("name", SELECTIONS)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_sam import SMALL
 from torchvision.ops import sigmoid_focal_loss
 
 from vidmem.models.sam import load_sam
-from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig, NeckConfig, SamConfig, TrunkConfig
 from vidmem.recipes.install import install_tracker
 from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, lessons, train
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
@@ -20,17 +20,6 @@ from vidmem.recipes.tracker_loss import Prediction, intersection_over_union, mas
 from vidmem.recipes.tracker_pointing import begin_pointing, listening
 from vidmem.recipes.tracker_unroll import Plan, to_pixels, unroll
 
-SMALL = SamConfig(
-    image_size=64,
-    d_model=32,
-    trunk=TrunkConfig(
-        embed_dim=16, stages=(1, 1, 2), window_spec=(8, 4, 2), global_att_blocks=(3,),
-        window_pos_embed_bkg_spatial_size=(4, 4),
-    ),
-    neck=NeckConfig(fpn_top_down_levels=(2,), scalp=0),
-    memory_attention=MemoryAttentionConfig(num_layers=1, dim_feedforward=64, dropout=0.0),
-    memory_encoder=MemoryEncoderConfig(out_dim=16, num_layers=1, layer_scale_init_value=0.1),
-)  # fmt: skip
 COURSE = Course(
     phases=(
         Phase("pixels", 1, 1e-3, clips=2, objects=2),

@@ -176,6 +176,7 @@ class _Timed:
     def __init__(self, selection: Selection[Any]) -> None:
         self._selection = selection
         self.present_above = selection.present_above
+        self.reads_boxes = False  # It finds those that it needs itself, so that they are timed.
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:

@@ -19,6 +19,9 @@ DeviceName = str
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Retrieval = Literal["hybrid", "external", "internal"]
 
+GENERAL_VOCABULARY = Path(__file__).with_name("vocabulary.txt")
+"""Some hundred everyday things, for models that know real footage."""
+
 _FOLDER = Path(__file__).with_name("presets")
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -53,6 +56,15 @@ class EncoderConfig:
     """How words are put before the model, `{}` being the words."""
     relevance_floor: float = 0.0
     """Cosine similarity below which a frame is no match."""
+    crop_margin: float = 1.2
+    """How many times as large as an object the crop is that shows the object to the model."""
+    crop_squashed: bool = False
+    """Whether that crop has the frame's proportions, squashed as frames are, for a model that never saw a thing
+    otherwise; else it is not distorted."""
+
+    def __post_init__(self) -> None:
+        if not self.crop_margin >= 1:
+            raise BadInput(f"[encoder] crop_margin = {self.crop_margin} cuts objects off: give at least 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +93,12 @@ class LanguageConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrackerConfig:
-    """Which sam2 model follows objects."""
+    """Which sam2 model follows objects, and what they may be called."""
 
     model: str = ""
     revision: str = ""
+    vocabulary: str = ""
+    """A text file of phrases, one a line, as the encoder is to read them; "" for the general one of vidmem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +179,13 @@ class Preset:
         encoder = missing_files(self.encoder_repository, ENCODER_FILES, revision=self.encoder.revision, base=self.base)
         language = missing_files(self.language.model, LANGUAGE_FILES, revision=self.language.revision, base=self.base)
         return {part: why for part, why in (("encoder", encoder), ("language", language)) if why}
+
+    @property
+    def vocabulary(self) -> Path:
+        """File of the phrases that objects may be called by."""
+        if not self.tracker.vocabulary:
+            return GENERAL_VOCABULARY
+        return self.base / Path(self.tracker.vocabulary).expanduser()
 
     @property
     def encoder_repository(self) -> str:

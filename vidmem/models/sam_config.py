@@ -180,6 +180,13 @@ SAM2_1: dict[str, SamConfig] = {
 }
 """The four published sizes of SAM 2.1."""
 
+EDGE_SIZED = SamConfig(
+    trunk=TrunkConfig(embed_dim=40),
+    memory_attention=MemoryAttentionConfig(num_layers=2),
+)
+"""As large as EdgeTAM (Zhou et al., CVPR 2025), whose published weights are 56 MB of float32, and at its 1024 pixels:
+its two layers of memory attention, and a Hiera where it has a RepViT. It is not EdgeTAM itself: the `sam2` package has
+neither RepViT nor the perceiver that shortens its memories, so its weights don't fit, and memory is read in full."""
 
 EMBEDDED = SamConfig(
     image_size=160,

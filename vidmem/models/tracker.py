@@ -14,15 +14,26 @@ from vidmem.errors import BadInput, NotFound
 from vidmem.memory.tracking import Candidates, Dam4Sam, Limits, Sam2Long, Samurai, Selection
 from vidmem.models.sam import load_sam
 from vidmem.models.tracking.bank import Bank, Place
-from vidmem.models.tracking.network import Decoded, Network, limits_of
+from vidmem.models.tracking.network import Decoded, Network, candidates_of, limits_of
 from vidmem.models.tracking.plain import Plain
 from vidmem.models.tracking.present import Present, check_picture, squashed
 from vidmem.models.tracking.prompts import Click, Prompt
+from vidmem.models.tracking.proposals import Proposal, ProposalConfig, propose
 from vidmem.models.tracking.results import Change, FrameResult, ObjectResult, at_frame_size, pixel_boxes
 from vidmem.models.tracking.track import Chosen, Held, Pathway, Shown, Track
 from vidmem.types import View
 
-__all__ = ["SELECTIONS", "Change", "Click", "FrameResult", "ObjectResult", "Prompt", "Tracker"]
+__all__ = [
+    "SELECTIONS",
+    "Change",
+    "Click",
+    "FrameResult",
+    "ObjectResult",
+    "Prompt",
+    "Proposal",
+    "ProposalConfig",
+    "Tracker",
+]
 
 SELECTIONS: dict[str, Callable[[Limits], Selection[Any]]] = {
     "sam2": Plain,
@@ -171,6 +182,26 @@ class Tracker:
             self._take(self._present, prompt)
             return self._result(self._present)
 
+    def propose(self, config: ProposalConfig | None = None) -> list[Proposal]:
+        """What there is on the present frame, whether it is followed or not, the best first. Changes nothing.
+
+        Memory is not looked at. To follow a proposal, prompt with its mask; `unclaimed` in
+        `vidmem.memory.tracking.novelty` says which show something new.
+
+        Args:
+            config: None for the defaults.
+
+        Raises:
+            BadInput: there is no frame yet.
+        """
+        if self._present is None:
+            raise BadInput("there is no frame to look for objects on yet: give one first.")
+        present, above = self._present, self._selection.present_above
+        with torch.inference_mode(), self._network.running():
+            return propose(
+                self._network, present.features, present.size, config or ProposalConfig(), present_above=above
+            )
+
     def remove(self, object_id: int) -> None:
         """Stop following an object and forget it. Raises NotFound if it is not followed."""
         if object_id not in self._tracks:
@@ -235,7 +266,8 @@ class Tracker:
         (found,) = self._candidates(decoded, present)
         best = max(range(len(found.ious)), key=found.ious.__getitem__)
         low_res = decoded.masks[:, best : best + 1]
-        taken = Candidates((found.ious[best],), found.object_score, low_res[0], found.square, found.frame_size)
+        box = found.boxes and found.boxes[best : best + 1]
+        taken = Candidates((found.ious[best],), found.object_score, low_res[0], found.square, found.frame_size, box)
         if pointer is None:
             token = decoded.tokens[:, best if decoded.tokens.shape[1] > 1 else 0]
             pointer = network.pointer(token, decoded.object_score, present_above=selection.present_above)
@@ -272,12 +304,9 @@ class Tracker:
         return decoded, None
 
     def _candidates(self, decoded: Decoded, present: Present) -> list[Candidates]:
-        """Of all runs of the network, with one transfer from the device."""
-        numbers = torch.cat([decoded.object_score, decoded.ious], dim=1).tolist()
-        return [
-            Candidates(tuple(ious), score, masks, self._network.square, present.size)
-            for (score, *ious), masks in zip(numbers, decoded.masks, strict=True)
-        ]
+        return candidates_of(
+            decoded, square=self._network.square, frame_size=present.size, boxes=self._selection.reads_boxes
+        )
 
     def _result(self, present: Present) -> FrameResult:
         shown = {track: track.shown for track in self._tracks.values() if track.shown is not None}

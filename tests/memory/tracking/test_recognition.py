@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidmem.memory.tracking.recognition import Looks, counted, no_looks, recognise, remember
+from vidmem.memory.tracking.recognition import Looks, counted, no_looks, recognise, remember, returned
 
 
 def known(seed: int, num_looks: int, num_objects: int) -> Looks:
@@ -57,6 +57,53 @@ def test_a_known_look_is_recognised_and_a_new_one_is_like_none() -> None:
     assert got.share[0].argmax() == 0 and got.share[0, 0] > 0.99
     assert got.nearest[0, 0] > 0.99
     assert got.nearest[1].max() < 0.1
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    num_looks=st.integers(0, 12),
+    num_queries=st.integers(0, 4),
+    lost=st.sets(st.integers(0, 3)),
+    min_cosine=st.sampled_from([-0.9, 0.3, 0.7]),
+    min_share=st.sampled_from([0.0, 0.5, 0.9]),
+)
+def test_the_most_alike_pairs_of_things_and_lost_objects_go_together(
+    seed: int, num_looks: int, num_queries: int, lost: set[int], min_cosine: float, min_share: float
+) -> None:
+    looks = known(seed, num_looks, 4)
+    queries = torch.randn(num_queries, 6, generator=torch.Generator().manual_seed(seed + 1))
+    units = queries / queries.norm(dim=1, keepdim=True)
+    pairs = []
+    for thing, unit in enumerate(units):
+        weight = dict.fromkeys(lost, 0.0)
+        cosines = dict.fromkeys(lost, -1.0)
+        for key, owner in zip(looks.key, looks.object_index.tolist(), strict=True):
+            if owner in lost:
+                weight[owner] += math.exp(100 * (float(key @ unit) - 1))
+                cosines[owner] = max(cosines[owner], float(key @ unit))
+        total = sum(weight.values()) or 1.0
+        pairs += [
+            (cosines[owner], thing, owner)
+            for owner in lost
+            if cosines[owner] >= min_cosine and weight[owner] / total >= min_share
+        ]
+    wanted: list[int | None] = [None] * num_queries
+    for _, thing, owner in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        if wanted[thing] is None and owner not in wanted:
+            wanted[thing] = owner
+    got = returned(looks, queries, sorted(lost), min_cosine=min_cosine, min_share=min_share)
+    assert got == wanted
+
+
+def test_what_is_followed_elsewhere_does_not_return_and_doubles_are_not_guessed() -> None:
+    looks = remember(no_looks(3), torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]]), torch.tensor([0, 1, 2]))
+    apple, other = torch.tensor([[2.0, 0.1, 0.0]]), torch.tensor([[0.0, 0.5, 1.0]])
+    assert returned(looks, apple, [1, 2]) == [1], "object 0 is as alike, but on the frame"
+    assert returned(looks, torch.cat([apple, apple]), [1]) == [1, None]
+    assert returned(looks, other, [1, 2]) == [None]
+    assert returned(looks, apple, [0, 1], min_share=0.6) == [None]
+    assert returned(looks, apple, []) == [None]
+    assert returned(no_looks(3), apple, [4]) == [None]
 
 
 @given(

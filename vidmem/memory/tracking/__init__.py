@@ -15,12 +15,14 @@ memory. A `Selection` decides which mask is taken and which earlier frames are r
 
 A state is one pathway of one object; most selections have one. States are frozen and bounded, however long the stream:
 what can never be read again is in neither the state nor `kept`. A tracker chooses a selection by name and calls
-nothing but the protocol `Selection`; what SAM 2 itself does, the prompts and the newest frames, is the tracker's own.
+nothing but the protocol `Selection`. What SAM 2 itself does, the prompts and the newest frames, is a selection too:
+`vidmem/models/tracking/plain.py`, beside the network that it is part of.
 
 - `samurai`: a Kalman filter helps to choose the mask; memory shows the newest frames that were good.
 - `dam4sam`: recent frames in steps, and anchors: frames on which something alike was told from the object.
 - `sam2long`: a tree of hypotheses, each with a memory of its own.
 - `recognition`: which known object something looks like, by XMem's readout over the looks of all objects.
+- `novelty`: which masks show something that no other shows.
 - `kalman`, `boxes`, `components`: what they compute with.
 - `*_reference`: a selection as its authors' code has it, where we do otherwise. Parity is tested against these.
 """

@@ -82,6 +82,7 @@ class Dam4Sam:
     """
 
     name: ClassVar[str] = "dam4sam"
+    reads_boxes: ClassVar[bool] = False
     limits: Limits = field(default_factory=Limits)
     present_above: float = 0.0
     max_anchors: int = 4

@@ -10,6 +10,7 @@ Source: XMem (Cheng and Schwing, ECCV 2022, arXiv 2207.07115), sections 3.2 and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,6 +80,38 @@ def recognise(
     nearest = torch.full((num_objects, len(query)), -1.0, device=query.device)
     nearest.scatter_reduce_(0, looks.object_index[:, None].expand_as(cosine), cosine, "amax")
     return Recognition(readout(weight, shows), nearest.mT, weight.sum(-1))
+
+
+def returned(
+    looks: Looks, query: Tensor, lost: Sequence[int], *, min_cosine: float = 0.8, min_share: float = 0.5
+) -> list[int | None]:
+    """Which lost object each of Q newly found things is; None for one that is new. No object returns as two things.
+
+    Only the looks of lost objects are read: what is followed elsewhere on the frame can't be what was found, however
+    alike. Doubles that are lost at the same time can't be told apart by their looks.
+
+    Args:
+        looks: of any objects.
+        query: (Q, C) embeddings of any length.
+        lost: objects that it may be.
+        min_cosine: with the nearest look of the object. Below this it is another thing: of the sample world's, seen 2 s
+            later or more, 94 % are above it by the embedded encoder, and of pairs of different things 1.2 %.
+        min_share: of the affinity with all lost objects, which the object's own looks must have: more than all others
+            together.
+    """
+    if not lost or not len(query):
+        return [None] * len(query)
+    known = torch.tensor(lost, device=looks.key.device)
+    readable = looks[torch.isin(looks.object_index, known)]
+    read = recognise(readable, query, int(known.max()) + 1)
+    likely = (read.nearest >= min_cosine) & (read.share >= min_share)
+    pairs = likely.nonzero()
+    order = read.nearest[likely].argsort(descending=True, stable=True)
+    found: list[int | None] = [None] * len(query)
+    for thing, known_object in pairs[order].tolist():
+        if found[thing] is None and known_object not in found:
+            found[thing] = known_object
+    return found
 
 
 def counted(looks: Looks, recognition: Recognition) -> Looks:

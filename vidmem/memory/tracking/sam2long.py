@@ -110,6 +110,7 @@ class Sam2Long:
     """
 
     name: ClassVar[str] = "sam2long"
+    reads_boxes: ClassVar[bool] = False
     limits: Limits = field(default_factory=Limits)
     max_prompted: int = MAX_PROMPTED
     present_above: float = 0.0

@@ -55,6 +55,7 @@ class Samurai:
     """
 
     name: ClassVar[str] = "samurai"
+    reads_boxes: ClassVar[bool] = True
     limits: Limits = field(default_factory=Limits)
     max_prompted: int = MAX_PROMPTED
     present_above: float = -1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,9 @@ class CodedSamurai(Samurai):
     The first tracked frame is read on the next and never again: the scan of earlier frames ends one too early. A
     predicted IoU that equals its threshold fails until motion counts, and passes from then on.
     """
+
+    reads_boxes: ClassVar[bool] = False
+    """Its own are of the masks at the size of the network's square."""
 
     def prompted(
         self, state: SamuraiState | None, frame: int, found: Candidates, *, initial: bool = True

@@ -74,7 +74,7 @@ class Candidates:
     frame_size: tuple[int, int]
     """Height and width of the video's frames."""
     boxes: tuple[Box, ...] | None = None
-    """Of the masks by `boxes.candidate_boxes`, from a tracker that makes them for all objects at once."""
+    """Of the masks, by `boxes.candidate_boxes`; None where the selection reads none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,11 @@ class Selection(Protocol[S]):
     @property
     def present_above(self) -> float:
         """Object score, a logit, above which the object's mask is shown."""
+        ...
+
+    @property
+    def reads_boxes(self) -> bool:
+        """Whether it wants the candidates' boxes: the tracker then finds those of all objects at once."""
         ...
 
     def prompted(self, state: S | None, frame: int, found: Candidates, *, initial: bool) -> S:

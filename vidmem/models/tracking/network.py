@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidmem.errors import BadInput
-from vidmem.memory.tracking.selection import Limits
+from vidmem.memory.tracking.boxes import candidate_boxes
+from vidmem.memory.tracking.selection import Candidates, Limits
 from vidmem.models.tracking.bank import Bank, Place, Tokens
 
 ABSENT = -1024.0
@@ -51,6 +52,23 @@ class Decoded:
     """(B, M or 1, C), of which object pointers are made."""
     object_score: Tensor
     """(B, 1) logits."""
+
+
+def candidates_of(decoded: Decoded, *, square: int, frame_size: tuple[int, int], boxes: bool) -> list[Candidates]:
+    """What was decoded as a selection wants it: one for each pathway, with one transfer from the device for all.
+
+    Args:
+        square: side of the network's square in pixels.
+        boxes: whether to find the boxes of all masks, which takes one more.
+    """
+    count, num_masks = decoded.ious.shape
+    numbers = torch.cat([decoded.object_score, decoded.ious], dim=1).tolist()
+    around = candidate_boxes(decoded.masks.flatten(0, 1), square) if boxes else []
+    boxes_of = [tuple(around[first : first + num_masks]) or None for first in range(0, count * num_masks, num_masks)]
+    return [
+        Candidates(tuple(ious), score, masks, square, frame_size, own)
+        for (score, *ious), masks, own in zip(numbers, decoded.masks, boxes_of, strict=True)
+    ]
 
 
 def limits_of(model: Any) -> Limits:
@@ -151,7 +169,7 @@ class Network:
         Args:
             attended: (B, C, h, w) of `with_memory`, or of `without_memory`.
             present_above: object score above which masks are not all absent.
-            points: coordinates (1, P, 2) in pixels of the network's square, and labels (1, P) as in `sam2`.
+            points: coordinates (1 or B, P, 2) in pixels of the network's square, and labels (1 or B, P) as in `sam2`.
             mask: logits (1, 1, S, S) or (1, 1, S / 4, S / 4) that go in as a prompt.
             initial: the frame is prompted anew.
             single: one candidate in any case.

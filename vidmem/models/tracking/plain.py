@@ -25,6 +25,7 @@ class Plain:
     """
 
     name: ClassVar[str] = "sam2"
+    reads_boxes: ClassVar[bool] = False
     limits: Limits = field(default_factory=Limits)
     max_prompted: int = 8
     """Prompted frames that are remembered, where the network itself sets no limit: the latest stay."""
