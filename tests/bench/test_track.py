@@ -15,7 +15,7 @@ from test_track_speed import SMALL
 from typer.testing import CliRunner
 
 from vidmem.bench import track, track_exact, track_table
-from vidmem.bench.track_clips import SIZE, TrackedClip, around, first_clear, tracked_clip
+from vidmem.bench.track_clips import FPS, SIZE, TrackedClip, around, first_clear, tracked_clip
 from vidmem.bench.track_exact import identical_masks
 from vidmem.bench.track_package import propagated
 from vidmem.bench.track_quality import ClipScore, Followed, follow, interval, quality_figures, score, switched
@@ -39,18 +39,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip() -> TrackedClip:
-    return tracked_clip(0, DRAMAS.index("doubles"), 2.0)
+    return tracked_clip(0, DRAMAS.index("doubles"), 20 / FPS)
 
 
 # -- the clips --
 
 
 def test_dramas_come_in_turn_and_a_number_gives_one_clip(clip: TrackedClip) -> None:
-    again = tracked_clip(0, DRAMAS.index("doubles"), 2.0)
+    again = tracked_clip(0, DRAMAS.index("doubles"), 20 / FPS)
     np.testing.assert_array_equal(clip.frames, again.frames)
     np.testing.assert_array_equal(clip.masks, again.masks)
     assert [tracked_clip(0, index, 0.1).drama for index in range(6)] == [*DRAMAS, DRAMAS[0]]
-    for other in (tracked_clip(1, 1, 2.0), tracked_clip(0, 6, 2.0)):
+    for other in (tracked_clip(1, 1, 20 / FPS), tracked_clip(0, 6, 20 / FPS)):
         assert not np.array_equal(clip.frames, other.frames)
 
 
@@ -186,6 +186,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five processes, all import torch
 def test_bench_track_gives_every_figure(result: dict[str, Any]) -> None:
     figures = result["figures"]
     for name in SELECTIONS:
@@ -209,6 +210,7 @@ def test_bench_track_gives_every_figure(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five processes, all import torch
 def test_all_four_selections_are_in_one_table(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     heading, *body = track_table.rows(result)
     assert [row[0] for row in body] == list(SELECTIONS)
