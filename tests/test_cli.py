@@ -32,6 +32,7 @@ VERBS = (
     ["bench", "ingest"],
     ["bench", "kv"],
     ["bench", "policies"],
+    ["bench", "track"],
 )
 HEAVY = ("torch", "transformers", "gradio", "open_clip", "faiss", "av", "decord", "numba")
 

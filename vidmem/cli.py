@@ -444,6 +444,30 @@ def bench_heads(
     _print_figures(heads.run(seed, preset=preset, quick=quick, progress=console.note), as_json)
 
 
+@bench.command("track", epilog="Example: vidmem bench track --json --seed 1 > track.json")
+def bench_track(
+    seed: Seed = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or hub repository of a SAM 2; by default the embedded one.")
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=40, help="Length of the stream whose memory is watched; 100,000, and few with --quick."),
+    ] = None,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """How well objects are followed by each selection of memory; time, memory and exactness of following."""
+    from vidmem.bench import track, track_table
+
+    result = track.run(seed, model=model, frames=frames, quick=quick, progress=console.note)
+    if as_json:
+        console.print_json(result)
+        return
+    console.print_table(track_table.rows(result))
+    console.print_figures({"figures": track_table.others(result)})
+
+
 @bench.command("device", epilog="Example: vidmem bench device --json --model qwen2.5-vl-7b > device.json")
 def bench_device(
     seed: Seed = 0,

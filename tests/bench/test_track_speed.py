@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from vidmem.bench.track_speed import frame_times, growth, held_over, peak_bytes, selection_share
+from vidmem.bench.track_speed import box_of, drifting_boxes, frame_times, growth, held_over, peak_bytes, random_model
 from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig, SamConfig, TrunkConfig
-from vidmem.models.tracker import SELECTIONS
+from vidmem.models.tracking.prompts import Prompt
 
 SMALL = SamConfig(
     image_size=64,
@@ -25,14 +25,11 @@ def test_both_are_timed_on_the_same_frames() -> None:
 
 
 def test_tracking_holds_the_same_after_many_frames() -> None:
-    samples = held_over(SMALL, num_frames=120, num_samples=6)
+    prompts = [Prompt(index, box=box_of(index, 0, 2)) for index in range(2)]
+    frames = list(drifting_boxes(16, 2, seed=0))
+    samples = held_over(random_model(SMALL, 0), frames, prompts, num_frames=120, num_samples=6)
     assert [sample.num_frames for sample in samples] == [20, 40, 60, 80, 100, 120]
     assert growth(samples[1:])["tensor_bytes"] == 0.0
-
-
-@pytest.mark.parametrize("name", SELECTIONS)
-def test_selection_takes_a_part_of_the_time(name: str) -> None:
-    assert 0.0 < selection_share(SMALL, name, num_frames=8) < 1.0
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Streamed tracking against the `sam2` package's video predictor: time a frame, peak memory, memory over a long stream.
 
-All on random weights: neither time nor memory depends on what the weights are.
+The comparisons are on random weights: neither time nor memory depends on what the weights are.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ import numpy as np
 import torch
 
 from vidmem.bench.track_package import package_predictor, propagated, write_folder
-from vidmem.memory.tracking.selection import Selection
 from vidmem.models.sam import build_sam
 from vidmem.models.sam_config import SamConfig, write_config
-from vidmem.models.tracker import SELECTIONS, Tracker
-from vidmem.models.tracking.network import limits_of
+from vidmem.models.tracker import Tracker
 from vidmem.models.tracking.prompts import Prompt
 
 FRAME_SIZE = (360, 640)
@@ -120,23 +118,26 @@ class Held:
 
 
 def held_over(
-    config: SamConfig,
+    model: Any,
+    frames: Sequence[np.ndarray],
+    prompts: Sequence[Prompt],
     *,
     num_frames: int = 100_000,
     num_samples: int = 20,
-    num_objects: int = 2,
     selection: str = "samurai",
-    seed: int = 0,
 ) -> list[Held]:
-    """Track a stream of that length on the CPU, whose pictures repeat, and look at memory at equal distances."""
-    tracker = Tracker(random_model(config, seed), selection=selection)
-    side = tracker.view.width
-    frames = [_squared(frame, side) for frame in drifting_boxes(64, num_objects, seed=seed)]
-    prompts = [Prompt(index, box=box_of(index, 0, num_objects)) for index in range(num_objects)]
+    """Track a stream of that length, the frames over and over from prompts on the first, looking at memory in between.
+
+    Args:
+        frames: uint8 RGB (H, W, 3). They are squashed to the model's square once, before the first look.
+    """
+    tracker = Tracker(model, selection=selection)
+    squares = [_squared(frame, tracker.view.width) for frame in frames]
+    size = frames[0].shape[0], frames[0].shape[1]
     samples, every = [], max(1, num_frames // num_samples)
     for index in range(num_frames):
-        picture = frames[index % len(frames)]
-        tracker.step(picture, float(index), frame_size=FRAME_SIZE, prompts=prompts if index == 0 else ())
+        square = squares[index % len(squares)]
+        tracker.step(square, float(index), frame_size=size, prompts=() if index else prompts)
         if (index + 1) % every == 0:
             samples.append(Held(index + 1, tensor_bytes(), resident_bytes()))
     return samples
@@ -150,46 +151,6 @@ def growth(samples: Sequence[Held]) -> dict[str, float]:
         name: max(abs(asdict(sample)[name] / asdict(first)[name] - 1) for sample in rest)
         for name in ("tensor_bytes", "resident_bytes")
     }
-
-
-def selection_share(
-    config: SamConfig, selection: str, *, num_frames: int = 60, num_objects: int = 1, seed: int = 0
-) -> float:
-    """The part of tracking's time that choosing memory and masks takes, once memory is full."""
-    model = random_model(config, seed)
-    timed = _Timed(SELECTIONS[selection](limits_of(model)))
-    tracker = Tracker(model, selection=timed)
-    spent = 0.0
-    for index, frame in enumerate(drifting_boxes(num_frames, num_objects, seed=seed)):
-        prompts = [Prompt(one, box=box_of(one, 0, num_objects)) for one in range(num_objects)] if index == 0 else ()
-        if index == num_frames // 2:
-            spent = timed.seconds = 0.0
-        began = perf_counter()
-        tracker.step(_squared(frame, tracker.view.width), float(index), frame_size=FRAME_SIZE, prompts=prompts)
-        spent += perf_counter() - began
-    return timed.seconds / spent
-
-
-class _Timed:
-    """A selection that adds up the seconds of its calls."""
-
-    def __init__(self, selection: Selection[Any]) -> None:
-        self._selection = selection
-        self.present_above = selection.present_above
-        self.reads_boxes = False  # It finds those that it needs itself, so that they are timed.
-        self.seconds = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._selection, name)
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            began = perf_counter()
-            try:
-                return call(*arguments, **options)
-            finally:
-                self.seconds += perf_counter() - began
-
-        return timed
 
 
 def random_model(config: SamConfig, seed: int) -> Any:

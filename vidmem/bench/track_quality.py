@@ -1,0 +1,173 @@
+"""How well each selection of memory follows what it is told to, through the same clips with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from time import thread_time
+from typing import Any
+
+import numpy as np
+
+from vidmem.bench.report import Figure, at_least, at_most, beside
+from vidmem.bench.track_clips import FPS, TrackedClip, around
+from vidmem.bench.track_metrics import score_boxes, score_masks
+from vidmem.memory.tracking.selection import Selection
+from vidmem.models.tracker import SELECTIONS, Tracker
+from vidmem.models.tracking.network import limits_of
+from vidmem.world.tracking import DRAMAS, Drama
+
+PLAIN = "sam2"
+EASY: Drama = "stroll"
+"""All other dramas are of doubles and of things that are hidden or away: the subset on which memory has to tell."""
+_RESAMPLED = 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """What one selection made of a clip."""
+
+    masks: np.ndarray
+    """bool (T, H, W)."""
+    seconds: float
+    """Of this thread's core: others may use the machine too."""
+    selection_seconds: float
+    """The part of it that choosing memory and masks took."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """How well one selection followed through one clip."""
+
+    drama: Drama
+    jf: float
+    """J&F in [0, 1]."""
+    auc: float
+    """Success AUC in [0, 1]."""
+    switches: int
+    """Frames on which a double was followed."""
+    frames: int
+    seconds: float
+    selection_seconds: float
+
+
+Scores = Mapping[str, Sequence[ClipScore]]
+"""By selection, of the same clips in the same order."""
+
+
+def follow_by_all(model: Any, clip: TrackedClip) -> dict[str, ClipScore]:
+    """One clip by each selection."""
+    return {name: score(clip, follow(model, name, clip)) for name in SELECTIONS}
+
+
+def follow(model: Any, name: str, clip: TrackedClip) -> Followed:
+    timed = TimedSelection(SELECTIONS[name](limits_of(model)))
+    tracker, masks, seconds = Tracker(model, selection=timed), np.zeros_like(clip.masks), 0.0
+    for index, frame in enumerate(clip.frames):
+        began = thread_time()
+        result = tracker.step(frame, index / FPS, prompts=() if index else (clip.prompt,))
+        seconds += thread_time() - began
+        masks[index] = result.objects[0].mask.numpy()
+    return Followed(masks, seconds, timed.seconds)
+
+
+def score(clip: TrackedClip, followed: Followed) -> ClipScore:
+    """The prompted frame does not count, nor, of masks, the last one, as DAVIS has it."""
+    masks = followed.masks
+    return ClipScore(
+        drama=clip.drama,
+        jf=score_masks(masks[1:-1], clip.masks[1:-1]).mean,
+        auc=score_boxes(around(masks)[1:], clip.boxes[1:]).success_auc,
+        switches=int(switched(masks[1:], clip.masks[1:], clip.doubles[:, 1:]).sum()),
+        frames=len(masks) - 1,
+        seconds=followed.seconds,
+        selection_seconds=followed.selection_seconds,
+    )
+
+
+class TimedSelection:
+    """A selection that adds up the seconds that its calls take of this thread's core."""
+
+    def __init__(self, selection: Selection[Any]) -> None:
+        self._selection = selection
+        self.present_above = selection.present_above
+        self.reads_boxes = False  # It finds those that it needs itself, so that they are timed.
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._selection, name)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            began = thread_time()
+            try:
+                return call(*arguments, **options)
+            finally:
+                self.seconds += thread_time() - began
+
+        return timed
+
+
+def switched(predicted: np.ndarray, truth: np.ndarray, doubles: np.ndarray) -> np.ndarray:
+    """On which frames masks (T, H, W) cover more of one of the doubles (N, T, H, W) than of the true one: (T,)."""
+    on_double = (doubles & predicted).sum((-2, -1)).max(0, initial=0)
+    return on_double > (truth & predicted).sum((-2, -1))
+
+
+def hard(scores: Sequence[ClipScore]) -> list[ClipScore]:
+    """Those with distractors or occlusion."""
+    return [score for score in scores if score.drama != EASY]
+
+
+def interval(differences: Sequence[float], seed: int) -> tuple[float, float]:
+    """95 % of the means of as many differences, drawn with replacement: the paired bootstrap's percentiles."""
+    drawn = np.random.default_rng(seed).choice(np.asarray(differences), (_RESAMPLED, len(differences)))
+    low, high = np.percentile(drawn.mean(1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def quality_figures(scores: Scores, seed: int) -> dict[str, Figure]:
+    """Of each selection `track_NAME_WHAT`, and what the best of them gains over plain memory."""
+    figures: dict[str, Figure] = {}
+    for name, of in scores.items():
+        figures |= {f"track_{name}_{what}": figure for what, figure in _own(name, of).items()}
+    gains = {name: _gains(scores, name) for name in scores if name != PLAIN and hard(scores[name])}
+    for name, points in gains.items():
+        low, high = interval(points, seed)
+        figures[f"track_{name}_gain"] = beside(mean(points), f"points of hard_jf above {PLAIN}")
+        figures[f"track_{name}_gain_low"] = beside(low, "points, lower end of 95 %")
+        figures[f"track_{name}_gain_high"] = beside(high, "points, upper end of 95 %")
+    if not gains:
+        return figures
+    best = max(gains, key=lambda name: mean(gains[name]))
+    unit = f"points of hard_jf, {best} above {PLAIN}"
+    figures["track_best_gain"] = at_least(mean(gains[best]), unit, 5.0)
+    ours, plain = (sum(score.switches for score in scores[name]) for name in (best, PLAIN))
+    figures["track_best_switches"] = at_most(ours / max(plain, 1), f"of the frames on doubles of {PLAIN}, {best}", 0.5)
+    return figures
+
+
+def _own(name: str, scores: Sequence[ClipScore]) -> dict[str, Figure]:
+    """What one selection did by itself."""
+    unit, in_hard = f"points, {len(scores)} clips", hard(scores)
+    jf, tracked = 100 * mean(score.jf for score in scores), sum(score.frames for score in scores)
+    figures = {
+        "jf": at_least(jf, unit, 70.0) if name == PLAIN else beside(jf, unit),
+        "auc": beside(100 * mean(score.auc for score in scores), unit),
+    }
+    if in_hard:
+        unit = f"points, {len(in_hard)} clips with distractors or occlusion"
+        figures["hard_jf"] = beside(100 * mean(score.jf for score in in_hard), unit)
+        figures["hard_auc"] = beside(100 * mean(score.auc for score in in_hard), unit)
+    for drama in DRAMAS:
+        if of := [score for score in scores if score.drama == drama]:
+            figures[f"{drama}_jf"] = beside(100 * mean(score.jf for score in of), f"points, {len(of)} clips")
+    spent = sum(score.selection_seconds for score in scores) / sum(score.seconds for score in scores)
+    figures["switches"] = beside(sum(score.switches for score in scores), f"of {tracked} frames, on a double")
+    figures["selection"] = at_most(spent, "of the time of a frame", 0.03)
+    return figures
+
+
+def _gains(scores: Scores, name: str) -> list[float]:
+    """Points of each hard clip above plain memory."""
+    return [100 * (ours.jf - plain.jf) for ours, plain in zip(hard(scores[name]), hard(scores[PLAIN]), strict=True)]
