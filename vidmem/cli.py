@@ -6,57 +6,30 @@ transformers, gradio) are imported by the verbs that use them, so that `vidmem -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from errno import EEXIST, ELOOP, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from vidmem import console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
-from vidmem.types import VideoId, parse_time
+from vidmem.verbs import Json, Preset, StorePath, read_time, reading, tell, verbs, videos_with_hours, writing
 
 if TYPE_CHECKING:
-    from vidmem.pipelines import IngestReport, StoredMemory, VideoMemory
+    from vidmem.pipelines import IngestReport
 
 BATCH_FAILED = 6
 """Exit code of a batch that finished, though some of its inputs failed."""
 
-
-class _Verbs(TyperGroup):
-    """Turns what a user can mend into one sentence on stderr and the exit code that belongs to it."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except VidmemError as error:
-            typer.echo(f"vidmem: {error}", err=True)
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            typer.echo("vidmem: interrupted; what was committed stays in the store", err=True)
-            raise typer.Exit(130) from error
-
-
-def _verbs(summary: str, **options: Any) -> typer.Typer:
-    settings = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(
-        cls=_Verbs, help=summary, no_args_is_help=True, context_settings=settings, rich_markup_mode=None, **options
-    )
-
-
-app = _verbs("Watch long video, remember it in bounded memory, answer with evidence.", add_completion=False)
-world = _verbs("The sample world: scripted video with ground truth.")
-bench = _verbs("Measure quality and speed on this machine. Each prints one JSON object with --json.")
+app = verbs("Watch long video, remember it in bounded memory, answer with evidence.", add_completion=False)
+world = verbs("The sample world: scripted video with ground truth.")
+bench = verbs("Measure quality and speed on this machine. Each prints one JSON object with --json.")
 app.add_typer(world, name="world")
 app.add_typer(bench, name="bench")
 
 Decoder = Literal["auto", "pyav", "decord"]
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store's folder, NAME.vidmem.")]
-Preset = Annotated[str | None, typer.Option(help="Name or TOML file; by default what the store was made with.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: the figures mean nothing.")]
 Hours = Annotated[
@@ -79,40 +52,6 @@ def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     pass
-
-
-@contextmanager
-def _reading(store: Path, preset: str | None) -> Iterator[VideoMemory]:
-    """Open a store that must be there.
-
-    Read-only, so that asking needs no right to write and never stands in the way of an ingest in another process.
-    """
-    import vidmem
-
-    with vidmem.open(store, preset=preset, create=False, read_only=True) as memory:
-        _tell(memory)
-        num_told = len(memory.notices)
-        yield memory
-        _tell(memory, since=num_told)  # damage is found where it is read
-
-
-@contextmanager
-def _writing(store: Path, preset: str | None) -> Iterator[VideoMemory]:
-    """Open a store, or make one. A new one that no video came into goes again: bad input leaves nothing behind."""
-    import vidmem
-
-    with vidmem.open(store, preset=preset) as memory:
-        _tell(memory)
-        try:
-            yield memory
-        finally:
-            memory.discard_if_unused()
-
-
-def _tell(memory: StoredMemory, since: int = 0) -> None:
-    """Say on stderr what was found and mended in the store, but for the first `since` sentences."""
-    for notice in memory.notices[since:]:
-        console.note(f"vidmem: {notice}")
 
 
 @app.command(epilog="Example: vidmem demo --json > demo.json")
@@ -192,7 +131,7 @@ def ingest(
         # All are opened once before models are loaded and a store is made, which may be for nothing.
         readable = [video for video in videos if attempt(check, video)]
         if readable:
-            with _writing(store, preset) as memory:
+            with writing(store, preset) as memory:
                 console.note(f"models: {memory.preset.name}  {memory.preset.description}".rstrip())
                 for video in readable:
                     attempt(watch, video)
@@ -209,17 +148,13 @@ def ingest(
 @app.command(epilog='Example: vidmem ask kitchen.vidmem "When did the dog appear?"')
 def ask(store: StorePath, question: str, video: Videos = None, preset: Preset = None, as_json: Json = False) -> None:
     """Answer QUESTION from STORE, with the spans that show it. In Python: `vidmem.open(store).ask(question)`."""
-    with _reading(store, preset) as memory:
+    with reading(store, preset) as memory:
         if as_json:
             console.print_json(memory.ask(question, video_ids=video))
             return
         with memory.ask_stream(question, video_ids=video) as pieces:
             console.stream(pieces)
-            console.print_answer_rest(pieces.result, with_hours=_with_hours(memory))
-
-
-def _with_hours(memory: StoredMemory) -> set[VideoId]:
-    return {video.video_id for video in memory.videos() if video.has_hours}
+            console.print_answer_rest(pieces.result, with_hours=videos_with_hours(memory))
 
 
 @app.command(epilog='Example: vidmem search kitchen.vidmem "a dog on the left" -k 3')
@@ -227,9 +162,9 @@ def search(
     store: StorePath, words: str, k: K = 5, video: Videos = None, preset: Preset = None, as_json: Json = False
 ) -> None:
     """Find spans of STORE that look like WORDS, without the language model."""
-    with _reading(store, preset) as memory:
+    with reading(store, preset) as memory:
         hits = memory.search(words, k=k, video_ids=video)
-        with_hours = _with_hours(memory)
+        with_hours = videos_with_hours(memory)
     if as_json:
         console.print_json(hits)
     elif hits:
@@ -253,9 +188,9 @@ def scenes(
     from vidmem.pipelines import open_store
 
     with open_store(store) as memory:
-        _tell(memory)
+        tell(memory)
         found = memory.scenes(video)
-        with_hours = _with_hours(memory)
+        with_hours = videos_with_hours(memory)
     if as_json:
         console.print_json(found)
     elif found:
@@ -276,7 +211,7 @@ def info(
     from vidmem.pipelines import open_store
 
     with open_store(store) as memory:
-        _tell(memory)
+        tell(memory)
         if verify:
             _print_problems(memory.verify(), as_json)
             return
@@ -300,7 +235,7 @@ def remove(
     from vidmem.pipelines import open_store
 
     with open_store(store, read_only=False) as memory:
-        _tell(memory)
+        tell(memory)
         removed = memory.remove(video)
     if as_json:
         console.print_json({"store": store, "removed": removed})
@@ -381,7 +316,7 @@ def render(
         truth = render_file(
             path,
             seed=seed,
-            duration=_seconds(duration),
+            duration=read_time(duration),
             size=_size(size),
             fps=fps,
             needle=needle,
@@ -492,13 +427,6 @@ def _print_figures(result: dict[str, Any], as_json: bool) -> None:
         console.print_json(result)
     else:
         console.print_figures(result)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise BadInput(f"{text!r} is no time: give seconds, MM:SS or HH:MM:SS.mmm") from error
 
 
 def _size(text: str) -> tuple[int, int]:
