@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vidmem import console
+from vidmem import cli_objects, console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
 from vidmem.verbs import Json, Preset, StorePath, read_time, reading, tell, verbs, videos_with_hours, writing
 
@@ -28,6 +28,7 @@ world = verbs("The sample world: scripted video with ground truth.")
 bench = verbs("Measure quality and speed on this machine. Each prints one JSON object with --json.")
 app.add_typer(world, name="world")
 app.add_typer(bench, name="bench")
+app.add_typer(cli_objects.app)
 
 Decoder = Literal["auto", "pyav", "decord"]
 Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]

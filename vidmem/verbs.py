@@ -61,11 +61,11 @@ def reading(store: Path, preset: str | None) -> Iterator[VideoMemory]:
 
 
 @contextmanager
-def writing(store: Path, preset: str | None) -> Iterator[VideoMemory]:
+def writing(store: Path, preset: str | None, *, create: bool = True) -> Iterator[VideoMemory]:
     """Open a store, or make one. A new one that no video came into goes again: bad input leaves nothing behind."""
     import vidmem
 
-    with vidmem.open(store, preset=preset) as memory:
+    with vidmem.open(store, preset=preset, create=create) as memory:
         tell(memory)
         try:
             yield memory

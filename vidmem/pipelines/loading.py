@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vidmem.errors import BadInput
 from vidmem.index import Store, StoreIdentity
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vidmem.models.encoder import FrameEncoder
     from vidmem.models.kv_language import KvLanguage
     from vidmem.models.language import VideoLanguageModel
+    from vidmem.models.sam_config import SamConfig
+    from vidmem.models.tracker import Tracker
+    from vidmem.pipelines.noticing import Eye
 
 
 def made_with(path: Path, *, create: bool) -> StoreIdentity | None:
@@ -57,6 +60,8 @@ class Models:
         self._encoder: FrameEncoder | None = None
         self._language: VideoLanguageModel | None = None
         self._kv_language: KvLanguage | None = None
+        self._sam: tuple[Any, SamConfig] | None = None
+        self._eye: Eye | None = None
         self._loading = threading.RLock()
 
     @property
@@ -82,6 +87,36 @@ class Models:
             if self._kv_language is None:
                 self._kv_language = KvLanguage(self.language)
             return self._kv_language
+
+    @property
+    def eye(self) -> Eye:
+        """What tells how objects look, and what they are called. Raises as `Vocabulary.read`."""
+        from vidmem.models.labels import Vocabulary
+        from vidmem.pipelines.noticing import Eye
+
+        with self._loading:
+            if self._eye is None:
+                config = self.preset.encoder
+                words = Vocabulary.read(self.preset.vocabulary, self.encoder, floor=config.relevance_floor)
+                self._eye = Eye(self.encoder, words, config)
+            return self._eye
+
+    def tracker_for(self, selection: str) -> Tracker:
+        """A tracker in which nothing is followed yet. All share one network.
+
+        Raises:
+            BadInput: there is no such selection, or the preset names no tracker.
+            MissingModel, ModelMismatch: see `load_sam`.
+        """
+        from vidmem.models.devices import pick_device, pick_dtype
+        from vidmem.models.tracker import Tracker
+
+        with self._loading:
+            if self._sam is None:
+                self._sam = _load_sam(self.preset)
+            model, config = self._sam
+        dtype = pick_dtype(self.preset.dtype, pick_device(self.preset.device))
+        return Tracker(model, selection=selection, dtype=dtype, mean=config.pixel_mean, std=config.pixel_std)
 
     def load(self) -> float:
         """Load what was not used yet. Returns the seconds that it took, 0.0 if all was there."""
@@ -138,3 +173,13 @@ def _load_language(preset: Preset) -> VideoLanguageModel:
     device = pick_device(preset.device)
     dtype = pick_dtype(preset.dtype, device)
     return VideoLanguageModel.load(preset.language, base=preset.base, device=device, dtype=dtype)
+
+
+def _load_sam(preset: Preset) -> tuple[Any, SamConfig]:
+    from vidmem.models.devices import pick_device
+    from vidmem.models.sam import load_sam
+
+    if not preset.tracker.model:
+        raise BadInput(f"the preset {preset.name} names no model in [tracker]: add `model = ...` to follow objects.")
+    device = pick_device(preset.device)
+    return load_sam(preset.tracker.model, device=device, revision=preset.tracker.revision, base=preset.base)

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import Store, StoredVideo, StoreIdentity
+from vidmem.index import ObjectId, Store, StoredVideo, StoreIdentity
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
+from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
@@ -28,6 +29,7 @@ class StoredMemory:
     def __init__(self, store: Store, memories: Memories, timelines: Timelines) -> None:
         self._store, self._memories, self._timelines = store, memories, timelines
         self._scenes = Scenes(store, timelines)
+        self._objects = Objects(store)
 
     @property
     def path(self) -> Path:
@@ -85,9 +87,30 @@ class StoredMemory:
             NotFound: there is no such video.
             BadInput: several videos have this name.
         """
-        present = self._present()
-        chosen = present if video is None else [self._found(video)]
-        return [scene for one in chosen for scene in self._scenes.of(one)]
+        return [scene for one in self._videos_named(video) for scene in self._scenes.of(one)]
+
+    def objects(self, *, video: str | None = None) -> list[RememberedObject]:
+        """The objects that were followed, in the order they came into the store.
+
+        Args and errors as of `scenes`.
+        """
+        return self._objects.all(self._videos_named(video))
+
+    def remove_object(self, object_id: int) -> None:
+        """Take an object out of the store for good. What was ingested of the video stays.
+
+        Raises:
+            NotFound: there is no such object.
+            BadInput: the store was opened read-only.
+        """
+        self._check_writable("remove an object")
+        self._store.remove_object(ObjectId(object_id))
+
+    def label_object(self, object_id: int, label: str) -> None:
+        """Say what an object is called; "" for nothing. Raises as `remove_object`."""
+        self._check_writable("name an object")
+        label = " ".join(label.split())
+        self._store.label_object(ObjectId(object_id), label, 1.0 if label else 0.0)
 
     def verify(self) -> list[str]:
         """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""
@@ -106,8 +129,7 @@ class StoredMemory:
             NotFound: there is no such video.
             BadInput: several videos have this name, or the store was opened read-only.
         """
-        if self._store.is_read_only:
-            raise BadInput(f"{self.path} was opened read-only: open it without read_only to remove a video.")
+        self._check_writable("remove a video")
         removed = self._found(video)
         self._store.remove_video(removed.video_id)
         self._present()
@@ -129,6 +151,15 @@ class StoredMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_writable(self, what: str) -> None:
+        if self._store.is_read_only:
+            raise BadInput(f"{self.path} was opened read-only: open it without read_only to {what}.")
+
+    def _videos_named(self, video: str | None) -> list[StoredVideo]:
+        """One video by its id or its name, or all of them. Raises as `scenes`."""
+        present = self._present()
+        return present if video is None else [self._found(video)]
 
     def _found(self, name: str) -> StoredVideo:
         videos = self._store.videos()

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, open_source
@@ -31,14 +33,22 @@ from vidmem.pipelines.ingest import (
 from vidmem.pipelines.kv_blocks import Form, OpenBlocks
 from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
 from vidmem.pipelines.loading import Models, choose_preset, made_with
+from vidmem.pipelines.object_memory import ObjectMemory, words_of
+from vidmem.pipelines.objects import Whereabouts, latest, where_of_frames
+from vidmem.pipelines.planning import strong
+from vidmem.pipelines.question import search_phrases
 from vidmem.pipelines.recall import Recall, Recalled
 from vidmem.pipelines.remembering import Memories
-from vidmem.pipelines.stored_memory import StoredMemory
 from vidmem.pipelines.timeline import Timelines
 from vidmem.types import Answer, Hit, VideoId
 
+_STRETCHES = 32
+"""Stretches that look most like words, among which the last one tells where something was."""
+_RELATIVE = 0.5
+"""How far towards the best score, from the floor, a stretch must come to count as one that shows it."""
 
-class VideoMemory(StoredMemory):
+
+class VideoMemory(ObjectMemory):
     """An open store with its models: ingest videos, ask about them, search them. Made by `vidmem.open`.
 
     For use from one thread at a time: see `reader`. Readers in other processes may be open beside it (`read_only`).
@@ -46,8 +56,8 @@ class VideoMemory(StoredMemory):
 
     def __init__(self, store: Store, models: Models, memory_config: MemoryConfig) -> None:
         timelines = Timelines(store)
-        super().__init__(store, Memories(store, memory_config, timelines), timelines)
-        self._models, self._memory_config = models, memory_config
+        super().__init__(store, Memories(store, memory_config, timelines), timelines, models)
+        self._memory_config = memory_config
         self._log_question: Callable[[Answer], object] = store.log_question
         self._blocks = (
             OpenBlocks(store, models.preset.kv, lambda: Form.of(models.kv_language.family))
@@ -135,8 +145,7 @@ class VideoMemory(StoredMemory):
             CorruptMedia: the file is cut off; nothing of it is kept, but for what an interrupted ingest had committed.
             StorageFull: the disk is full; committed clips stay.
         """
-        if self._store.is_read_only:
-            raise BadInput(f"{self.path} was opened read-only: open it without read_only to ingest.")
+        self._check_writable("ingest")
         config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity, self._kv_settings())
         with ExitStack() as stack:
             source = stack.enter_context(open_source(video, decoder=decoder))
@@ -183,7 +192,7 @@ class VideoMemory(StoredMemory):
             NotFound: the store is empty, or holds no such video.
         """
         begun = time.perf_counter()
-        question = _words(question, "question")
+        question = words_of(question, "question")
         videos = self._chosen(video_ids)
         if (known := self._recall.beyond(question, videos)) is not None:
             timings = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
@@ -212,7 +221,28 @@ class VideoMemory(StoredMemory):
         """
         if k < 1:
             raise BadInput(f"{k} hits can't be found: ask for at least 1.")
-        return self._recall.search(_words(words, "search"), k, self._chosen(video_ids), merge=merge)
+        return self._recall.search(words_of(words, "search"), k, self._chosen(video_ids), merge=merge)
+
+    def where(self, text: str, *, video: str | None = None) -> Whereabouts | None:
+        """Where something was last seen: when, and in which part of the frame.
+
+        Of the objects that the words name, the one that was seen last tells it; of several videos, the one that came
+        into the store last. Where no such object was followed, the frames do that look most like the words, the last of
+        them, and `from_track` says so. None: never seen.
+
+        Args and errors as of `objects`.
+        """
+        text = words_of(text, "search for an object")
+        videos = [one for one in self._videos_named(video) if one.num_frames]
+        last = latest(self.objects(text, video=video), videos)
+        if last is not None:
+            return self._objects.where(last)
+        if not videos:
+            return None
+        hits = self._recall.search((*search_phrases(text), text)[0], _STRETCHES, videos)
+        floor = self.preset.encoder.relevance_floor
+        kept = strong(np.array([hit.score for hit in hits]), floor=floor, relative=_RELATIVE)
+        return where_of_frames([hit for hit, is_kept in zip(hits, kept, strict=True) if is_kept], text, videos)
 
     @cached_property
     def _recall(self) -> Recall:
@@ -258,10 +288,3 @@ class VideoMemory(StoredMemory):
                 f"nothing is ingested yet in {self.path}: run `vidmem ingest VIDEO --store {self.path}` first."
             )
         return videos
-
-
-def _words(text: str, what: str) -> str:
-    text = " ".join(text.split())
-    if not text:
-        raise BadInput(f"the {what} is empty: say what to look for.")
-    return text

@@ -1,0 +1,218 @@
+"""`ObjectMemory`: what an open store with its models can do with objects: follow, find, list, say where they are."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vidmem.errors import BadInput
+from vidmem.index import ObjectId, Store, StoredVideo
+from vidmem.ingest import open_source
+from vidmem.pipelines.ingest import Progress, progress_bar
+from vidmem.pipelines.objects import RememberedObject
+from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.stored_memory import StoredMemory
+from vidmem.pipelines.timeline import Timelines
+
+if TYPE_CHECKING:
+    from vidmem.pipelines.loading import Models
+    from vidmem.pipelines.noticing import NoticeConfig
+    from vidmem.pipelines.stored_tracking import FoundObjects, StoredTracking, TrackedObject
+    from vidmem.pipelines.tracking import Watch
+
+TRACK_FPS = 5.0
+"""Frames a second that are looked at, where nobody says. Somebody who walks moves by a step between two."""
+
+
+class ObjectMemory(StoredMemory):
+    """The part of `VideoMemory` that is about objects."""
+
+    def __init__(self, store: Store, memories: Memories, timelines: Timelines, models: Models) -> None:
+        super().__init__(store, memories, timelines)
+        self._models = models
+
+    def track(
+        self,
+        video: str | os.PathLike[str],
+        at: float,
+        *,
+        box: tuple[float, float, float, float] | None = None,
+        point: tuple[float, float] | None = None,
+        mask: np.ndarray | None = None,
+        until: float | None = None,
+        fps: float | None = TRACK_FPS,
+        label: str = "",
+        selection: str = "samurai",
+        watch: Watch | None = None,
+        progress: bool | Progress = True,
+    ) -> TrackedObject:
+        """Follow what somebody points at through a video, from there on, and remember it.
+
+        It is committed piece by piece: interrupted, it leaves what was committed, and `follow` goes on from there.
+
+        Args:
+            video: one of the store: its id, its file, or its name where no other video has that.
+            at: seconds of the frame that the prompt is for.
+            box: x and y of its left top corner, width and height, in pixels of the video.
+            point: x and y in pixels of the video. Give one of box, point and mask.
+            mask: (H, W) of the video's frames, true or above 0 where the object is.
+            until: where to stop, in seconds; None for the end of the video.
+            fps: frames to look at in a second of video, None for all.
+            label: what it is called; "" leaves that open.
+            selection: how the tracker chooses its memory, of `vidmem.models.tracker.SELECTIONS`.
+            watch: called with each frame, in the video's own size, and what was found on it.
+            progress: True shows a bar on a terminal; a function is called with seconds done and seconds in all.
+
+        Raises:
+            NotFound: there is no such video, or its file is gone.
+            BadInput: the prompt is outside of the frame or the video's time, marks nothing, or nothing is found there;
+                the file was changed; the store was opened read-only.
+            MissingModel: the preset's tracker is not here.
+            StorageFull: the disk is full; what was committed stays.
+        """
+        from vidmem.pipelines.tracking import Pointed
+
+        self._check_writable("follow objects")
+        pointed = Pointed(box, point, mask)
+        stored, path = self._in_store(video)
+        with ExitStack() as stack:
+            return self._tracking.track(
+                stored,
+                path,
+                pointed,
+                at,
+                until=until,
+                fps=fps,
+                label=" ".join(label.split()),
+                selection=selection,
+                watch=watch,
+                progress=_progress(stack, progress, stored.name),
+            )
+
+    def follow(
+        self,
+        object_id: int,
+        *,
+        until: float | None = None,
+        fps: float | None = TRACK_FPS,
+        selection: str = "samurai",
+        watch: Watch | None = None,
+        progress: bool | Progress = True,
+    ) -> TrackedObject:
+        """Go on with an object of the store behind what was followed of it, from how it looked last.
+
+        Arguments and errors as of `track`. Raises NotFound if there is no such object.
+        """
+        self._check_writable("follow objects")
+        known = self._store.object(ObjectId(object_id))
+        stored = self._store.video(known.video_id)
+        with ExitStack() as stack:
+            report = _progress(stack, progress, stored.name)
+            return self._tracking.resume(
+                known, stored, until=until, fps=fps, selection=selection, watch=watch, progress=report
+            )
+
+    def find_objects(
+        self,
+        video: str | os.PathLike[str] | None = None,
+        *,
+        until: float | None = None,
+        fps: float = TRACK_FPS,
+        config: NoticeConfig | None = None,
+        selection: str = "samurai",
+        progress: bool | Progress = True,
+    ) -> list[FoundObjects]:
+        """Find and follow what there is in a video without anybody pointing at it, and remember it.
+
+        What is new is looked for at the beginning of each scene, and every ten seconds within it. Called again, it goes
+        on behind the last frame on which an object was followed.
+
+        Args:
+            video: as of `track`; None for all videos of the store.
+            config: how much is followed; None for the defaults.
+
+        Raises as `track`.
+        """
+        from vidmem.pipelines.noticing import NoticeConfig
+
+        self._check_writable("find objects")
+        chosen = self._present() if video is None else [self._in_store(video)[0]]
+        found = []
+        for stored in chosen:
+            with ExitStack() as stack:
+                found.append(
+                    self._tracking.find(
+                        stored,
+                        self._scenes.of(stored),
+                        until=until,
+                        fps=fps,
+                        config=config or NoticeConfig(),
+                        selection=selection,
+                        progress=_progress(stack, progress, stored.name),
+                    )
+                )
+        return found
+
+    def objects(self, text: str | None = None, *, video: str | None = None) -> list[RememberedObject]:
+        """The objects that are remembered: all in the order they came, or those that some words name, best first.
+
+        Words find an object by its label, and by its looks where the encoder finds them alike.
+
+        Args:
+            video: its id, or its name where no other video has that; None for all.
+
+        Raises:
+            NotFound: there is no such video.
+            BadInput: the text is empty, or several videos have this name.
+        """
+        if text is None:
+            return super().objects(video=video)
+        text = words_of(text, "search for objects")
+        return self._objects.find(
+            text, self._videos_named(video), self._embedded, floor=self._models.preset.encoder.relevance_floor
+        )
+
+    def _embedded(self, words: str) -> np.ndarray:
+        return self._models.encoder.encode_text([words])[0].cpu().numpy()
+
+    def _in_store(self, video: str | os.PathLike[str]) -> tuple[StoredVideo, Path]:
+        """A video by its id, by a file with its content, or by its name; and where its file should be."""
+        videos, name = self._present(), os.fspath(video)
+        of_id = [one for one in videos if one.video_id == name]
+        if not of_id and Path(name).exists():
+            with open_source(name) as source:
+                same = [one for one in videos if one.content_id == source.info.content_id]
+            if same:
+                return same[-1], Path(name)
+        found = of_id[0] if of_id else self._found(name)
+        return found, Path(found.source)
+
+    @cached_property
+    def _tracking(self) -> StoredTracking:
+        from vidmem.pipelines.stored_tracking import StoredTracking
+
+        return StoredTracking(self._store, self._models)
+
+
+def words_of(text: str, what: str) -> str:
+    """A text in one line. Raises BadInput if it is empty."""
+    text = " ".join(text.split())
+    if not text:
+        raise BadInput(f"the {what} is empty: say what to look for.")
+    return text
+
+
+def _progress(stack: ExitStack, progress: bool | Progress, name: str) -> Progress | None:
+    """What is called while work goes on; a bar goes with the stack."""
+    if callable(progress):
+        return progress
+    if not progress:
+        return None
+    report, bar = progress_bar(name)
+    stack.enter_context(bar)
+    return report

@@ -1,0 +1,277 @@
+"""Following objects through videos that a store holds, out of the files that they were ingested from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vidmem.errors import BadInput, NotFound
+from vidmem.index import (
+    ObjectId,
+    ObjectUpdate,
+    Origin,
+    Store,
+    StoredLook,
+    StoredObject,
+    StoredVideo,
+    decode_mask,
+)
+from vidmem.ingest import Source, next_tick, open_source
+from vidmem.models.tracker import Change, Prompt
+from vidmem.pipelines.following import PICTURE, Follower
+from vidmem.pipelines.ingest import Progress
+from vidmem.pipelines.noticing import NoticeConfig, Noticer
+from vidmem.pipelines.scenes import Scene
+from vidmem.pipelines.tracking import (
+    Pass,
+    Plan,
+    Pointed,
+    Watch,
+    check_times,
+    follow,
+    full_view,
+    pointed_plan,
+    scaled_mask,
+    seen_at_first,
+)
+from vidmem.types import Span, VideoId
+
+if TYPE_CHECKING:
+    from vidmem.pipelines.loading import Models
+
+NOTICE_SECONDS = 10.0
+"""In a scene that lasts, what is new is looked for again after so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedObject:
+    """An object that was followed, and what this pass saw of it."""
+
+    object_id: ObjectId
+    label: str
+    spans: tuple[Span, ...]
+    """In which it was seen, all passes together."""
+    tracked_from: float
+    tracked_until: float
+    """Time of the last frame that was looked at."""
+    frames: int
+    """Frames that this pass looked at."""
+    changes: tuple[Change, ...]
+    """When this pass lost it, and when it came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObjects:
+    """What a pass for objects found in one video."""
+
+    video: str
+    object_ids: tuple[ObjectId, ...]
+    """All that were found in it, by this pass or before."""
+    resumed_from: float
+    """Where a pass that was cut short went on; 0.0 for a new one."""
+    tracked_until: float
+    frames: int
+    """Frames that this pass looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKeeper:
+    """Keeps objects of one video of a store."""
+
+    store: Store
+    video_id: VideoId
+
+    def add(self, *, label: str, label_score: float, origin: Origin) -> ObjectId:
+        return self.store.add_object(self.video_id, label=label, label_score=label_score, origin=origin)
+
+    def extend(self, updates: Sequence[ObjectUpdate]) -> None:
+        self.store.extend_objects(self.video_id, updates)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTracking:
+    """Follows objects through videos of one store, that is open for writing."""
+
+    store: Store
+    models: Models
+
+    def track(
+        self,
+        video: StoredVideo,
+        path: Path,
+        pointed: Pointed,
+        at: float,
+        *,
+        until: float | None,
+        fps: float | None,
+        label: str,
+        selection: str,
+        watch: Watch | None,
+        progress: Progress | None,
+    ) -> TrackedObject:
+        """Follow what somebody points at; see `VideoMemory.track`."""
+        with opened(video, path) as source:
+            check_times(source, at, until)
+            follower = self._follower(video, selection)
+            number = follower.begin(label=label)
+            size = PICTURE if watch is None else full_view(source)
+            plan = pointed_plan(source, follower, number, pointed, at, until=until, fps=fps, picture=size)
+            done = follow(source, follower, plan, watch=seen_at_first(number, at, watch), progress=progress)
+        return self._tracked(_kept(follower, number), done)
+
+    def resume(
+        self,
+        known: StoredObject,
+        video: StoredVideo,
+        *,
+        until: float | None,
+        fps: float | None,
+        selection: str,
+        watch: Watch | None,
+        progress: Progress | None,
+    ) -> TrackedObject:
+        """Go on with an object behind what was followed of it; see `VideoMemory.follow`."""
+        look = self._last_look(known)
+        with opened(video, Path(video.source)) as source:
+            check_times(source, look.seconds, until)
+            follower = self._follower(video, selection)
+            number = self._resumed(follower, known)
+            picture = full_view(source) if watch is not None else PICTURE
+            prompts = [(look.seconds, functools.partial(_of_look, number, look, follower.view.width))]
+            plan = Plan(look.seconds, until, fps, picture, prompts)
+            done = follow(source, follower, plan, watch=watch, progress=progress)
+        return self._tracked(known.object_id, done)
+
+    def find(
+        self,
+        video: StoredVideo,
+        scenes: Sequence[Scene],
+        *,
+        until: float | None,
+        fps: float,
+        config: NoticeConfig,
+        selection: str,
+        progress: Progress | None,
+    ) -> FoundObjects:
+        """Find objects by themselves; see `VideoMemory.find_objects`."""
+        before = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
+        reached = max((known.tracked_until or 0.0 for known in before), default=0.0)
+        with opened(video, Path(video.source)) as source:
+            check_times(source, 0.0, until)
+            follower = self._follower(video, selection, config)
+            plan = self._resume_plan(follower, before, reached, fps)
+            plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached))
+            duration = source.info.duration_seconds
+            is_done = bool(before) and duration is not None and plan.start >= duration
+            done = Pass() if is_done else follow(source, follower, plan, progress=progress)
+        found = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
+        return FoundObjects(
+            video=video.name,
+            object_ids=tuple(known.object_id for known in found),
+            resumed_from=reached,
+            tracked_until=max(reached, done.last_seconds),
+            frames=done.frames,
+        )
+
+    def _follower(self, video: StoredVideo, selection: str, config: NoticeConfig | None = None) -> Follower:
+        tracker = self.models.tracker_for(selection)
+        noticer = None if config is None else Noticer(self.models.eye, config)
+        return Follower(tracker, keeper=StoreKeeper(self.store, video.video_id), eye=self.models.eye, noticer=noticer)
+
+    def _resume_plan(self, follower: Follower, before: Sequence[StoredObject], reached: float, fps: float) -> Plan:
+        """Begin where the objects that were followed to the end of the last pass had their last looks."""
+        prompts, start = [], reached
+        for known in before:
+            looks = self.store.looks_of(known.object_id)
+            if not looks:
+                continue
+            number = self._resumed(follower, known)
+            for look in looks:
+                follower.learn(number, look.embedding)
+            if known.tracked_until == reached:
+                prompts.append((looks[-1].seconds, functools.partial(_of_look, number, looks[-1], follower.view.width)))
+                start = min(start, looks[-1].seconds)
+        # The grid of the first pass, so that the frames of those looks are among those that are looked at.
+        return Plan(next_tick(start, fps=fps), None, fps, prompts=prompts)
+
+    def _resumed(self, follower: Follower, known: StoredObject) -> int:
+        return follower.resume(
+            known.object_id,
+            known_until=-1.0 if known.tracked_until is None else known.tracked_until,
+            origin=known.origin,
+            label=known.label,
+            label_score=known.label_score,
+        )
+
+    def _last_look(self, known: StoredObject) -> StoredLook:
+        looks = self.store.looks_of(known.object_id)
+        if not looks:
+            raise BadInput(f"object {known.object_id} has no picture to go on from: track it anew.")
+        return looks[-1]
+
+    def _tracked(self, object_id: ObjectId, done: Pass) -> TrackedObject:
+        known = self.store.object(object_id)
+        return TrackedObject(
+            object_id=object_id,
+            label=known.label,
+            spans=known.spans,
+            tracked_from=known.tracked_from or 0.0,
+            tracked_until=known.tracked_until or 0.0,
+            frames=done.frames,
+            changes=tuple(replace(change, object_id=object_id) for change in done.changes),
+        )
+
+
+@contextmanager
+def opened(video: StoredVideo, path: Path) -> Iterator[Source]:
+    """The file that a video was ingested from.
+
+    Raises:
+        NotFound: it is not there.
+        BadInput: it holds something else by now, or there never was one.
+    """
+    if video.source == "iterable":
+        raise BadInput(
+            f"{video.name} was ingested from pictures that were handed over, and there is no file to follow objects in:"
+            " ingest it from a file."
+        )
+    try:
+        source = open_source(path)
+    except NotFound as error:
+        raise NotFound(f"{video.name} is not at {path} any more, where it was ingested from: put it back.") from error
+    with source:
+        if source.info.content_id != video.content_id:
+            raise BadInput(f"{path} is not what was ingested as {video.name}: put that file back, or ingest this one.")
+        yield source
+
+
+def notice_times(scenes: Sequence[Scene], *, behind: float) -> list[float]:
+    """When to look for objects: at the beginnings of scenes, and now and then within them; none before `behind`."""
+    times = []
+    for scene in scenes:
+        seconds = scene.start
+        while seconds < scene.end:
+            times.append(seconds)
+            seconds += NOTICE_SECONDS
+    return [seconds for seconds in times if seconds >= behind]
+
+
+def _of_look(number: int, look: StoredLook, square: int, size: tuple[int, int]) -> Prompt | None:
+    """A look as a prompt; None if it is too small for the tracker's eyes."""
+    mask = scaled_mask(decode_mask(look.mask, look.mask_size), size)
+    if not mask.any():
+        return None
+    prompt = Prompt(number, mask=mask)
+    return prompt if bool(prompt.mask_input(square, torch.device("cpu")).any()) else None
+
+
+def _kept(follower: Follower, number: int) -> ObjectId:
+    object_id = follower.id_of(number)
+    assert object_id is not None, "what was asked for and seen is kept at the end of the pass"
+    return object_id

@@ -1,0 +1,229 @@
+"""A pass over a video that follows objects: where it begins, what it prompts when, what it tells."""
+
+from __future__ import annotations
+
+import functools
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from vidmem.errors import BadInput
+from vidmem.ingest import Source, open_source, prefetch
+from vidmem.models.preset import load_preset
+from vidmem.models.tracker import Change, Click, FrameResult, Prompt
+from vidmem.pipelines.following import PICTURE, Follower
+from vidmem.pipelines.ingest import Progress
+from vidmem.pipelines.loading import Models
+from vidmem.types import Frame, View, format_time
+
+_FRAMES_AHEAD = 8
+
+PromptFor = Callable[[tuple[int, int]], Prompt | None]
+"""Makes a prompt for a picture of a height and width; None if there is nothing to prompt it by."""
+Watch = Callable[[Frame, FrameResult], object]
+"""Called with each frame, whose second view is the picture, and what was found on it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pointed:
+    """What somebody points at in a frame: one of a box, a point and a mask.
+
+    Raises:
+        BadInput: none is given, or several are.
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    """x and y of the left top corner, width and height, in pixels of the video."""
+    point: tuple[float, float] | None = None
+    """x and y in pixels of the video."""
+    mask: np.ndarray | None = None
+    """(H, W) of the video's frames; the object is where it is true, or above 0."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("box", "point", "mask") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise BadInput(
+                f"what is to be followed? Give one of box, point and mask, not {' and '.join(given) or 'none'}."
+            )
+
+    def prompt(self, number: int, video_size: tuple[int, int], picture_size: tuple[int, int], *, square: int) -> Prompt:
+        """What the tracker is told, in pixels of a picture of the video's frame; sizes are heights and widths.
+
+        Raises:
+            BadInput: it is not inside the frame, marks nothing, or has another size.
+        """
+        self._prompt(number, (1.0, 1.0), video_size).check(video_size, square=square)
+        scale = (picture_size[1] / video_size[1], picture_size[0] / video_size[0])
+        return self._prompt(number, scale, picture_size)
+
+    def _prompt(self, number: int, scale: tuple[float, float], size: tuple[int, int]) -> Prompt:
+        x_scale, y_scale = scale
+        if self.box is not None:
+            x, y, width, height = self.box
+            return Prompt(number, box=(x * x_scale, y * y_scale, (x + width) * x_scale, (y + height) * y_scale))
+        if self.point is not None:
+            x, y = self.point
+            return Prompt(number, [Click(x * x_scale, y * y_scale)])
+        assert self.mask is not None, "one of the three is given"
+        return Prompt(number, mask=self.mask if scale == (1.0, 1.0) else scaled_mask(self.mask, size))
+
+
+def scaled_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask at another height and width: bool."""
+    if mask.shape == size:
+        return mask > 0
+    height, width = size
+    return (
+        np.asarray(Image.fromarray((mask > 0).astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)) > 0
+    )
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass over a video did."""
+
+    frames: int = 0
+    first_seconds: float = 0.0
+    last_seconds: float = 0.0
+    changes: list[Change] = field(default_factory=list)
+    """Objects that were lost and came back, by the follower's numbers."""
+
+    def see(self, result: FrameResult) -> None:
+        """Count a frame."""
+        self.first_seconds = self.first_seconds if self.frames else result.seconds
+        self.frames, self.last_seconds = self.frames + 1, result.seconds
+        self.changes += result.changes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Which frames of a source are looked at, and what happens on which of them."""
+
+    start: float
+    until: float | None
+    fps: float | None
+    picture: View = PICTURE
+    prompts: Sequence[tuple[float, PromptFor]] = ()
+    """Times, and what to prompt on the first frame there or later; what is due first, on the first frame."""
+    notice_at: Sequence[float] = ()
+    """Times, rising: on the first frame there or later, what nobody pointed at is looked for."""
+
+
+def follow(
+    source: Source, follower: Follower, plan: Plan, *, watch: Watch | None = None, progress: Progress | None = None
+) -> Pass:
+    """Take a source's frames through a follower, and let it hand out the rest at the end.
+
+    What is raised on the way ends it; what was committed stays.
+    """
+    done, noticed = Pass(), 0
+    waiting = sorted(plan.prompts, key=lambda entry: entry[0])
+    end = source.info.duration_seconds if plan.until is None else plan.until
+    for frame in _frames(source, follower, plan):
+        seconds, picture = frame.pts_seconds, frame.views[1]
+        # The frame on display at the start may have begun before it.
+        num_due = bisect_right(waiting, max(seconds, plan.start), key=lambda entry: entry[0])
+        prompts = [make((picture.shape[0], picture.shape[1])) for _, make in waiting[:num_due]]
+        waiting = waiting[num_due:]
+        reached = bisect_right(plan.notice_at, seconds)
+        result = follower.step(frame, [one for one in prompts if one is not None], notice=reached > noticed)
+        noticed = reached
+        done.see(result)
+        if watch is not None:
+            watch(frame, result)
+        if progress is not None:
+            progress(seconds - plan.start, None if end is None else end - plan.start)
+    follower.finish(end)
+    return done
+
+
+def _frames(source: Source, follower: Follower, plan: Plan) -> Iterator[Frame]:
+    """Decoded ahead in a thread, up to the plan's end."""
+    frames = source.frames(fps=plan.fps, views=[follower.view, plan.picture], start=plan.start)
+    with closing(prefetch(frames, depth=_FRAMES_AHEAD)) as ahead:  # type: ignore[type-var]
+        for frame in ahead:
+            if plan.until is not None and frame.pts_seconds >= plan.until:
+                return
+            yield frame
+
+
+def pointed_plan(
+    source: Source,
+    follower: Follower,
+    number: int,
+    pointed: Pointed,
+    at: float,
+    *,
+    until: float | None,
+    fps: float | None,
+    picture: View,
+) -> Plan:
+    """What a pass does that begins with what somebody points at. Raises BadInput if that does not fit the video."""
+    video_size = source.info.height, source.info.width
+    square = follower.view.width
+    prompt = functools.partial(pointed.prompt, number, video_size, square=square)
+    prompt(video_size)  # what is wrong with it is said before the video is read
+    return Plan(at, until, fps, picture, [(at, prompt)])
+
+
+def seen_at_first(number: int, at: float, watch: Watch | None) -> Watch:
+    """Watch a pass, and end it with BadInput if nothing is found on its first frame, by the prompt that was for it."""
+    is_first = True
+
+    def check(frame: Frame, result: FrameResult) -> None:
+        nonlocal is_first
+        if is_first and not result[number].visible:
+            raise BadInput(f"nothing is found at {at:g} s where the prompt points: point at the object itself.")
+        is_first = False
+        if watch is not None:
+            watch(frame, result)
+
+    return check
+
+
+def full_view(source: Source) -> View:
+    """Frames of the video's own size."""
+    return View(source.info.width, source.info.height)
+
+
+def check_times(source: Source, at: float, until: float | None) -> None:
+    """Raises BadInput if a pass from `at` to `until` is outside of a video, or empty."""
+    info = source.info
+    end = info.duration_seconds
+    if not at >= 0 or end is not None and at >= end:
+        length = "" if end is None else f" it lasts {format_time(end, milliseconds=True)},"
+        raise BadInput(f"there is nothing at {at:g} s in {info.name}:{length} give a time within that.")
+    if until is not None and not until > at:
+        raise BadInput(f"nothing can be followed from {at:g} s until {until:g} s: give an end behind the beginning.")
+
+
+def track_file(
+    path: str | os.PathLike[str],
+    pointed: Pointed,
+    at: float,
+    *,
+    until: float | None = None,
+    fps: float | None = None,
+    preset: str | os.PathLike[str] | None = None,
+    selection: str = "samurai",
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+) -> Pass:
+    """Follow what somebody points at through a video file, and remember nothing. Arguments as of `VideoMemory.track`.
+
+    Raises:
+        NotFound, BadInput, CorruptMedia: see `open_source`, and `VideoMemory.track`.
+        MissingModel: the preset's tracker is not here.
+    """
+    with open_source(path) as source:
+        check_times(source, at, until)
+        models = Models(load_preset("tiny" if preset is None else os.fspath(preset)))
+        follower = Follower(models.tracker_for(selection))
+        number = follower.begin()
+        plan = pointed_plan(source, follower, number, pointed, at, until=until, fps=fps, picture=full_view(source))
+        return follow(source, follower, plan, watch=seen_at_first(number, at, watch), progress=progress)
