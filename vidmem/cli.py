@@ -94,6 +94,7 @@ def ingest(
         float | None, typer.Option(min=0, max=1, help="Drop frames more alike than this to the one kept before.")
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Keep what can be read of a damaged file.")] = False,
+    objects: Annotated[bool, typer.Option("--objects", help="Find and follow objects in them, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Watch videos and keep them in a store. In Python: `vidmem.open(store).ingest(video)`.
@@ -122,7 +123,9 @@ def ingest(
             pass
 
     def watch(video: str) -> None:
-        report = memory.ingest(video, fps=fps, decoder=decoder, max_similarity=max_similarity, partial=partial)
+        report = memory.ingest(
+            video, fps=fps, decoder=decoder, max_similarity=max_similarity, partial=partial, objects=objects
+        )
         reports.append(report)
         if not as_json:
             console.print_report(report)

@@ -48,13 +48,16 @@ def track(
     In Python: `vidmem.open(store).track(video, at=12.0, box=(100, 80, 60, 40))`. Interrupted, it leaves both with what
     was followed until then.
     """
+    from vidmem.ingest import open_source
     from vidmem.pipelines.overlay import Recording
     from vidmem.pipelines.tracking import Pointed, track_file
 
     pointed = Pointed(_numbers(box, 4, "--box"), _numbers(point, 2, "--point"), None if mask is None else _mask(mask))
     begin, end = read_time(at), None if until is None else read_time(until)
     remembered: TrackedObject | None = None
-    with Recording(output, video, fps=fps, name=label) as recording, console.progress(video.name) as progress:
+    with open_source(video) as source:
+        rate = fps or source.info.average_fps
+    with Recording(output, video, fps=rate, name=label) as recording, console.progress(video.name) as progress:
 
         def watch(frame: Frame, result: FrameResult) -> None:
             recording.watch(frame, result)

@@ -166,7 +166,7 @@ class Follower:
         changes = list(result.changes)
         seen = [found for found in result.objects if found.visible]
         lost = self._objects.keys() - {found.object_id for found in seen}
-        for noticed in self._noticer.look(self._tracker, seen, lost, picture):
+        for noticed in self._noticer.look(self._tracker, seen, lost, picture, result.seconds):
             number = self.begin(origin="found") if noticed.number is None else noticed.number
             was_followed = number in self._tracker.object_ids
             try:

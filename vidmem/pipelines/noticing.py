@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,8 +88,11 @@ class Noticer:
     It keeps some embeddings of how each object looked, so that it knows it after any time.
     """
 
-    def __init__(self, eye: Eye, config: NoticeConfig | None = None) -> None:
-        self._eye, self._config = eye, config or NoticeConfig()
+    def __init__(
+        self, eye: Eye, config: NoticeConfig | None = None, *, claims: Callable[[float], Sequence[Box]] | None = None
+    ) -> None:
+        """`claims` gives, for a time, the boxes of what others follow: what lies there is passed over."""
+        self._eye, self._config, self._claims = eye, config or NoticeConfig(), claims
         self._looks: Looks = no_looks(eye.dim)
         self._numbers: list[int] = []
         """Of each object index in `_looks`."""
@@ -118,8 +121,7 @@ class Noticer:
         seen: Sequence[ObjectResult],
         lost: Collection[int],
         picture: np.ndarray,
-        *,
-        claimed: Sequence[Box] = (),
+        seconds: float,
     ) -> list[Noticed]:
         """What should be followed of the tracker's present frame, the best first. The tracker is not changed.
 
@@ -127,8 +129,9 @@ class Noticer:
             seen: objects that are visible on it; what shows one of them is passed over.
             lost: numbers of objects that may have come back.
             picture: uint8 RGB (H, W, 3), the frame in the pixels of the tracker's boxes.
-            claimed: what lies in these boxes, of fractions of the frame, is passed over.
+            seconds: the frame's time.
         """
+        claimed = self._claims(seconds) if self._claims is not None else ()
         proposals = [
             proposal
             for proposal in tracker.propose(self._config.proposals)

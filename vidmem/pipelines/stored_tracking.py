@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from vidmem.errors import BadInput, NotFound
@@ -20,8 +21,10 @@ from vidmem.index import (
     StoredLook,
     StoredObject,
     StoredVideo,
+    Track,
     decode_mask,
 )
+from vidmem.index.objects import Box
 from vidmem.ingest import Source, next_tick, open_source
 from vidmem.models.tracker import Change, Prompt
 from vidmem.pipelines.following import PICTURE, Follower
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
 
 NOTICE_SECONDS = 10.0
 """In a scene that lasts, what is new is looked for again after so long."""
+
+_CLAIM_SECONDS = 0.5
+"""Between two frames of a track an object is where it was on the nearer one, if that is not further away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +170,8 @@ class StoredTracking:
         reached = max((known.tracked_until or 0.0 for known in before), default=0.0)
         with opened(video, Path(video.source)) as source:
             check_times(source, 0.0, until)
-            follower = self._follower(video, selection, config)
+            noticer = Noticer(self.models.eye, config, claims=self._claims(video))
+            follower = self._follower(video, selection, noticer)
             plan = self._resume_plan(follower, before, reached, fps)
             plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached))
             duration = source.info.duration_seconds
@@ -179,10 +186,15 @@ class StoredTracking:
             frames=done.frames,
         )
 
-    def _follower(self, video: StoredVideo, selection: str, config: NoticeConfig | None = None) -> Follower:
+    def _follower(self, video: StoredVideo, selection: str, noticer: Noticer | None = None) -> Follower:
         tracker = self.models.tracker_for(selection)
-        noticer = None if config is None else Noticer(self.models.eye, config)
         return Follower(tracker, keeper=StoreKeeper(self.store, video.video_id), eye=self.models.eye, noticer=noticer)
+
+    def _claims(self, video: StoredVideo) -> Callable[[float], list[Box]]:
+        """Where the objects are at a time that somebody has pointed at."""
+        asked = [known for known in self.store.objects([video.video_id]) if known.origin == "asked"]
+        tracks = [self.store.track_of(known.object_id) for known in asked]
+        return lambda seconds: [box for track in tracks if (box := _box_at(track, seconds)) is not None]
 
     def _resume_plan(self, follower: Follower, before: Sequence[StoredObject], reached: float, fps: float) -> Plan:
         """Begin where the objects that were followed to the end of the last pass had their last looks."""
@@ -260,6 +272,17 @@ def notice_times(scenes: Sequence[Scene], *, behind: float) -> list[float]:
             times.append(seconds)
             seconds += NOTICE_SECONDS
     return [seconds for seconds in times if seconds >= behind]
+
+
+def _box_at(track: Track, seconds: float) -> Box | None:
+    """Where an object was at a time; None if it was not seen there, or not looked for."""
+    if not len(track):
+        return None
+    place = int(np.abs(track.seconds - seconds).argmin())
+    if abs(track.seconds[place] - seconds) > _CLAIM_SECONDS or not track.is_seen[place]:
+        return None
+    left, top, right, bottom = (float(side) for side in track.boxes[place])
+    return left, top, right, bottom
 
 
 def _of_look(number: int, look: StoredLook, square: int, size: tuple[int, int]) -> Prompt | None:

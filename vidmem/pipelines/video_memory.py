@@ -127,6 +127,7 @@ class VideoMemory(ObjectMemory):
         decoder: DecoderName = "auto",
         max_similarity: float | None = None,
         partial: bool = False,
+        objects: bool = False,
         progress: bool | Progress = True,
     ) -> IngestReport:
         """Watch a video and keep it. The same content with the same settings is recognised and left alone.
@@ -138,6 +139,7 @@ class VideoMemory(ObjectMemory):
             fps: frames to look at in a second of video, None for all.
             max_similarity: drop frames more alike than this, in [0, 1], to the one kept before.
             partial: keep what can be read of a damaged file, instead of refusing it.
+            objects: find and follow objects in it afterwards; see `find_objects`.
             progress: True shows a bar on a terminal; a function is called with seconds done and seconds in all.
 
         Raises:
@@ -146,6 +148,22 @@ class VideoMemory(ObjectMemory):
             StorageFull: the disk is full; committed clips stay.
         """
         self._check_writable("ingest")
+        if objects and not isinstance(video, (str, os.PathLike)):
+            raise BadInput("objects can be followed in files only: ingest these pictures without objects.")
+        report = self._ingest(video, fps, decoder, max_similarity, partial, progress)
+        if objects:
+            self.find_objects(report.video_id, progress=progress)
+        return report
+
+    def _ingest(
+        self,
+        video: str | os.PathLike[str] | Iterable[TimedPicture],
+        fps: float | None,
+        decoder: DecoderName,
+        max_similarity: float | None,
+        partial: bool,
+        progress: bool | Progress,
+    ) -> IngestReport:
         config = IngestConfig(fps, self.preset.budget.clip_seconds, max_similarity, self._kv_settings())
         with ExitStack() as stack:
             source = stack.enter_context(open_source(video, decoder=decoder))
