@@ -77,7 +77,7 @@ class Whereabouts:
     """Left, top, right, bottom as fractions of the frame."""
     thumbnail: str | None
     still_there: bool
-    """Whether it was seen to the end of what was looked at."""
+    """Whether it was seen on the last frame that was looked at."""
     from_track: bool
     """Whether an object was followed; if not, a search of frames found this."""
     object: RememberedObject | None = None
@@ -132,6 +132,7 @@ class Objects:
         last = found.spans[-1]
         track = self._store.track_of(found.object_id, start=last.start, end=math.nextafter(last.end, math.inf))
         seen = np.flatnonzero(track.is_seen)
+        newest = float(track.seconds[seen[-1]]) if len(seen) else None
         box: Box | None = None
         if len(seen):
             left, top, right, bottom = (float(side) for side in track.boxes[seen[-1]])
@@ -145,7 +146,7 @@ class Objects:
             place=None if box is None else place_in_words(box),
             box=box,
             thumbnail=found.thumbnail,
-            still_there=found.tracked_until is not None and last.end >= found.tracked_until,
+            still_there=newest is not None and newest == found.tracked_until,
             from_track=True,
             object=found,
         )
