@@ -147,6 +147,8 @@ def test_found_objects_are_remembered_and_a_pass_goes_on_where_it_was_cut_off(me
             first = before[known.object_id]
             assert np.array_equal(track.boxes[: len(first)], first.boxes, equal_nan=True)
     assert any(len(track_in(memory, object_id)) > len(before[object_id]) for object_id in before)
+    (again,) = memory.find_objects("moving.mp4", config=ANYTHING, selection="sam2", progress=False)
+    assert (again.frames, again.object_ids) == (0, done.object_ids), "there is nothing left to be looked at"
 
 
 def test_a_watcher_sees_every_frame_at_the_videos_own_size(memory: VideoMemory) -> None:

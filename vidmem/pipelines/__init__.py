@@ -3,6 +3,7 @@
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.ingest import IngestReport, Progress
 from vidmem.pipelines.loading import preset_for
+from vidmem.pipelines.objects import RememberedObject, Whereabouts
 from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.state import State
 from vidmem.pipelines.stored_memory import StoredMemory, open_store
@@ -12,10 +13,12 @@ __all__ = [
     "AnswerStream",
     "IngestReport",
     "Progress",
+    "RememberedObject",
     "Scene",
     "State",
     "StoredMemory",
     "VideoMemory",
+    "Whereabouts",
     "open_store",
     "preset_for",
 ]

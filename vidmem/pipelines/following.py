@@ -51,6 +51,8 @@ class _Followed:
     object_id: ObjectId | None = None
     """None until it is kept."""
     trail: Trail = field(default_factory=Trail)
+    is_named: bool = False
+    """Whether a person has said what it is called."""
     appearance: np.ndarray | None = None
     """Sum of the embeddings (C,) of all its key moments."""
 
@@ -77,7 +79,7 @@ class Follower:
         tracker: in which nothing is followed yet.
         keeper: None if nothing is to be remembered.
         eye: makes embeddings and labels; needed if there is a keeper.
-        noticer: finds objects by itself, when `step` says so; None for those that are prompted only.
+        noticer: finds objects by itself, when `step` says so, if there is a keeper; None for prompted ones only.
     """
 
     def __init__(
@@ -102,8 +104,12 @@ class Follower:
         return self._tracker.view
 
     def begin(self, *, label: str = "", origin: Origin = "asked") -> int:
-        """Make room for a new object. Returns the number that prompts, results and changes call it by."""
-        return self._enter(_Followed(origin, label, 1.0 if label else 0.0))
+        """Make room for a new object. Returns the number that prompts, results and changes call it by.
+
+        Args:
+            label: what a person calls it; "" leaves that to the eye.
+        """
+        return self._enter(_Followed(origin, label, 1.0 if label else 0.0, is_named=bool(label)))
 
     def resume(self, object_id: ObjectId, *, known_until: float, origin: Origin, label: str, label_score: float) -> int:
         """Make room for an object that an earlier pass followed until `known_until`: only what comes later is kept.
@@ -111,7 +117,8 @@ class Follower:
         Prompt it with the mask of a look at it. Returns its number, as `begin`.
         """
         trail = Trail(known_until=known_until)
-        return self._enter(_Followed(origin, label, label_score, object_id, trail))
+        is_named = bool(label) and label_score >= 1.0
+        return self._enter(_Followed(origin, label, label_score, object_id, trail, is_named))
 
     def id_of(self, number: int) -> ObjectId | None:
         """The id that an object was kept under; None if it was not yet."""
@@ -127,7 +134,8 @@ class Follower:
         Args:
             frame: its first view is `view`, its second the picture that masks, boxes and prompts are in the pixels of.
             prompts: for numbers of `begin` and `resume`.
-            notice: look for objects that nobody prompted, if there is a noticer: at a scene's start.
+            notice: look for objects that nobody prompted, if there is a noticer: at a scene's start, and where the
+                picture has changed (`vidmem.memory.scenes.SceneStream`).
 
         Raises:
             BadInput: see `Tracker.step`. Nothing is changed.
@@ -187,7 +195,7 @@ class Follower:
         followed.appearance = embedding if followed.appearance is None else followed.appearance + embedding
         if self._noticer is not None:
             self._noticer.remember(number, embedding)
-        if followed.origin == "found" and self._eye is not None:
+        if not followed.is_named and self._eye is not None:
             followed.label, followed.label_score = self._eye.label(followed.appearance)
 
     def _gather(self, result: FrameResult, picture: np.ndarray) -> None:

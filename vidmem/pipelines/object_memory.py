@@ -63,7 +63,7 @@ class ObjectMemory(StoredMemory):
             mask: (H, W) of the video's frames, true or above 0 where the object is.
             until: where to stop, in seconds; None for the end of the video.
             fps: frames to look at in a second of video, None for all.
-            label: what it is called; "" leaves that open.
+            label: what it is called; "" leaves that to the preset's vocabulary.
             selection: how the tracker chooses its memory, of `vidmem.models.tracker.SELECTIONS`.
             watch: called with each frame, in the video's own size, and what was found on it.
             progress: True shows a bar on a terminal; a function is called with seconds done and seconds in all.

@@ -174,8 +174,8 @@ class StoredTracking:
             follower = self._follower(video, selection, noticer)
             plan = self._resume_plan(follower, before, reached, fps)
             plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached))
-            duration = source.info.duration_seconds
-            is_done = bool(before) and duration is not None and plan.start >= duration
+            ends = [end for end in (until, source.info.duration_seconds) if end is not None]
+            is_done = bool(before) and bool(ends) and min(ends) - reached < 1.5 / fps  # there is no frame behind it
             done = Pass() if is_done else follow(source, follower, plan, progress=progress)
         found = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
         return FoundObjects(
