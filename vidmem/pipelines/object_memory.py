@@ -129,7 +129,7 @@ class ObjectMemory(StoredMemory):
     ) -> list[FoundObjects]:
         """Find and follow what there is in a video without anybody pointing at it, and remember it.
 
-        What is new is looked for at the beginning of each scene, and every ten seconds within it. Called again, it goes
+        What is new is looked for at the beginning of each scene, and every two seconds within it. Called again, it goes
         on behind the last frame on which an object was followed.
 
         Args:
