@@ -12,7 +12,7 @@ from torch import Tensor
 from vidmem.errors import BadInput
 from vidmem.index.objects import Box
 from vidmem.memory.tracking.novelty import unclaimed
-from vidmem.memory.tracking.recognition import Looks, no_looks, recognise, remember
+from vidmem.memory.tracking.recognition import Looks, no_looks, remember, returned
 from vidmem.models.encoder import FrameEncoder
 from vidmem.models.labels import Vocabulary, crop_of
 from vidmem.models.preset import EncoderConfig
@@ -21,8 +21,6 @@ from vidmem.models.tracking.results import PixelBox
 
 _SAME_BOX = 0.6
 """Overlap from which a proposal is the object that somebody has pointed at in an earlier pass."""
-_RECOGNISED = 0.85
-"""Cosine of embeddings from which something is taken for a lost object."""
 
 
 class Eye:
@@ -139,29 +137,20 @@ class Noticer:
         ]
         fresh = [proposals[index] for index in _new(proposals, seen)]
         embeddings = self._eye.embed([self._eye.crop(picture, one.box, one.mask.cpu().numpy()) for one in fresh])
-        num_followed, num_new, back = len(tracker.object_ids), 0, set(lost)
+        known = [index for index, number in enumerate(self._numbers) if number in lost]
+        places = returned(self._looks, torch.from_numpy(embeddings), known)
+        num_followed, num_new = len(tracker.object_ids), 0
         noticed = []
-        for proposal, embedding in zip(fresh, embeddings, strict=True):
-            number = self._recognised(embedding, back)
+        for proposal, embedding, place in zip(fresh, embeddings, places, strict=True):
+            number = None if place is None else self._numbers[place]
             joins = number not in tracker.object_ids
-            if (joins and num_followed >= self._config.max_followed) or (
-                number is None and num_new >= self._config.max_new
-            ):
+            if joins and num_followed >= self._config.max_followed:
+                continue
+            if number is None and num_new >= self._config.max_new:
                 continue
             num_followed, num_new = num_followed + joins, num_new + (number is None)
-            back -= {number}
             noticed.append(Noticed(proposal.mask, embedding, number))
         return noticed
-
-    def _recognised(self, embedding: np.ndarray, lost: Collection[int]) -> int | None:
-        """The lost object that looks like an embedding (C,); None if none does."""
-        known = [index for index, number in enumerate(self._numbers) if number in lost]
-        if not known:
-            return None
-        recognition = recognise(self._looks, torch.from_numpy(embedding)[None], len(self._numbers))
-        nearest = recognition.nearest[0, known]
-        best = int(nearest.argmax())
-        return self._numbers[known[best]] if float(nearest[best]) >= _RECOGNISED else None
 
 
 def _new(proposals: Sequence[Proposal], seen: Sequence[ObjectResult]) -> list[int]:
