@@ -64,7 +64,11 @@ def track(
             for change in result.changes:
                 console.note(f"{label or 'the object'} is {change.kind} at {format_time(change.seconds)}")
 
-        how: dict[str, Any] = {"until": end, "fps": fps, "selection": selection, "watch": watch, "progress": progress}
+        def report(done: float, total: float | None) -> None:
+            if total:
+                progress(done, total)
+
+        how: dict[str, Any] = {"until": end, "fps": fps, "selection": selection, "watch": watch, "progress": report}
         if store is None:
             track_file(video, pointed, begin, preset=preset, **how)
         else:

@@ -207,6 +207,17 @@ def test_what_is_long_lost_is_followed_no_more(losing_model: Any, eye: Eye, monk
     assert num_let_go
 
 
+def test_no_more_is_known_than_there_is_room_for(losing_model: Any, eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(following, "MAX_KNOWN", 2)
+    follower, notebook, tracker = noticing(losing_model, eye, selection="sam2", max_followed=4, max_new=4)
+    for index, frame in enumerate(frames(125)):
+        follower.step(frame, notice=index % 20 == 0)
+    follower.finish()
+    assert len(notebook.begun) > 2 + len(tracker.object_ids), "some were let go"
+    assert len(follower._objects) <= 2 + len(tracker.object_ids)
+
+
 def test_a_lost_object_that_is_recognised_goes_on_as_itself(model: Any, eye: Eye) -> None:
     follower, notebook, tracker = noticing(model, eye, max_followed=1)
     shown = frames(30)

@@ -25,6 +25,8 @@ COMMIT_SECONDS = 8.0
 """What is new is handed out after so much video. Of each object at most one key moment is kept in it, the clearest."""
 PATIENCE_SECONDS = 30.0
 """So long an object that was found, and that nobody asked for, is looked for where it is not seen."""
+MAX_KNOWN = 256
+"""Objects that were found and lost and are known again when they come back; of more, those seen last."""
 _MIN_SIGHTINGS = 3
 """Frames on which something that was found must be seen to be an object."""
 
@@ -70,8 +72,8 @@ class _Followed:
 class Follower:
     """Follows objects through one stream, wherever its frames come from, and hands what is new of them to a keeper.
 
-    What is held of an object does not grow with the stream: its track and spans since the last commit, one picture of
-    it, and the embeddings of some key moments.
+    What is held does not grow with the stream: of an object its track and spans since the last commit, one picture, and
+    the embeddings of some key moments; of objects that were found, those that are followed and `MAX_KNOWN` others.
 
     A commit is the keeper's: what it raises comes out of `step`, and what was to be kept is given away all the same.
 
@@ -220,9 +222,20 @@ class Follower:
                 continue
             self._tracker.remove(number)
             if not followed.is_kept:
-                del self._objects[number]
-                if self._noticer is not None:
-                    self._noticer.forget(number)
+                self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        del self._objects[number]
+        if self._noticer is not None:
+            self._noticer.forget(number)
+
+    def _forget_oldest(self, seconds: float) -> None:
+        """Keep what is known of all that was ever found within bounds."""
+        gone = self._objects.keys() - set(self._tracker.object_ids)
+        found = sorted(number for number in gone if self._objects[number].origin == "found")
+        found.sort(key=lambda number: self._objects[number].trail.unseen_for(seconds))
+        for number in found[MAX_KNOWN:]:
+            self._forget(number)
 
     def _commit(self, until: float) -> None:
         """Hand out all that is new of objects that are to be kept."""
@@ -248,6 +261,7 @@ class Follower:
             )
         if updates:
             self._keeper.extend(updates)
+        self._forget_oldest(until)
 
     def _looks(self, news: Mapping[int, _Followed]) -> dict[int, tuple[Look, ...]]:
         """The key moments that are worth to be kept, of each object that has one."""

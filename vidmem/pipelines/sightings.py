@@ -122,8 +122,9 @@ class Trail:
             self._sightings.append(sighting)
 
     def unseen_for(self, seconds: float) -> float:
-        """How long it was not seen by then; 0.0 if it never was."""
-        return 0.0 if self._last_seen is None else seconds - self._last_seen
+        """How long it was not seen by then, as far as is known; 0.0 if it never was."""
+        last = self._last_seen if self._last_seen is not None else self.known_until
+        return seconds - last if last >= 0 else 0.0
 
     def is_best(self, sighting: Sighting) -> bool:
         """Whether a sighting tells more than any since the last commit, so that `show` should be called."""

@@ -167,6 +167,8 @@ class StoredTracking:
         progress: Progress | None,
     ) -> FoundObjects:
         """Find objects by themselves; see `VideoMemory.find_objects`."""
+        if not video.is_finished:  # what is ingested later has no scenes yet
+            until = video.committed_until if until is None else min(until, video.committed_until)
         before = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
         reached = max((known.tracked_until or 0.0 for known in before), default=0.0)
         with opened(video, Path(video.source)) as source:
