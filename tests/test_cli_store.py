@@ -225,7 +225,7 @@ def test_what_ends_a_batch_does_not_hide_what_was_done(
 
     for name in ("a.mp4", "b.mp4"):
         shutil.copy(video, tmp_path / name)
-    monkeypatch.setattr(cli, "_writing", lambda *_: nullcontext(Full()))
+    monkeypatch.setattr(cli, "writing", lambda *_: nullcontext(Full()))
     names = [tmp_path / name for name in ("none.mp4", "a.mp4", "b.mp4")]
     result = run("ingest", *names, "--store", tmp_path / "s.vidmem", "--json")
     assert result.exit_code == code
