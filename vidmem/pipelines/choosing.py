@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from vidmem.pipelines.finding import WEAK, Found, RecallConfig
+from vidmem.pipelines.finding import Found, RecallConfig
 from vidmem.pipelines.planning import (
     Pick,
     around_moment,
@@ -64,10 +64,10 @@ def choose_frames(
         return every
     if found.by_phrase:
         budget -= config.gist_elements * terms.cost(Pick(min(videos), 0))
-    named = list(of_videos(_named(asked, lines)))
+    named = list(of_videos([*_named(asked, lines), *_tracked(found)]))
     telling = of_videos(_telling(config, asked, found, lines))
     # What is asked about was found, or its time is known: nothing else is shown.
-    is_found = bool(asked[0].phrases) and any(cited.why != WEAK for cited in found.cited)
+    is_found = bool(asked[0].phrases) and found.is_any_real
     is_known = is_found or any(one.moments or one.ranges for one in asked)
     share = budget if is_known else int(budget * (1 - config.sketch_share))
     first = terms.take(named, telling, share) if terms.take else spend(chain(named, telling), terms.cost, share)
@@ -87,6 +87,12 @@ def _named(asked: Sequence[Asked], lines: Sequence[Timeline]) -> list[Pick]:
         for moment in one.moments
         for pick in around_moment(line.pts_seconds, moment, index, look=one.look)
     ]
+
+
+def _tracked(found: Found) -> list[Pick]:
+    """The frames that show what tracks say: the first, the last and the clearest of each stretch."""
+    runs = [cited.run for cited in found.tracked]
+    return [Pick(run.video_index, place) for run in runs for place in (run.first, run.last, run.peak)]
 
 
 def _telling(config: RecallConfig, asked: Sequence[Asked], found: Found, lines: Sequence[Timeline]) -> Iterator[Pick]:

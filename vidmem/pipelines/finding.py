@@ -13,7 +13,7 @@ from vidmem.models.preset import Preset
 from vidmem.pipelines.planning import Pick, Run, around_moment, rounds, runs_of, strong
 from vidmem.pipelines.question import Asked
 from vidmem.pipelines.timeline import Timeline
-from vidmem.types import VideoId
+from vidmem.types import Span, VideoId
 
 WEAK = "weak match"
 """Why a hit is cited that is less alike than the preset's floor."""
@@ -61,6 +61,10 @@ class Cited:
 
     run: Run
     why: str
+    span: Span | None = None
+    """The stretch that is cited; None for that of the frames."""
+    thumbnail: str | None = None
+    """A picture of what was found; None for the best frame's."""
 
 
 @dataclass(slots=True)
@@ -69,16 +73,30 @@ class Found:
 
     by_phrase: list[list[Run]] = field(default_factory=list)
     cited: list[Cited] = field(default_factory=list)
+    tracked: list[Cited] = field(default_factory=list)
+    """Stretches of the tracks of objects that the question is about."""
 
     @property
     def runs(self) -> list[Run]:
         """The best run of each search, then the second best of each, and so on."""
         return rounds(self.by_phrase)
 
+    @property
+    def is_any_real(self) -> bool:
+        """Whether there is more than weak matches."""
+        return bool(self.tracked) or any(cited.why != WEAK for cited in self.cited)
+
+    def evidence(self) -> list[Cited]:
+        """What is cited, best first: what tracks say, then other frames; beside tracks no weak matches."""
+        if not self.tracked:
+            return self.cited
+        real = [cited for cited in self.cited if cited.why != WEAK]
+        return [*self.tracked, *(cited for cited in real if not any(_overlap(cited, one) for one in self.tracked))]
+
     def relevant_videos(self) -> set[int]:
         """The videos that hold the best citations; none if there is nothing but weak matches."""
         real = [cited for cited in self.cited if cited.why != WEAK]
-        return {cited.run.video_index for cited in real[:_MAX_VIDEOS]}
+        return {cited.run.video_index for cited in (*self.tracked, *real[:_MAX_VIDEOS])}
 
 
 class Finder:
@@ -143,10 +161,11 @@ def _without_overlaps(cited: Sequence[Cited]) -> list[Cited]:
     """Drop what shares frames with something before it."""
     kept: list[Cited] = []
     for entry in cited:
-        run = entry.run
-        if not any(
-            run.video_index == other.run.video_index and run.first <= other.run.last and other.run.first <= run.last
-            for other in kept
-        ):
+        if not any(_overlap(entry, other) for other in kept):
             kept.append(entry)
     return kept
+
+
+def _overlap(one: Cited, other: Cited) -> bool:
+    run, others = one.run, other.run
+    return run.video_index == others.video_index and run.first <= others.last and others.first <= run.last

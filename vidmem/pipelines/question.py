@@ -46,6 +46,11 @@ def read_question(question: str, duration_seconds: float = math.inf) -> Asked:
     )
 
 
+def without_times(question: str) -> str:
+    """What is left of a question's words without the times that it names."""
+    return _times(question, math.inf)[0]
+
+
 # -- times --
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -21,6 +21,7 @@ from vidmem.models.language import Context, ContextFrame
 from vidmem.pipelines.choosing import Terms, choose_frames
 from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, picks_of
 from vidmem.pipelines.kv_recall import Inquiry
+from vidmem.pipelines.object_evidence import ObjectEvidence
 from vidmem.pipelines.planning import Pick, runs_of
 from vidmem.pipelines.question import Asked, read_question
 from vidmem.pipelines.remembering import Memories, store_of
@@ -41,7 +42,8 @@ _Placed = tuple[tuple[int, float], ContextFrame]
 class Recalled:
     """What a question brought back."""
 
-    context: Context | KvContext
+    context: Context | KvContext | str
+    """What goes before the model; or the answer, where tracks of objects give it without."""
     evidence: tuple[Hit, ...]
     timings: dict[str, float]
 
@@ -62,6 +64,7 @@ class Recall:
         self._store, self._models, self._config = store, models, config
         self._timelines, self._memories = timelines, memories
         self._finder, self._blocks = Finder(store, config), blocks
+        self._objects = ObjectEvidence(store, config.relevance_floor)
 
     def search(self, words: str, k: int, videos: Sequence[StoredVideo], *, merge: bool = True) -> list[Hit]:
         """The k stretches most like some words, best first; single frames without `merge`."""
@@ -92,6 +95,12 @@ class Recall:
         queries = encoder.encode_text(phrases).cpu() if phrases else torch.empty(0, encoder.dim)
         embedded = time.perf_counter()
         found = self._finder.find(queries, phrases, asked, lines)
+        tracks = self._objects.find(question, queries, phrases, asked, lines)
+        found.tracked = tracks.cited(lines, floor=self._config.relevance_floor)
+        if (answer := tracks.answer(question, asked, found.cited, lines)) is not None:
+            evidence = self._evidence(found, lines)
+            timings = {"embed": embedded - begun, "recall": time.perf_counter() - embedded, "context": 0.0}
+            return Recalled(answer, evidence, timings)
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, language.label, named=len(relevant) > 1)
         budget = min(self._config.context_tokens, room)
@@ -109,8 +118,7 @@ class Recall:
         else:
             frames = sorted([*self._frames(picks, lines, labels), *gist], key=lambda entry: entry[0])
             context = Context([frame for _, frame in frames])
-        evidence = tuple(self._hits(found.cited[: self._config.max_evidence], lines))
-        self._count_reads(evidence, lines)
+        evidence = self._evidence(found, lines)
         timings = {
             "embed": embedded - begun,
             "recall": planned - embedded,
@@ -181,6 +189,12 @@ class Recall:
                 gathered.append(((video_index, start), ContextFrame(label, tokens)))
         return gathered
 
+    def _evidence(self, found: Found, lines: Sequence[Timeline]) -> tuple[Hit, ...]:
+        """What is cited, and counted as read."""
+        evidence = tuple(self._hits(found.evidence()[: self._config.max_evidence], lines))
+        self._count_reads(evidence, lines)
+        return evidence
+
     def _count_reads(self, evidence: Sequence[Hit], lines: Sequence[Timeline]) -> None:
         """Tell the memories what was found by the index, so that what is asked about often is kept longer.
 
@@ -197,7 +211,7 @@ class Recall:
         hits = []
         for rank, entry in enumerate(cited, start=1):
             run, line = entry.run, lines[entry.run.video_index]
-            span = Span(float(line.pts_seconds[run.first]), float(line.end_seconds[run.last]))
+            span = entry.span or Span(float(line.pts_seconds[run.first]), float(line.end_seconds[run.last]))
             hits.append(
                 Hit(
                     video_id=line.video.video_id,
@@ -207,7 +221,7 @@ class Recall:
                     score=run.score,
                     rank=rank,
                     store=store_of(self._memories.of(line.video), span),
-                    thumbnail=line.thumbnails[run.peak],
+                    thumbnail=entry.thumbnail or line.thumbnails[run.peak],
                     why=entry.why,
                 )
             )

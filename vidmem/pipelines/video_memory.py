@@ -268,6 +268,8 @@ class VideoMemory(ObjectMemory):
         return Recall(self._store, self._models, self._timelines, self._memories, config, self._blocks)
 
     def _pieces(self, recalled: Recalled, question: str) -> Iterator[str]:
+        if isinstance(recalled.context, str):
+            return iter([recalled.context])
         if isinstance(recalled.context, Context):
             return self._models.language.stream(recalled.context, question)
         return self._models.kv_language.stream(recalled.context, question)
