@@ -12,7 +12,7 @@ from vidmem.models.folders import missing_files
 from vidmem.models.preset import load_preset
 from vidmem.models.sam import SAM_FILES
 from vidmem.pipelines import VideoMemory
-from vidmem.pipelines.objects import place_in_words
+from vidmem.pipelines.object_matching import place_in_words
 from vidmem.world.render import Renderer
 from vidmem.world.tracking import TrackingScript, object_masks
 from vidmem.world.video import encode, frames

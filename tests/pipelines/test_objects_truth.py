@@ -16,7 +16,7 @@ from knowing_tracker import KnowingTracker
 import vidmem
 from vidmem.pipelines import VideoMemory, following
 from vidmem.pipelines.loading import Models
-from vidmem.pipelines.objects import place_in_words
+from vidmem.pipelines.object_matching import place_in_words
 from vidmem.pipelines.stored_tracking import NOTICE_SECONDS
 from vidmem.world.tracking import TrackingScript
 from vidmem.world.video import encode, frames

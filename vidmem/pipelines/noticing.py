@@ -100,7 +100,7 @@ class Noticer:
         if number not in self._numbers:
             self._numbers.append(number)
         index = torch.tensor([self._numbers.index(number)])
-        self._looks = remember(self._looks, torch.from_numpy(embedding)[None], index)
+        self._looks = remember(self._looks, torch.tensor(embedding)[None], index)
 
     def forget(self, number: int) -> None:
         """Know an object no more."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from vidmem.index import ObjectHit, StoredObject
+from vidmem.index import ObjectHit, ObjectId, StoredObject
 from vidmem.index.objects import Box
 from vidmem.pipelines.planning import strong
 from vidmem.pipelines.question import singular
@@ -52,21 +52,26 @@ def match_objects(
         hits: what `search_objects` found for the words among these objects, best first.
         floor: cosine below which looks are no match.
     """
-    kept = strong(np.array([hit.score for hit in hits]), floor=floor, relative=_RELATIVE)
-    alike = {hit.object_id for hit, is_kept in zip(hits, kept, strict=True) if is_kept}
+    looks_so = set(alike(hits, floor=floor))
     look = {hit.object_id: hit for hit in hits}
     found = []
     for one in objects:
         named = _named(one.label, words)
         # What a person calls it (score 1) counts for more than looks.
         is_another = named == "by looks" and bool(one.label) and one.label_score >= 1
-        if named != "exactly" and (is_another or one.object_id not in alike):
+        if named != "exactly" and (is_another or one.object_id not in looks_so):
             continue
         hit = look.get(one.object_id)
         score, seconds = (math.nan, None) if hit is None else (hit.score, hit.seconds)
         found.append(Match(one, named, score, seconds, one.thumbnail_path if hit is None else hit.thumbnail_path))
     best = next((way for way in ("exactly", "partly", "by looks") if any(one.named == way for one in found)), None)
     return sorted((one for one in found if one.named == best), key=_rank)
+
+
+def alike(hits: Sequence[ObjectHit], *, floor: float) -> list[ObjectId]:
+    """Of objects that a search by looks brought, best first, those that count as found."""
+    kept = strong(np.array([hit.score for hit in hits]), floor=floor, relative=_RELATIVE)
+    return [hit.object_id for hit, is_kept in zip(hits, kept, strict=True) if is_kept]
 
 
 def is_named(label: str, text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,16 +10,11 @@ import numpy as np
 
 from vidmem.index import ObjectId, Origin, Store, StoredObject, StoredVideo
 from vidmem.index.objects import Box
-from vidmem.pipelines.planning import strong
-from vidmem.pipelines.question import search_phrases, singular
+from vidmem.pipelines.object_matching import MAX_OBJECTS, alike, is_named, place_in_words
+from vidmem.pipelines.question import search_phrases
 from vidmem.types import Hit, Span, VideoId
 
-MAX_OBJECTS = 64
-"""Objects that a search by appearance brings."""
-_RELATIVE = 0.5
-"""How far towards the best score, from the floor, an object must come to count as found."""
 _CALLED = "called"
-_ARTICLES = frozenset(("a", "an", "the"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +77,6 @@ class Whereabouts:
     object: RememberedObject | None = None
 
 
-def place_in_words(box: Box) -> str:
-    """Where the middle of a box is in the frame: a third of it across and one down, such as `bottom right`."""
-    left, top, right, bottom = box
-    across = ("left", "", "right")[min(2, int((left + right) / 2 * 3))]
-    down = ("top", "", "bottom")[min(2, int((top + bottom) / 2 * 3))]
-    return " ".join(part for part in (down, across) if part) or "middle"
-
-
 class Objects:
     """The objects of one store. Reads only."""
 
@@ -117,12 +103,12 @@ class Objects:
         phrase = (*search_phrases(text), text)[0]
         hits = self._store.search_objects(embed(phrase), MAX_OBJECTS, [video.video_id for video in videos])
         scores = {hit.object_id: hit.score for hit in hits}
-        kept = strong(np.array([hit.score for hit in hits]), floor=floor, relative=_RELATIVE)
-        alike = [hit.object_id for hit, is_kept in zip(hits, kept, strict=True) if is_kept]
         named = [found.object_id for found in known.values() if is_named(found.label, text)]
         named.sort(key=lambda object_id: (-known[object_id].label_score, -scores.get(object_id, -math.inf)))
         found = [(object_id, f"{_CALLED} {known[object_id].label!r}") for object_id in named]
-        found += [(object_id, f"looks like {phrase!r}") for object_id in alike if object_id not in named]
+        found += [
+            (object_id, f"looks like {phrase!r}") for object_id in alike(hits, floor=floor) if object_id not in named
+        ]
         return [replace(known[object_id], score=scores.get(object_id), why=why) for object_id, why in found]
 
     def where(self, found: RememberedObject) -> Whereabouts | None:
@@ -181,16 +167,6 @@ def where_of_frames(hits: Sequence[Hit], what: str, videos: Sequence[StoredVideo
         still_there=last.end >= videos[order[last.video_id]].committed_until,
         from_track=False,
     )
-
-
-def is_named(label: str, text: str) -> bool:
-    """Whether a text names what a label says, in the singular or the plural: `red car` is named by `a red car`."""
-    words = _words(label)
-    return bool(words) and words <= _words(text)
-
-
-def _words(text: str) -> set[str]:
-    return {singular(word) for word in re.findall(r"[^\W_]+", text.lower())} - _ARTICLES
 
 
 def _remembered(found: StoredObject, sources: dict[VideoId, str]) -> RememberedObject:
