@@ -98,9 +98,23 @@ class Recall:
         tracks = self._objects.find(question, queries, phrases, asked, lines)
         found.tracked = tracks.cited(lines, floor=self._config.relevance_floor)
         if (answer := tracks.answer(question, asked, found.cited, lines)) is not None:
-            evidence = self._evidence(found, lines)
-            timings = {"embed": embedded - begun, "recall": time.perf_counter() - embedded, "context": 0.0}
-            return Recalled(answer, evidence, timings)
+            now = time.perf_counter()
+            return Recalled(answer, self._evidence(found, lines), _timings(begun, embedded, now, now))
+        context, planned = self._context(question, queries, found, asked, lines, room)
+        evidence = self._evidence(found, lines)
+        return Recalled(context, evidence, _timings(begun, embedded, planned, time.perf_counter()))
+
+    def _context(
+        self,
+        question: str,
+        queries: Tensor,
+        found: Found,
+        asked: Sequence[Asked],
+        lines: Sequence[Timeline],
+        room: int,
+    ) -> tuple[Context | KvContext, float]:
+        """What goes before the model, and the time by `time.perf_counter` at which it was chosen but not yet read."""
+        language = self._models.language
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, language.label, named=len(relevant) > 1)
         budget = min(self._config.context_tokens, room)
@@ -111,20 +125,11 @@ class Recall:
         gist: list[_Placed] = []
         if len(picks) < (inquiry.line.num_blocks if inquiry else sum(len(lines[index]) for index in relevant)):
             gist = self._gist(queries, found, lines, labels, language, budget - sum(map(terms.cost, picks)))
-        context: Context | KvContext
         if inquiry:
             of_video = [(seconds, frame) for (index, seconds), frame in gist if index in relevant]
-            context = inquiry.context(picks, of_video)
-        else:
-            frames = sorted([*self._frames(picks, lines, labels), *gist], key=lambda entry: entry[0])
-            context = Context([frame for _, frame in frames])
-        evidence = self._evidence(found, lines)
-        timings = {
-            "embed": embedded - begun,
-            "recall": planned - embedded,
-            "context": time.perf_counter() - planned,
-        }
-        return Recalled(context, evidence, timings)
+            return inquiry.context(picks, of_video), planned
+        frames = sorted([*self._frames(picks, lines, labels), *gist], key=lambda entry: entry[0])
+        return Context([frame for _, frame in frames]), planned
 
     def _inquiry(
         self, question: str, relevant: set[int], asked: Sequence[Asked], lines: Sequence[Timeline], labels: Labels
@@ -226,6 +231,10 @@ class Recall:
                 )
             )
         return hits
+
+
+def _timings(begun: float, embedded: float, planned: float, read: float) -> dict[str, float]:
+    return {"embed": embedded - begun, "recall": planned - embedded, "context": read - planned}
 
 
 class Labels:
