@@ -71,6 +71,7 @@ def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
     truth = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     truth[0, 0, 2:6, 1:5] = True
     logits = torch.randn(1, 3, 8, 8)
+    full = [each.repeat_interleave(2, 2).repeat_interleave(2, 3) for each in (logits, truth)]
     share, wanted = logits.sigmoid(), truth.float().expand(1, 3, 8, 8)
     focal = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2.0).mean((2, 3))
     both, sums = (share * wanted).sum((2, 3)), share.sum((2, 3)) + wanted.sum((2, 3))
@@ -79,7 +80,7 @@ def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
     off = (0.5 - hit / either).abs().mean()
     presence = -torch.tensor(3.0).sigmoid().log()
     expected = (20 * focal + dice).min() + off + presence
-    torch.testing.assert_close(mask_loss(_prediction(logits), truth), expected)
+    torch.testing.assert_close(mask_loss(_prediction(full[0]), full[1]), expected)
 
 
 def test_an_absent_object_is_only_taught_to_be_absent() -> None:
@@ -162,11 +163,11 @@ def test_what_is_asked_for_is_near_its_own_pixels_only() -> None:
     grouping = Grouping(4)
     embedded = torch.zeros(1, 32, 2, 2)
     embedded[0, 0, 0] = 10.0  # the upper row is another object than the lower one
-    upper = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+    upper = torch.tensor([[[True, True, False, False]]])
     right, wrong = embedded[:, :, 0, 0][:, None], embedded[:, :, 1, 1][:, None]
     assert grouping.apart(right, embedded, upper) < 0.3
     assert grouping.apart(wrong, embedded, upper) > 10
-    assert grouping.apart(wrong, embedded, 1 - upper) < 0.3
+    assert grouping.apart(wrong, embedded, ~upper) < 0.3
 
 
 def test_points_leave_the_encoder_as_it_is() -> None:

@@ -59,9 +59,9 @@ class Course:
     phases: tuple[Phase, ...] = (
         Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
         Phase("points", 900, 1e-3, clips=12, objects=3),
-        Phase("images", 600, 4e-4, clips=12, objects=3),
-        Phase("memory", 700, 6e-4, clips=4, objects=3, frames=4),
-        Phase("clips", 800, 4e-4, clips=3, objects=3, frames=7),
+        Phase("images", 1200, 5e-4, clips=12, objects=3),
+        Phase("memory", 1500, 6e-4, clips=4, objects=3, frames=4),
+        Phase("clips", 2500, 4e-4, clips=3, objects=3, frames=7),
     )
     seed: int = 11
     log_every: int = 20

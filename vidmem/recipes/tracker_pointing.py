@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vidmem.recipes.tracker_grouping import Grouping
+from vidmem.recipes.tracker_grouping import Grouping, shares
 
 _SHARPNESS = 1.7
 """Of random projections that queries and keys share: a prompt's place then gets 0.4 of its attention, of 100 places."""
@@ -100,9 +99,9 @@ def listening(model: Any) -> Iterator[Overheard]:
 def asked_loss(grouping: Grouping, heard: Overheard, masks: Tensor) -> Tensor:
     """How far the tokens of B images with K objects, bool (B, K, S, S), are from asking for those objects' pixels."""
     embedded = grouping([level.float() for level in heard.levels])
-    share = functional.adaptive_avg_pool2d(masks.float(), embedded.shape[-2:]).flatten(2)  # (B, K, P)
+    wanted = shares(masks, embedded) > 0.5  # (B, K, P)
     losses = []
     for tokens in heard.tokens:
         asked = grouping.ask(tokens.float()).reshape(len(masks), -1, embedded.shape[1])  # (B, K * M, D)
-        losses.append(grouping.apart(asked, embedded, share.repeat_interleave(tokens.shape[1], dim=1)))
+        losses.append(grouping.apart(asked, embedded, wanted.repeat_interleave(tokens.shape[1], dim=1)))
     return torch.stack(losses).mean()
