@@ -68,4 +68,5 @@ class Grouping(nn.Module):
 
 def shares(masks: Tensor, embedded: Tensor) -> Tensor:
     """What part of each pixel of embeddings (B, D, H, W) masks (B, K, S, S) cover: (B, K, H * W)."""
-    return functional.adaptive_avg_pool2d(masks.float(), embedded.shape[-2:]).flatten(2)
+    height, width = embedded.shape[-2:]
+    return functional.adaptive_avg_pool2d(masks.float(), (height, width)).flatten(2)
