@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sam2  # noqa: F401  its configurations are known once it is imported
 import torch
 from hydra import compose
 from hydra.utils import instantiate
