@@ -97,15 +97,14 @@ def test_a_frozen_camera_is_noticed_by_our_own_clock(camera: Camera) -> None:
     with open_live(camera.url, views=[VIEW], config=config(QUICK)) as source:
         before, _ = frames_until(source, 10)
         camera.freeze()
-        for item in source:  # what was on its way
-            if source.health().state is not Phase.LIVE:
-                break
+        items = iter(source)
+        while source.health().waiting or source.health().state is Phase.LIVE:
+            if not source.health().waiting:  # nothing is on its way: to ask for more would wait for the thaw
+                threading.Event().wait(0.05)
+                continue
+            item = next(items)
             assert isinstance(item, LiveFrame)
             before.append(item)
-            while source.health().waiting == 0 and source.health().state is Phase.LIVE:
-                threading.Event().wait(0.05)
-            if source.health().waiting == 0:
-                break
         assert source.health().reason == Loss.FROZEN
         assert source.health().outage_seconds is not None
         camera.thaw()

@@ -47,7 +47,7 @@ class Eye:
 
     def label(self, appearance: np.ndarray) -> tuple[str, float]:
         """What looks like an embedding (C,), of any length, and how much; ("", 0.0) if nothing does."""
-        label = self._vocabulary.label_of(torch.from_numpy(appearance).to(self._vocabulary.embeddings.device))
+        label = self._vocabulary.label_of(torch.tensor(appearance).to(self._vocabulary.embeddings.device))
         return ("", 0.0) if label is None else (label.word, label.cosine)
 
 
