@@ -25,7 +25,6 @@ def test_a_seed_gives_one_clip(drama: Drama) -> None:
     first, again, other = (TrackingScript(seed, 6.0, drama).chapter(0) for seed in (5, 5, 6))
     assert first == again
     assert first != other
-    assert len({len(stay.knots) for stay in first.stays if isinstance(stay, Walk)}) >= 1
 
 
 @pytest.mark.parametrize("drama", DRAMAS)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidmem.index import FrameHit, Store
 from vidmem.models.preset import Preset
-from vidmem.pipelines.planning import Pick, Run, around_moment, rounds, runs_of, strong
+from vidmem.pipelines.planning import RELATIVE, Pick, Run, around_moment, rounds, runs_of, strong
 from vidmem.pipelines.question import Asked
 from vidmem.pipelines.timeline import Timeline
 from vidmem.types import Span, VideoId
@@ -33,7 +33,7 @@ class RecallConfig:
     """Elements of long-term memory, those most like the question, that join where not all frames fit."""
     relevance_floor: float = 0.0
     """Similarity below which nothing is a match."""
-    relative: float = 0.5
+    relative: float = RELATIVE
     """How far towards the best score, from the floor, a frame must come to count as found."""
     search_frames: int = 256
     """Frames that one search brings."""

@@ -17,8 +17,6 @@ from vidmem.pipelines.question import singular
 
 MAX_OBJECTS = 64
 """Objects that a search by appearance brings."""
-_RELATIVE = 0.5
-"""How far towards the best score, from the floor, an object must come to count as found."""
 _ARTICLES = frozenset(("a", "an", "the", "my", "your", "his", "her", "their", "our", "this", "that", "these", "those"))
 
 Named = Literal["exactly", "partly", "by looks"]
@@ -70,7 +68,7 @@ def match_objects(
 
 def alike(hits: Sequence[ObjectHit], *, floor: float) -> list[ObjectId]:
     """Of objects that a search by looks brought, best first, those that count as found."""
-    kept = strong(np.array([hit.score for hit in hits]), floor=floor, relative=_RELATIVE)
+    kept = strong(np.array([hit.score for hit in hits]), floor=floor)
     return [hit.object_id for hit, is_kept in zip(hits, kept, strict=True) if is_kept]
 
 

@@ -37,7 +37,11 @@ class Run:
     """Score of the best frame."""
 
 
-def strong(scores: np.ndarray, *, floor: float, relative: float) -> np.ndarray:
+RELATIVE = 0.5
+"""How far towards the best score, from the floor, one must come to count as found, where nobody says otherwise."""
+
+
+def strong(scores: np.ndarray, *, floor: float, relative: float = RELATIVE) -> np.ndarray:
     """Which scores (n,) of one search count as found: at least `floor`, and not far below the best.
 
     Not far is: at least `relative` of the way from the floor to the best. Returns booleans (n,).

@@ -44,8 +44,6 @@ from vidmem.types import Answer, Hit, VideoId
 
 _STRETCHES = 32
 """Stretches that look most like words, among which the last one tells where something was."""
-_RELATIVE = 0.5
-"""How far towards the best score, from the floor, a stretch must come to count as one that shows it."""
 
 
 class VideoMemory(ObjectMemory):
@@ -259,7 +257,7 @@ class VideoMemory(ObjectMemory):
             return None
         hits = self._recall.search((*search_phrases(text), text)[0], _STRETCHES, videos)
         floor = self.preset.encoder.relevance_floor
-        kept = strong(np.array([hit.score for hit in hits]), floor=floor, relative=_RELATIVE)
+        kept = strong(np.array([hit.score for hit in hits]), floor=floor)
         return where_of_frames([hit for hit, is_kept in zip(hits, kept, strict=True) if is_kept], text, videos)
 
     @cached_property
