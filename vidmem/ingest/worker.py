@@ -67,9 +67,8 @@ class Worker:
         arrays = []
         begin = at + 1
         for shape, size in zip(header["shapes"], sizes, strict=True):
-            arrays.append(
-                np.frombuffer(bytes(self._buffer[begin : begin + size]), dtype=np.uint8).reshape(shape).copy()
-            )
+            # A slice is a copy of its own already, and writable.
+            arrays.append(np.frombuffer(self._buffer[begin : begin + size], dtype=np.uint8).reshape(shape))
             begin += size
         del self._buffer[:begin]
         return header, tuple(arrays)

@@ -20,7 +20,7 @@ from vidmem.pipelines import track_facts
 from vidmem.pipelines.finding import WEAK, Cited
 from vidmem.pipelines.object_matching import MAX_OBJECTS, Match, match_objects
 from vidmem.pipelines.planning import Run, places_within
-from vidmem.pipelines.question import Asked
+from vidmem.pipelines.question import ARTICLES, Asked, with_article
 from vidmem.pipelines.timeline import Timeline
 from vidmem.pipelines.track_facts import MIN_GAP_SECONDS, Facts, facts_of, joined
 from vidmem.pipelines.track_questions import Want, is_plain, thing_of, want_of
@@ -250,9 +250,9 @@ def _has_article(phrase: str) -> bool:
 def _with_article(label: str, phrase: str) -> str:
     """A label as a sentence has it, as the phrase is: with an article if that has one."""
     label = _without_article(label)
-    return f"{'an' if label[:1].lower() in 'aeiou' else 'a'} {label}" if _has_article(phrase) else label
+    return with_article(label.split()) if _has_article(phrase) else label
 
 
 def _without_article(label: str) -> str:
     first, _, rest = label.partition(" ")
-    return rest if rest and first.lower() in ("a", "an", "the", "my") else label
+    return rest if rest and first.lower() in ARTICLES else label

@@ -13,11 +13,11 @@ import numpy as np
 from vidmem.index import ObjectHit, ObjectId, StoredObject
 from vidmem.index.objects import Box
 from vidmem.pipelines.planning import strong
-from vidmem.pipelines.question import singular
+from vidmem.pipelines.question import ARTICLES, singular
 
 MAX_OBJECTS = 64
 """Objects that a search by appearance brings."""
-_ARTICLES = frozenset(("a", "an", "the", "my", "your", "his", "her", "their", "our", "this", "that", "these", "those"))
+_ARTICLES = ARTICLES | {"these", "those"}
 
 Named = Literal["exactly", "partly", "by looks"]
 """`exactly`: its label says what the words say. `partly`: one of both says more. `by looks`: it has another label, or

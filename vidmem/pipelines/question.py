@@ -129,7 +129,7 @@ def _look(text: str) -> Look | None:
 
 # -- things --
 
-_ARTICLES = frozenset(("a", "an", "the", "this", "that", "my", "your", "his", "her", "their", "our", "another"))
+ARTICLES = frozenset(("a", "an", "the", "this", "that", "my", "your", "his", "her", "their", "our", "another"))
 _PLURAL_MARKS = frozenset(
     ("many", "some", "any", "all", "these", "those", "several", "few", "two", "three", "four", "five", "six", "no")
 )
@@ -184,7 +184,7 @@ def _chunks(tokens: list[str]) -> tuple[list[list[str]], list[str]]:
     chunk: list[str] | None = None
     for index, token in enumerate(tokens):
         word = token.lower()
-        if word in _ARTICLES or word in _PLURAL_MARKS:
+        if word in ARTICLES or word in _PLURAL_MARKS:
             chunk = [word]
             chunks.append(chunk)
         elif chunk is not None and word == "of" and len(chunk) > 1 and _is_content(tokens[index + 1 : index + 2]):
@@ -205,25 +205,26 @@ def _is_content(tokens: list[str]) -> bool:
 def _caption(words: list[str]) -> str:
     """`[the, dog]` -> `a dog`, `[many, buses]` -> `a bus`, `[people]` -> `a person`, `[night]` -> `night`."""
     mark = words[0].lower()
-    if mark in _ARTICLES:
-        return _with_article(words[1:])
+    if mark in ARTICLES:
+        return with_article(words[1:])
     if mark in _PLURAL_MARKS:
         words = words[1:]
         head = words.index("of") - 1 if "of" in words else len(words) - 1
-        return _with_article([*words[:head], singular(words[head]), *words[head + 1 :]])
+        return with_article([*words[:head], singular(words[head]), *words[head + 1 :]])
     return " ".join(words)
 
 
-def _with_article(words: list[str]) -> str:
+def with_article(words: list[str]) -> str:
+    """`[dog]` -> `a dog`, `[old, dog]` -> `an old dog`."""
     return f"{'an' if _HEARD_AN.match(words[0]) else 'a'} {' '.join(words)}"
 
 
 def _statement(text: str) -> str:
     """A question's words of content with the small words between them: `man with the red hat pour the coffee`."""
     words = [word for word in _WORD.findall(text) if word.lower() not in _FORM]
-    while words and words[0].lower() in _ARTICLES | _JOINING:
+    while words and words[0].lower() in ARTICLES | _JOINING:
         words = words[1:]
-    while words and words[-1].lower() in _ARTICLES | _JOINING:
+    while words and words[-1].lower() in ARTICLES | _JOINING:
         words = words[:-1]
     return " ".join(words)
 
