@@ -160,10 +160,11 @@ class Renderer:
 
     def _sprite_at(self, stay: Stay, seconds: float) -> tuple[slice, slice, np.ndarray, np.ndarray] | None:
         """Rows, columns, colour and alpha of the part of a sprite that lies within the frame."""
-        height = max(2, round(stay.size * self.height))
+        size, flipped = stay.look(seconds)
+        height = max(2, round(size * self.height))
         stretch = 1.3 if stay.thing.startswith("sign ") else 1.0
-        width = max(2, round(stay.size * stretch * self.width / SCENE_ASPECT))
-        colour, alpha = _sprite(stay.thing, width, height, stay.flipped)
+        width = max(2, round(size * stretch * self.width / SCENE_ASPECT))
+        colour, alpha = _sprite(stay.thing, width, height, flipped)
         x, y = stay.centre(seconds)
         left, top = round(x * self.width - width / 2), round(y * self.height - height / 2)
         cut_left, cut_top = max(0, -left), max(0, -top)

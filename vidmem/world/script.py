@@ -61,6 +61,10 @@ class Stay:
             x, y = x + (to_x - x) * progress, y + (to_y - y) * progress
         return x + self.offset[0], y + self.offset[1]
 
+    def look(self, seconds: float) -> tuple[float, bool]:
+        """Its size, a fraction of the frame's height, and whether it is flipped, at a time within its span."""
+        return self.size, self.flipped
+
     def place_at(self, seconds: float) -> Place | None:
         """The place that is held at a time; None while it is absent or on its way."""
         if not self.span.start <= seconds < self.span.end:

@@ -9,6 +9,7 @@ Seeds below 2**31 are for training.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from vidmem.world.script import THINGS, Chapter, Place, Script, ScriptConfig, St
 
 Drama = Literal["stroll", "doubles", "hidden", "away", "all"]
 """What happens to what is followed, the first of the chapter's stays: it walks among other things; doubles cross its
-way; it passes behind larger things; it leaves the frame and returns; all of that at once."""
+way; it passes behind larger things; it leaves the frame and returns; all of that at once. Whatever walks comes nearer
+and goes away, and faces the way it goes."""
 DRAMAS: tuple[Drama, ...] = get_args(Drama)
 
 Knot = tuple[float, float, float]
@@ -32,6 +34,10 @@ Knot = tuple[float, float, float]
 
 _PACE = (1.4, 3.0)
 """Seconds between knots."""
+_NEARING = 0.3
+"""Most that a thing's size changes by."""
+_ROUND = (7.0, 15.0)
+"""Seconds in which it comes nearer and goes away once."""
 _GRID = tuple(product((0.2, 0.5, 0.8), (0.25, 0.75)))
 """Where things are at the beginning, no two at one of these."""
 
@@ -41,11 +47,16 @@ class Walk(Stay):
     """A stay on a smooth way through its knots, which may lead out of the frame. `place` says nothing."""
 
     knots: tuple[Knot, ...] = ()
+    nearing: float = 0.0
+    """It grows by up to this share of `size`, and shrinks as much, once in `round_seconds`."""
+    round_seconds: float = 10.0
+    phase: float = 0.0
+    """Where in that round it begins, in [0, 1)."""
 
     def centre(self, seconds: float) -> tuple[float, float]:
         """By cubic Hermite pieces with the slopes of a Catmull-Rom spline, for knots at any times."""
-        index = min(max(bisect_right(self.knots, (seconds, 2.0, 2.0)) - 1, 0), len(self.knots) - 2)
-        (start, *first), (end, *last) = self.knots[index], self.knots[index + 1]
+        index = self._index(seconds)
+        (start, *first), (end, *last) = self._piece(seconds)
         part = min(max((seconds - start) / (end - start), 0.0), 1.0)
         x, y = (
             _hermite(part, first[axis], last[axis], self._slope(index, axis), self._slope(index + 1, axis), end - start)
@@ -53,12 +64,26 @@ class Walk(Stay):
         )
         return x, y
 
+    def look(self, seconds: float) -> tuple[float, bool]:
+        """It faces the next knot, if it is no sign, so it turns at one."""
+        nearer = 1 + self.nearing * math.sin(2 * math.pi * (seconds / self.round_seconds + self.phase))
+        (_, x, _), (_, next_x, _) = self._piece(seconds)
+        turned = next_x < x and not self.thing.startswith("sign ")
+        return self.size * nearer, self.flipped != turned
+
     def place_at(self, seconds: float) -> Place | None:
         """None: it is always on its way."""
         return None
 
     def places(self) -> set[Place]:
         return set()
+
+    def _index(self, seconds: float) -> int:
+        return min(max(bisect_right(self.knots, (seconds, 2.0, 2.0)) - 1, 0), len(self.knots) - 2)
+
+    def _piece(self, seconds: float) -> tuple[Knot, Knot]:
+        index = self._index(seconds)
+        return self.knots[index], self.knots[index + 1]
 
     def _slope(self, index: int, axis: int) -> float:
         before, after = self.knots[max(index - 1, 0)], self.knots[min(index + 1, len(self.knots) - 1)]
@@ -121,14 +146,35 @@ def _cast(rng: random.Random, span: Span, drama: Drama) -> Iterator[Walk]:
     for x, y in standing:
         larger = min(0.62, size * rng.uniform(1.5, 2.1))
         knots = ((span.start, x, y), (span.end, x + rng.uniform(-0.1, 0.1), y))
-        yield _walk(rng, span, others.pop(), larger, knots, depth=rng.uniform(0.91, 1.0))
+        yield _walk(rng, span, others.pop(), larger, knots, depth=rng.uniform(0.91, 1.0), nearing=0.0)
     for _ in range(rng.randint(0 if doubles + screens else 1, min(2, len(spots)))):
         yield _walk(rng, span, others.pop(), rng.uniform(0.15, 0.36), _way(rng, span, spots.pop()), depth=rng.random())
 
 
-def _walk(rng: random.Random, span: Span, thing: str, size: float, knots: tuple[Knot, ...], *, depth: float) -> Walk:
+def _walk(
+    rng: random.Random,
+    span: Span,
+    thing: str,
+    size: float,
+    knots: tuple[Knot, ...],
+    *,
+    depth: float,
+    nearing: float = _NEARING,
+) -> Walk:
     flipped = not thing.startswith("sign ") and rng.random() < 0.5
-    return Walk(thing, span, "middle", size, depth=depth, flipped=flipped, knots=knots)
+    lasts, phase = rng.uniform(*_ROUND), rng.random()
+    return Walk(
+        thing,
+        span,
+        "middle",
+        size,
+        depth=depth,
+        flipped=flipped,
+        knots=knots,
+        nearing=nearing * rng.random(),
+        round_seconds=lasts,
+        phase=phase,
+    )
 
 
 def _way(rng: random.Random, span: Span, spot: tuple[float, float]) -> tuple[Knot, ...]:
