@@ -9,6 +9,7 @@ from vidmem.index import StoreState
 from vidmem.kv.tier import TierState
 from vidmem.memory import MemoryState
 from vidmem.memory import StoreState as LevelState
+from vidmem.pipelines.watching import WatchState
 from vidmem.types import VideoId
 
 
@@ -51,6 +52,8 @@ class State:
     and there once it was asked something."""
     notices: tuple[str, ...]
     """Sentences on what was found and mended when the store was opened."""
+    watching: tuple[WatchState, ...] = ()
+    """The streams that this process is watching into the store."""
 
 
 def level_of(levels: Sequence[LevelState]) -> Level:

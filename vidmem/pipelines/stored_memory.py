@@ -18,6 +18,7 @@ from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.timeline import Timelines
+from vidmem.pipelines.watching import WatchState
 
 
 class StoredMemory:
@@ -73,6 +74,7 @@ class StoredMemory:
             disk=self._store.state(),
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
+            watching=self._watching(),
         )
 
     def scenes(self, video: str | None = None) -> list[Scene]:
@@ -182,6 +184,10 @@ class StoredMemory:
 
     def _preset_name(self) -> str:
         return self._store.identity.preset
+
+    def _watching(self) -> tuple[WatchState, ...]:
+        """Of this process."""
+        return ()
 
     def _kv_state(self) -> tuple[TierState, ...]:
         """In kv mode what each tier holds, the disk first."""
