@@ -61,8 +61,8 @@ class Cutter:
         """Seconds that a frame stands for; where no rate is asked for, the latest distance of two."""
         self._shift = 0.0
         self._kept: list[LiveFrame] = []
-        self._latest: float | None = None
         self._gap: Gap | None = None
+        """Before what is kept, or before the next frame if nothing is."""
 
     def push(self, item: LiveFrame | Gap) -> StreamClip | None:
         """Take the next frame or gap; the clip that it ended, if it ended one."""
@@ -71,19 +71,17 @@ class Cutter:
         if self._earlier is not None:
             self._go_on(self._earlier, item)
         frame = replace(item, pts_seconds=item.pts_seconds + self._shift)
-        ended = None
-        if self._latest is not None and self._gap is None:
-            ended = self._follow(frame, frame.pts_seconds - self._latest)
+        ended = self._follow(frame) if self._kept else None
         self._kept.append(frame)
-        self._latest = frame.pts_seconds
         return ended
 
     def finish(self) -> StreamClip | None:
         """The clip that was begun, where the stream is over."""
         return self._end(self._kept[-1].pts_seconds + self._step) if self._kept else None
 
-    def _follow(self, frame: LiveFrame, distance: float) -> StreamClip | None:
-        """End the clip that was begun if this frame, so far behind the latest, is no more of it."""
+    def _follow(self, frame: LiveFrame) -> StreamClip | None:
+        """End the clip that was begun if this frame is no more of it."""
+        distance = frame.pts_seconds - self._kept[-1].pts_seconds
         if distance > max(_MISSING_SECONDS, _MISSING_STEPS * self._step):
             begun, wall = frame.pts_seconds - distance, frame.wall_seconds
             return self._miss(Gap(begun, frame.pts_seconds, wall - distance, wall, TOO_SLOW))

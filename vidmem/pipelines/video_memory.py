@@ -119,10 +119,12 @@ class VideoMemory(ObjectMemory):
 
     def close(self) -> None:
         """Stop what is watched, save the index and let the store go. Closing again does nothing."""
-        self._watches.close()
-        if self._blocks is not None:
-            self._blocks.close()
-        super().close()
+        try:
+            self._watches.close()
+        finally:
+            if self._blocks is not None:
+                self._blocks.close()
+            super().close()
 
     def reader(self) -> VideoMemory:
         """The same store once more, read-only and with the same loaded models, for asks from another thread.

@@ -74,20 +74,22 @@ class Watches:
         except BaseException:
             source.close()
             raise
+        # Those that have ended well have nothing more to say.
+        self._started = [one for one in self._started if one.is_running or one.has_failed]
         self._started.append(watch)
         return watch
 
     def states(self) -> tuple[WatchState, ...]:
         """Of those that run."""
-        self._started = [watch for watch in self._started if watch.is_running]
-        return tuple(watch.state() for watch in self._started)
+        return tuple(watch.state() for watch in self._started if watch.is_running)
 
     def close(self) -> None:
-        """Stop all, and wait."""
-        for watch in self._started:
-            watch.stop()
-        for watch in self._started:
-            watch.wait()
+        """Stop all, and wait. Raises what ended one of them, if nobody was told of it yet."""
+        with ExitStack() as stack:
+            for watch in self._started:
+                stack.callback(watch.close)
+                watch.stop()
+            self._started = []
 
     def _earlier(self, there: StoredVideo | None) -> Earlier | None:
         clock = self._store.stream_clock(there.video_id) if there is not None else None

@@ -131,6 +131,7 @@ class Watch:
         self._pace = Pace() if policy == "adaptive-fps" else None
         self._counts, self._stopped = _Counts(), threading.Event()
         self._failure: BaseException | None = None
+        self._is_told = False
         self._thread = threading.Thread(target=self._run, name="vidmem-watch", daemon=True)
         self._thread.start()
 
@@ -142,6 +143,11 @@ class Watch:
     @property
     def is_running(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended by an error, which `wait` raises."""
+        return self._failure is not None
 
     def state(self) -> WatchState:
         """How it is now. For any thread."""
@@ -176,13 +182,16 @@ class Watch:
         """
         self._thread.join(seconds)
         if self._failure is not None:
+            self._is_told = True
             raise self._failure
         return not self.is_running
 
     def close(self) -> None:
-        """Stop, and wait. Raises as `wait`."""
+        """Stop, and wait. Raises as `wait`, but only what `wait` has not raised yet."""
         self.stop()
-        self.wait()
+        self._thread.join()
+        if self._failure is not None and not self._is_told:
+            self.wait()
 
     def __enter__(self) -> Self:
         return self
