@@ -49,7 +49,7 @@ def test_a_played_file_is_all_there_and_knows_its_time_of_day(tmp_path: Path, pr
         assert begun - 1 < clock.wall_at(0.0) < time.time()
         assert clock.wall_at(30.0) - clock.wall_at(0.0) == pytest.approx(30.0)
         assert memory.state().watching == ()
-        assert memory.ask("What is at 0:10?").evidence
+        assert memory.ask("What is there at 10 seconds?").evidence
         assert memory.verify() == []
     assert held() == before
 

@@ -34,6 +34,10 @@ class VideoState:
     frames: int
     clips: int
     memory: MemoryState
+    begun_at: float | None = None
+    """Of a stream: when it began, in seconds since 1970."""
+    gaps: int = 0
+    """Of a stream: how many stretches of it were not seen."""
 
 
 @dataclass(frozen=True, slots=True)

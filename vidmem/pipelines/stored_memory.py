@@ -50,6 +50,7 @@ class StoredMemory:
         videos = []
         for video in self._present():
             memory = self._memories.of(video).state()
+            clock = self._timelines.of(video).clock
             duration = video.duration_seconds if video.duration_seconds is not None else video.committed_until
             videos.append(
                 VideoState(
@@ -61,6 +62,8 @@ class StoredMemory:
                     video.num_frames,
                     video.num_clips,
                     memory,
+                    begun_at=clock.wall_at(float(clock.starts[0])) if clock else None,
+                    gaps=len(clock.gaps) if clock else 0,
                 )
             )
         memories = [video.memory for video in videos]

@@ -19,7 +19,7 @@ from vidmem.memory import Memory, MemoryConfig
 from vidmem.memory.scenes import SceneStream
 from vidmem.models.language import Context
 from vidmem.models.preset import Preset
-from vidmem.pipelines.answering import AnswerStream
+from vidmem.pipelines.answering import AnswerStream, with_gaps
 from vidmem.pipelines.finding import RecallConfig
 from vidmem.pipelines.ingest import (
     IngestConfig,
@@ -322,8 +322,10 @@ class VideoMemory(ObjectMemory):
         if isinstance(recalled.context, str):
             return iter([recalled.context])
         if isinstance(recalled.context, Context):
-            return self._models.language.stream(recalled.context, question)
-        return self._models.kv_language.stream(recalled.context, question)
+            pieces = self._models.language.stream(recalled.context, question)
+        else:
+            pieces = self._models.kv_language.stream(recalled.context, question)
+        return with_gaps(pieces, recalled.gaps) if recalled.gaps else pieces
 
     def _block_stream(self, video: StoredVideo, duration_seconds: float | None) -> BlockStream:
         hours = duration_seconds is not None and duration_seconds >= 3600
