@@ -28,7 +28,7 @@ class StreamClock:
 
     def place_of(self, wall: float) -> float:
         """The place on the timeline at which a clock showed this time, the latest if it did so twice; below 0 for a
-        time before the stream."""
+        time before the stream, and beyond its end for a later one."""
         earlier = np.flatnonzero(self.walls <= wall)
         if not len(earlier):
             return float(self.starts[0] + wall - self.walls[0])
