@@ -319,9 +319,10 @@ class VideoMemory(ObjectMemory):
         return Recall(self._store, self._models, self._timelines, self._memories, config, self._blocks)
 
     def _pieces(self, recalled: Recalled, question: str) -> Iterator[str]:
+        pieces: Iterator[str]
         if isinstance(recalled.context, str):
-            return iter([recalled.context])
-        if isinstance(recalled.context, Context):
+            pieces = iter([recalled.context])
+        elif isinstance(recalled.context, Context):
             pieces = self._models.language.stream(recalled.context, question)
         else:
             pieces = self._models.kv_language.stream(recalled.context, question)
