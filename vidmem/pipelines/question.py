@@ -61,7 +61,7 @@ def read_question(
 
 def without_times(question: str) -> str:
     """What is left of a question's words without the times that it names."""
-    return _times(question, math.inf)[0]
+    return _times(question, math.inf, seconds_of)[0]
 
 
 # -- times --
