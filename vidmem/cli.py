@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from errno import EEXIST, ELOOP, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -217,8 +217,16 @@ def watch(
             has_ended = panel.follow(watches, show, every, stop)
         if not has_ended:
             console.note("vidmem: ended in the middle of a clip; what was committed stays in the store")
-            sys.stdout.flush()
-            os._exit(0)  # a model can't be interrupted
+            _leave()  # a model can't be interrupted
+    if stop.is_set():
+        _leave()  # Python takes a second and more to put torch away
+
+
+def _leave() -> NoReturn:
+    """End the process now. What it has to keep must be on the disk."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @app.command(epilog='Example: vidmem ask kitchen.vidmem "When did the dog appear?"')
