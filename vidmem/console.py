@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vidmem.doctor import Check
     from vidmem.memory import MemoryConfig, PolicyInfo
     from vidmem.pipelines import IngestReport, Scene, State
+    from vidmem.pipelines.state import VideoState
 
 
 DEMO_EVIDENCE = 3
@@ -87,14 +89,23 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
 def print_hits(hits: Sequence[Hit], *, with_hours: Collection[VideoId] = (), indent: str = "  ") -> None:
     """One line a hit: `mm:ss-mm:ss  score  path of its frame`, the video if there are several, why it is cited.
 
-    `with_hours` are the videos that have hours, in all of whose times they are printed.
+    `with_hours` are the videos that have hours, in all of whose times they are printed. Of a stream the time of day
+    follows.
     """
     several = len({hit.video_id for hit in hits}) > 1
     for hit in hits:
         span = format_span(hit.start, hit.end, hours=hit.video_id in with_hours)
         source = f"  {Path(hit.source).name}" if several else ""
         why = f"  ({hit.why})" if hit.why else ""
-        say(f"{indent}{span}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}{why}")
+        wall = (
+            "" if hit.wall_start is None or hit.wall_end is None else f"  {_wall_range(hit.wall_start, hit.wall_end)}"
+        )
+        say(f"{indent}{span}{wall}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}{why}")
+
+
+def _wall_range(start: float, end: float) -> str:
+    first, last = (datetime.fromtimestamp(seconds) for seconds in (start, end))
+    return f"{first:%Y-%m-%d %H:%M:%S}-{last:%H:%M:%S}"
 
 
 def print_scenes(scenes: Sequence[Scene], *, with_hours: Collection[VideoId] = ()) -> None:
@@ -158,15 +169,21 @@ def print_state(state: State) -> None:
         rows.append((name.replace("_", "-"), str(level.elements), str(level.tokens), num_bytes(level.bytes)))
     print_table(rows, indent="  ")
     for video in state.videos:
-        unfinished = "" if video.is_finished else ", not finished: ingest it again to go on"
         frames = f"{video.frames} frames in {video.clips} clips"
-        say(f"  {video.video_id}  {video.name}  {format_time(video.duration_seconds)}, {frames}{unfinished}")
+        say(f"  {video.video_id}  {video.name}  {format_time(video.duration_seconds)}, {frames}{_progress_of(video)}")
     parts = {part: getattr(state.disk, f"{part}_bytes") for part in ("catalogue", "index", "kv", "memory", "thumbs")}
     shares = ", ".join(f"{part} {num_bytes(size)}" for part, size in parts.items())
     say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
     if state.kv:
         tiers = ", ".join(f"{tier.name} {num_bytes(tier.num_bytes)}" for tier in state.kv)
         say(f"  {state.kv[0].num_blocks} KV blocks of {state.disk.num_frames} frames: {tiers}")
+
+
+def _progress_of(video: VideoState) -> str:
+    if video.begun_at is not None:
+        gaps = "" if not video.gaps else ", 1 gap" if video.gaps == 1 else f", {video.gaps} gaps"
+        return f", watched since {datetime.fromtimestamp(video.begun_at):%Y-%m-%d %H:%M:%S}{gaps}"
+    return "" if video.is_finished else ", not finished: ingest it again to go on"
 
 
 def print_timings(timings: Mapping[str, float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NewType
 
 import numpy as np
@@ -78,6 +78,24 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch `[start, end)` of a stream's timeline of which nothing was seen, from the last picture before an
+    outage to the first one after it."""
+
+    start: float
+    end: float
+    wall_start: float
+    """The same, in seconds since 1970 by this machine's clock."""
+    wall_end: float
+    reason: str
+    """Why the stream was lost, to follow a colon."""
+
+    def until(self, later: Gap) -> Gap:
+        """This gap and a later one as one, with what lies between."""
+        return replace(self, end=later.end, wall_end=later.wall_end)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One retrieved span of a video: what a search finds and an answer cites."""
 
@@ -92,6 +110,9 @@ class Hit:
     thumbnail: str | None = None
     verification: Verification = "unverified"
     why: str = ""
+    wall_start: float | None = None
+    """Of a stream: when `start` was, in seconds since 1970."""
+    wall_end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

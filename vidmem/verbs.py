@@ -73,6 +73,17 @@ def writing(store: Path, preset: str | None, *, create: bool = True) -> Iterator
             memory.discard_if_unused()
 
 
+@contextmanager
+def writing_beside(memory: VideoMemory, store: Path) -> Iterator[VideoMemory]:
+    """As `writing`, with the models that a memory has loaded."""
+    with memory.another(store) as other:
+        tell(other)
+        try:
+            yield other
+        finally:
+            other.discard_if_unused()
+
+
 def tell(memory: StoredMemory, since: int = 0) -> None:
     """Say on stderr what was found and mended in the store, but for the first `since` sentences."""
     for notice in memory.notices[since:]:

@@ -17,9 +17,9 @@ from vidmem.index import FrameRows, NewClip, Store, VideoRow
 from vidmem.kv.compress import Seen
 from vidmem.memory import MemoryConfig
 from vidmem.models.preset import load_preset
-from vidmem.pipelines.ingest import committing
 from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
 from vidmem.pipelines.loading import Models
+from vidmem.pipelines.writing import committing
 from vidmem.types import Span, VideoId
 
 _CLIPS_IN_TURN = 32

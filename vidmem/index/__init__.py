@@ -28,6 +28,7 @@ from vidmem.index.rows import (
     VideoRow,
 )
 from vidmem.index.store import Store
+from vidmem.index.streams import StreamClock
 
 __all__ = [
     "ClipBlocks",
@@ -47,6 +48,7 @@ __all__ = [
     "Store",
     "StoreIdentity",
     "StoreState",
+    "StreamClock",
     "StoredLook",
     "StoredObject",
     "StoredVideo",

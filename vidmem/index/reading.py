@@ -20,6 +20,8 @@ from vidmem.index.object_reading import ObjectReader
 from vidmem.index.object_rows import ObjectRows
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, LandmarkRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
+from vidmem.index.stream_rows import StreamRows
+from vidmem.index.streams import StreamClock
 from vidmem.index.vectors import INDEX_NAME
 from vidmem.kv.records import Position
 from vidmem.types import Answer, Hit, VideoId
@@ -49,6 +51,23 @@ class StoreReader(ObjectReader):
         """The video of this content that was ingested, or begun, with these settings."""
         with self._transaction() as catalogue:
             return catalogue.find_video(content_id, settings_hash)
+
+    def find_stream(self, source: str, settings_hash: str) -> StoredVideo | None:
+        """The newest stream from a source, by its shown address, that was watched with these settings."""
+        with self._transaction() as catalogue:
+            streams = StreamRows.of(catalogue)
+            video_id = streams.find(source, settings_hash) if streams is not None else None
+            return catalogue.video(video_id) if video_id is not None else None
+
+    def stream_clock(self, video_id: VideoId) -> StreamClock | None:
+        """Time of day along a stream, and its gaps; None for a video that is no stream, or has no clip yet.
+
+        Raises NotFound.
+        """
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            streams = StreamRows.of(catalogue)
+            return streams.clock(video_id) if streams is not None else None
 
     def search(
         self,

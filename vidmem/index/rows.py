@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NewType
 import numpy as np
 
 from vidmem.kv.records import Position
-from vidmem.types import Answer, Span, VideoId
+from vidmem.types import Answer, Gap, Span, VideoId
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,6 +146,10 @@ class NewClip:
     frames: FrameRows
     blocks: ClipBlocks | None = None
     """In kv mode, what the log in `blocks_folder` holds of this clip, behind those of the clip before."""
+    wall_start: float | None = None
+    """Of a stream: when the span begins, in seconds since 1970."""
+    gap: Gap | None = None
+    """Of a stream: what was not seen, between the clip before and this one."""
 
 
 def are_in_order(block_ids: Sequence[int], start: int, end: int) -> bool:

@@ -170,3 +170,30 @@ OBJECTS = (
     )
     """,
 )
+
+STREAMS = (
+    # The first stream that comes to a store brings these tables, as the first object does its own: a catalogue without
+    # them is of the same format, and a program that does not know them reads its streams as videos.
+    "CREATE TABLE streams (video_id TEXT PRIMARY KEY REFERENCES videos ON DELETE CASCADE)",
+    # From `start_seconds` on, up to the next row, time of day is `wall_seconds` (since 1970) plus what has passed. Only
+    # where the clocks part is there another row: a row for each clip would be 86,400 a day.
+    """
+    CREATE TABLE stream_clocks (
+        video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+        start_seconds REAL NOT NULL,
+        wall_seconds REAL NOT NULL,
+        PRIMARY KEY (video_id, start_seconds)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE stream_gaps (
+        video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+        start_seconds REAL NOT NULL,
+        end_seconds REAL NOT NULL,
+        wall_start REAL NOT NULL,
+        wall_end REAL NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (video_id, start_seconds)
+    ) WITHOUT ROWID
+    """,
+)

@@ -33,6 +33,7 @@ from vidmem.index.newfiles import force
 from vidmem.index.object_rows import ObjectRows
 from vidmem.index.object_writing import ObjectWriter
 from vidmem.index.rows import ClipBlocks, FrameRows, NewClip, StoredVideo, VideoRow
+from vidmem.index.stream_rows import StreamRows
 from vidmem.index.vectors import INDEX_NAME
 from vidmem.index.verification import Inventory, file_problems, index_problems, object_problems, orphan_problems
 from vidmem.kv.records import Position
@@ -156,10 +157,13 @@ class Store(ObjectWriter):
 
     # -- writing --
 
-    def begin_video(self, video: VideoRow) -> StoredVideo:
+    def begin_video(self, video: VideoRow, *, is_stream: bool = False) -> StoredVideo:
         """Make room for a video, or return the one that is there with the same content and settings.
 
         An unfinished one that is returned goes on from its `committed_until`; a finished one takes no more clips.
+
+        Args:
+            is_stream: its clips tell the time of day (`NewClip.wall_start`), and `find_stream` finds it.
 
         Raises:
             BadInput: its id, or its content and settings, belong to another video of the store.
@@ -171,6 +175,8 @@ class Store(ObjectWriter):
                 taken = catalogue.video(video.video_id)
                 if same is None and taken is None:
                     catalogue.add_video(video)
+                    if is_stream:
+                        StreamRows.made(catalogue).add(video.video_id)
                     return self._video(catalogue, video.video_id)
         if same is None or same.video_id != video.video_id:
             there = same or taken
@@ -230,6 +236,8 @@ class Store(ObjectWriter):
                         frame_ids = _add_rows(catalogue, files, clip.span, clip.frames)
                         if clip.blocks is not None:
                             _add_blocks(catalogue, files.clip_id, frame_ids, clip.blocks)
+                    if any(clip.wall_start is not None for clip in clips):
+                        StreamRows.made(catalogue).add_clips(video_id, clips)
                     for files in written:
                         files.is_sealed = True
             except BaseException:
@@ -275,7 +283,9 @@ class Store(ObjectWriter):
         an answer is worth more than its log."""
         if self.is_read_only or self._is_unsure:
             return None
-        evidence = json.dumps([asdict(hit) for hit in answer.evidence])
+        # Programs from before there were streams read what has no time of day.
+        hits = [{name: value for name, value in asdict(hit).items() if value is not None} for hit in answer.evidence]
+        evidence = json.dumps(hits)
         try:
             with self._write_lock, self._transaction(write=True) as catalogue:
                 return catalogue.add_question(answer.question, answer.text, evidence, json.dumps(answer.timings))

@@ -8,6 +8,7 @@ from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.state import State
 from vidmem.pipelines.stored_memory import StoredMemory, open_store
 from vidmem.pipelines.video_memory import VideoMemory
+from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState
 
 __all__ = [
     "AnswerStream",
@@ -19,6 +20,9 @@ __all__ = [
     "StoredMemory",
     "VideoMemory",
     "Whereabouts",
+    "Watch",
+    "WatchPolicy",
+    "WatchState",
     "open_store",
     "preset_for",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from vidmem.types import Answer, Hit
+from vidmem.pipelines.time_of_day import gap_sentence
+from vidmem.types import Answer, Gap, Hit
 
 
 class AnswerStream:
@@ -82,3 +84,14 @@ class AnswerStream:
         timings.setdefault("first_token", total)
         self._result = Answer(self.question, "".join(self._told).strip(), self.evidence, timings)
         self._on_end(self._result)
+
+
+def with_gaps(pieces: Iterator[str], gaps: Sequence[Gap]) -> Iterator[str]:
+    """What a model says, and behind it what was not seen of the times that it is about."""
+    with ExitStack() as stack:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            stack.callback(close)
+        yield from pieces
+    for gap in gaps:
+        yield f" {gap_sentence(gap)}"

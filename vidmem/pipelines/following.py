@@ -13,9 +13,9 @@ from vidmem.index import Look, ObjectId, ObjectUpdate, Origin, encode_mask
 from vidmem.models.labels import crop_of
 from vidmem.models.tracker import Change, FrameResult, Prompt, Tracker
 from vidmem.models.tracking.results import PixelBox
-from vidmem.pipelines.ingest import jpeg
 from vidmem.pipelines.noticing import Eye, Noticer
 from vidmem.pipelines.sightings import Glimpse, Sighting, Trail
+from vidmem.pipelines.writing import jpeg
 from vidmem.types import Frame, View
 
 PICTURE = View(640, 640, keep_aspect=True)

@@ -91,8 +91,8 @@ def around_run(run: Run, num_frames: int, *, look: Look | None = None, look_fram
 def around_moment(
     pts_seconds: np.ndarray, moment: float, video_index: int, *, look: Look | None = None, look_frames: int = 12
 ) -> list[Pick]:
-    """The frame on display at a moment and its neighbours, the nearest first; nothing for a moment after the end."""
-    if not len(pts_seconds) or moment > _end_of(pts_seconds):
+    """The frame on display at a moment and its neighbours, the nearest first; none for one outside the video."""
+    if not len(pts_seconds) or not 0 <= moment <= _end_of(pts_seconds):
         return []
     place = max(0, int(np.searchsorted(pts_seconds, moment, side="right")) - 1)
     return around_run(Run(video_index, place, place, place, 0.0), len(pts_seconds), look=look, look_frames=look_frames)

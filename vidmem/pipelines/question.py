@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,16 +28,29 @@ class Asked:
     phrases: tuple[str, ...] = ()
     """Things, as a caption would say them: `a dog`, `a cup on the left`."""
     moments: tuple[float, ...] = ()
-    """Times in seconds."""
+    """Times in seconds. Of a stream, those from before it began are below 0."""
     ranges: tuple[Span, ...] = ()
     """Stretches in seconds, half-open."""
     look: Look | None = None
     """Whether what is asked for lies after or before what is named."""
 
 
-def read_question(question: str, duration_seconds: float = math.inf) -> Asked:
-    """Find what a question names. `duration_seconds` is the video's, for "the last minute" and "at the end"."""
-    rest, moments, ranges, look = _times(question, duration_seconds)
+def read_question(
+    question: str, duration_seconds: float = math.inf, place_of: Callable[[str], float | None] | None = None
+) -> Asked:
+    """Find what a question names.
+
+    Args:
+        duration_seconds: the video's, for "the last minute" and "at the end".
+        place_of: of a stream, where on its timeline a clock showed a time such as `14:05` or `2:05 pm`: below 0 before
+            it began, None for what no clock shows. Without it, such times are counted from the beginning.
+    """
+
+    def read(text: str) -> float:
+        place = place_of(text) if place_of is not None and ":" in text else None
+        return seconds_of(text) if place is None else place
+
+    rest, moments, ranges, look = _times(question, duration_seconds, read)
     return Asked(
         phrases=search_phrases(rest),
         moments=tuple(dict.fromkeys(moments)),
@@ -48,13 +61,13 @@ def read_question(question: str, duration_seconds: float = math.inf) -> Asked:
 
 def without_times(question: str) -> str:
     """What is left of a question's words without the times that it names."""
-    return _times(question, math.inf)[0]
+    return _times(question, math.inf, seconds_of)[0]
 
 
 # -- times --
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_CLOCK = r"\d{1,3}:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?"
+_CLOCK = r"\d{1,3}:[0-5]\d(?::[0-5]\d)?(?:\.\d+)?(?:\s*[ap]m\b)?"
 _AMOUNT = r"\b\d{1,9}(?:\.\d+)?\s*(?:seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h)\b"
 _LENGTH = rf"{_AMOUNT}(?:\s*(?:and\s+|,\s*)?{_AMOUNT})*"
 _NTH = r"(?:second|minute|hour)\s+\d{1,9}\b"
@@ -70,15 +83,17 @@ _ENDS = re.compile(
 )
 
 
-def _times(text: str, duration: float) -> tuple[str, list[float], list[Span], Look | None]:
+def _times(
+    text: str, duration: float, read: Callable[[str], float]
+) -> tuple[str, list[float], list[Span], Look | None]:
     """Take the times out of a question: what is left of its words, moments, ranges, and the way to look."""
     moments: list[float] = []
     ranges: list[Span] = []
     look: Look | None = None
     for pattern in (_BETWEEN, _DASHED):
         for match in _taken(pattern, text):
-            first, last = sorted((seconds_of(match[1]), seconds_of(match[2])))
-            ranges.append(Span(first, last))
+            first, last = sorted((read(match[1]), read(match[2])))
+            ranges.append(Span(max(0.0, first), max(0.0, last)))
         text = pattern.sub(" ", text)
     for match in _taken(_EDGE, text):
         length = seconds_of(match[2]) if match[2][0].isdigit() else _UNIT_SECONDS[match[2][0].lower()]
@@ -88,13 +103,14 @@ def _times(text: str, duration: float) -> tuple[str, list[float], list[Span], Lo
         ranges += _edge(match[1].lower() != "end", _EDGE_SECONDS, duration)
     text = _ENDS.sub(" ", text)
     for match in _taken(_SIDE, text):
-        moment = seconds_of(match[2])
+        moment = read(match[2])
         look = "before" if match[1].lower() in ("before", "until", "till", "by") else "after"
         moments.append(moment)
-        ranges.append(Span(0.0, moment) if look == "before" else Span(moment, max(moment, duration)))
+        place = max(0.0, moment)
+        ranges.append(Span(0.0, place) if look == "before" else Span(place, max(place, duration)))
     text = _SIDE.sub(" ", text)
     for pattern in (_AT, _BARE):
-        moments += [seconds_of(match[1]) for match in _taken(pattern, text)]
+        moments += [read(match[1]) for match in _taken(pattern, text)]
         text = pattern.sub(" ", text)
     return text, moments, ranges, look
 
@@ -113,7 +129,7 @@ def seconds_of(text: str) -> float:
     """Read a time as a question writes it: `12:04`, `1:02:03`, `43 seconds`, `2 min 5 s`, `minute 3`."""
     text = text.strip().lower()
     if ":" in text:
-        return parse_time(text)
+        return parse_time(text.removesuffix("am").removesuffix("pm"))
     if text[0].isalpha():
         unit, number = text.split()
         return float(number) * _UNIT_SECONDS[unit[0]]

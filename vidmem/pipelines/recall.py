@@ -23,10 +23,12 @@ from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, p
 from vidmem.pipelines.kv_recall import Inquiry
 from vidmem.pipelines.object_evidence import ObjectEvidence
 from vidmem.pipelines.planning import Pick, runs_of
-from vidmem.pipelines.question import Asked, read_question
+from vidmem.pipelines.question import Asked
 from vidmem.pipelines.remembering import Memories, store_of
+from vidmem.pipelines.time_of_day import seconds_of_day
 from vidmem.pipelines.timeline import Timeline, Timelines
-from vidmem.types import Hit, Span, format_time
+from vidmem.pipelines.unseen import asked_of, gaps_touched, unseen
+from vidmem.types import Gap, Hit, Span
 
 if TYPE_CHECKING:
     from vidmem.models.language import VideoLanguageModel
@@ -45,6 +47,8 @@ class Recalled:
     context: Context | KvContext | str
     """What goes before the model; or the answer, where tracks of objects give it without."""
     evidence: tuple[Hit, ...]
+    gaps: tuple[Gap, ...]
+    """Of streams: what was not seen of the times that it is about."""
     timings: dict[str, float]
 
 
@@ -78,7 +82,7 @@ class Recall:
     def beyond(self, question: str, videos: Sequence[StoredVideo]) -> str | None:
         """What memory answers by itself, without a model: that it holds nothing of the times asked about. Else None."""
         lines = [self._timelines.of(video) for video in videos]
-        return _beyond([read_question(question, line.duration_seconds) for line in lines], lines)
+        return unseen([asked_of(question, line) for line in lines], lines)
 
     def recall(self, question: str, videos: Sequence[StoredVideo]) -> Recalled:
         """Bring back what answers a question about some videos, and leaves the model room for question and answer.
@@ -88,7 +92,7 @@ class Recall:
         encoder, language = self._models.encoder, self._models.language
         begun, room = time.perf_counter(), language.room(question)
         lines = [self._timelines.of(video) for video in videos]
-        asked = [read_question(question, line.duration_seconds) for line in lines]
+        asked = [asked_of(question, line) for line in lines]
         phrases = asked[0].phrases
         if not phrases and not any(one.moments or one.ranges for one in asked):
             phrases = (question,)
@@ -99,10 +103,13 @@ class Recall:
         found.tracked = tracks.cited(lines, floor=self._config.relevance_floor)
         if (answer := tracks.answer(question, asked, found.cited, lines)) is not None:
             now = time.perf_counter()
-            return Recalled(answer, self._evidence(found, lines), _timings(begun, embedded, now, now))
+            evidence = self._evidence(found, lines)
+            gaps = tuple(gaps_touched(asked, evidence, lines))
+            return Recalled(answer, evidence, gaps, _timings(begun, embedded, now, now))
         context, planned = self._context(question, queries, found, asked, lines, room)
         evidence = self._evidence(found, lines)
-        return Recalled(context, evidence, _timings(begun, embedded, planned, time.perf_counter()))
+        gaps = tuple(gaps_touched(asked, evidence, lines))
+        return Recalled(context, evidence, gaps, _timings(begun, embedded, planned, time.perf_counter()))
 
     def _context(
         self,
@@ -116,7 +123,8 @@ class Recall:
         """What goes before the model, and the time by `time.perf_counter` at which it was chosen but not yet read."""
         language = self._models.language
         relevant = found.relevant_videos() or set(range(len(lines)))
-        labels = Labels(lines, language.label, named=len(relevant) > 1)
+        # In blocks the times are those of the timeline.
+        labels = Labels(lines, language.label, named=len(relevant) > 1, of_day=self._blocks is None)
         budget = min(self._config.context_tokens, room)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
         terms = inquiry.terms if inquiry else Terms(lambda pick: language.frame_cost(labels.of(pick)))
@@ -228,6 +236,8 @@ class Recall:
                     store=store_of(self._memories.of(line.video), span),
                     thumbnail=entry.thumbnail or line.thumbnails[run.peak],
                     why=entry.why,
+                    wall_start=line.clock.wall_at(span.start) if line.clock else None,
+                    wall_end=line.clock.wall_at(span.end) if line.clock else None,
                 )
             )
         return hits
@@ -240,26 +250,22 @@ def _timings(begun: float, embedded: float, planned: float, read: float) -> dict
 class Labels:
     """Times as they stand before frames: with hours once a video has one, with its name if `named`."""
 
-    def __init__(self, lines: Sequence[Timeline], label: Callable[..., str], *, named: bool) -> None:
-        """`label` writes a time as the video-LLM reads it (`VideoLanguageModel.label`)."""
-        self._lines, self._label, self._named = lines, label, named
+    def __init__(self, lines: Sequence[Timeline], label: Callable[..., str], *, named: bool, of_day: bool) -> None:
+        """
+        Args:
+            label: writes a time as the video-LLM reads it (`VideoLanguageModel.label`).
+            of_day: streams have times of day.
+        """
+        self._lines, self._label, self._named, self._of_day = lines, label, named, of_day
         self._hours = [line.duration_seconds >= 3600 for line in lines]
 
     def of(self, pick: Pick) -> str:
         return self.at(pick.video_index, float(self._lines[pick.video_index].pts_seconds[pick.frame_index]))
 
     def at(self, video_index: int, seconds: float) -> str:
-        label = self._label(seconds, hours=self._hours[video_index])
+        clock = self._lines[video_index].clock
+        if self._of_day and clock is not None:
+            label = self._label(seconds_of_day(clock.wall_at(seconds)), hours=True)
+        else:
+            label = self._label(seconds, hours=self._hours[video_index])
         return f"{self._lines[video_index].video.name} {label}" if self._named else label
-
-
-def _beyond(asked: Sequence[Asked], lines: Sequence[Timeline]) -> str | None:
-    """What to say if every time that the question names lies behind the end of what was seen; else None."""
-    named = [time for one in asked for time in (*one.moments, *(span.start for span in one.ranges))]
-    ends = [line.duration_seconds for line in lines]
-    if not named or min(named) <= max(ends):
-        return None
-    latest, asked_for = max(ends), min(named)
-    hours = max(asked_for, latest) >= 3600
-    clock = [format_time(seconds, hours=hours) for seconds in (asked_for, latest)]
-    return f"Nothing is in memory at {clock[0]}: it ends at {clock[1]}."

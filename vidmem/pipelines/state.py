@@ -9,6 +9,7 @@ from vidmem.index import StoreState
 from vidmem.kv.tier import TierState
 from vidmem.memory import MemoryState
 from vidmem.memory import StoreState as LevelState
+from vidmem.pipelines.watching import WatchState
 from vidmem.types import VideoId
 
 
@@ -33,6 +34,10 @@ class VideoState:
     frames: int
     clips: int
     memory: MemoryState
+    begun_at: float | None = None
+    """Of a stream: when it began, in seconds since 1970."""
+    gaps: int = 0
+    """Of a stream: how many stretches of it were not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class State:
     and there once it was asked something."""
     notices: tuple[str, ...]
     """Sentences on what was found and mended when the store was opened."""
+    watching: tuple[WatchState, ...] = ()
+    """The streams that this process is watching into the store."""
 
 
 def level_of(levels: Sequence[LevelState]) -> Level:

@@ -18,6 +18,7 @@ from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.timeline import Timelines
+from vidmem.pipelines.watching import WatchState
 
 
 class StoredMemory:
@@ -49,6 +50,7 @@ class StoredMemory:
         videos = []
         for video in self._present():
             memory = self._memories.of(video).state()
+            clock = self._timelines.of(video).clock
             duration = video.duration_seconds if video.duration_seconds is not None else video.committed_until
             videos.append(
                 VideoState(
@@ -60,6 +62,8 @@ class StoredMemory:
                     video.num_frames,
                     video.num_clips,
                     memory,
+                    begun_at=clock.wall_at(float(clock.starts[0])) if clock else None,
+                    gaps=len(clock.gaps) if clock else 0,
                 )
             )
         memories = [video.memory for video in videos]
@@ -73,6 +77,7 @@ class StoredMemory:
             disk=self._store.state(),
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
+            watching=self._watching(),
         )
 
     def scenes(self, video: str | None = None) -> list[Scene]:
@@ -182,6 +187,10 @@ class StoredMemory:
 
     def _preset_name(self) -> str:
         return self._store.identity.preset
+
+    def _watching(self) -> tuple[WatchState, ...]:
+        """Of this process."""
+        return ()
 
     def _kv_state(self) -> tuple[TierState, ...]:
         """In kv mode what each tier holds, the disk first."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidmem.index import FrameId, FrameRow, Store, StoredVideo
+from vidmem.index import FrameId, FrameRow, Store, StoredVideo, StreamClock
 from vidmem.types import Span, VideoId
 
 
@@ -28,6 +28,8 @@ class Timeline:
     """(n,) int64: the KV block of each frame, from 0 and rising by 0 or 1. Of no use in tokens mode."""
     clip_of_block: tuple[int, ...]
     """The clip of each block: no block holds frames of two."""
+    clock: StreamClock | None = None
+    """Of a stream, time of day along it."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -55,6 +57,10 @@ class Timeline:
         places = self.places_in(block_id)
         return Span(float(self.pts_seconds[places[0]]), float(self.end_seconds[places[-1]]))
 
+    def is_in_gap(self, seconds: float) -> bool:
+        """Whether this is a stream, and nothing was seen of it then."""
+        return self.clock is not None and any(gap.start <= seconds < gap.end for gap in self.clock.gaps)
+
     def place_of(self, pts_seconds: float) -> int:
         """The place of the frame with exactly this time; the last, if that one was committed since this was read."""
         return min(int(np.searchsorted(self.pts_seconds, pts_seconds)), len(self) - 1)
@@ -72,12 +78,13 @@ class Timelines:
         if known is not None and known.video.added_at != video.added_at:
             known = None  # removed and ingested again: all its frames are others
         if known is not None and len(known) == video.num_frames:
-            return known if known.video == video else self._keep(_extended(known, video, []))
+            return known if known.video == video else self._keep(_extended(known, video, [], known.clock))
         if known is None or len(known) > video.num_frames:
             known = Timeline(video, np.empty(0), np.empty(0), (), (), (), np.empty(0, np.int64), ())
         since = float(known.pts_seconds[-1]) if len(known) else -1.0
         rows = self._store.frames_between(video.video_id, max(0.0, since), sys.float_info.max)
-        return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since]))
+        clock = self._store.stream_clock(video.video_id)
+        return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since], clock))
 
     def keep_only(self, videos: Iterable[StoredVideo]) -> None:
         """Drop the timelines of all other videos: they were removed, here or by another process."""
@@ -89,7 +96,7 @@ class Timelines:
         return timeline
 
 
-def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow]) -> Timeline:
+def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow], clock: StreamClock | None) -> Timeline:
     block_ids = [place if row.block_id is None else row.block_id for place, row in enumerate(rows, start=len(known))]
     before = [known.num_blocks - 1, *block_ids]
     new_blocks = (row.clip_id for row, last, own in zip(rows, before, block_ids, strict=False) if own > last)
@@ -102,4 +109,5 @@ def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow]) -> Time
         (*known.thumbnails, *(row.thumbnail_path for row in rows)),
         np.concatenate([known.block_ids, np.array(block_ids, np.int64)]),
         (*known.clip_of_block, *new_blocks),
+        clock,
     )

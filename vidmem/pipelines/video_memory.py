@@ -13,13 +13,13 @@ import numpy as np
 
 from vidmem.errors import BadInput, NotFound
 from vidmem.index import Store, StoredVideo
-from vidmem.ingest import DecoderName, TimedPicture, open_source
+from vidmem.ingest import DecoderName, TimedPicture, Transport, open_source
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.memory.scenes import SceneStream
 from vidmem.models.language import Context
 from vidmem.models.preset import Preset
-from vidmem.pipelines.answering import AnswerStream
+from vidmem.pipelines.answering import AnswerStream, with_gaps
 from vidmem.pipelines.finding import RecallConfig
 from vidmem.pipelines.ingest import (
     IngestConfig,
@@ -40,6 +40,8 @@ from vidmem.pipelines.question import search_phrases
 from vidmem.pipelines.recall import Recall, Recalled
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.timeline import Timelines
+from vidmem.pipelines.watches import Watches
+from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState, live_config
 from vidmem.types import Answer, Hit, VideoId
 
 _STRETCHES = 32
@@ -62,6 +64,8 @@ class VideoMemory(ObjectMemory):
             if models.preset.mode == "kv"
             else None
         )
+        blocks_of = self._block_stream if self._blocks is not None else None
+        self._watches = Watches(store, models, memory_config, blocks_of, self._kv_settings())
 
     @classmethod
     def open(
@@ -101,10 +105,24 @@ class VideoMemory(ObjectMemory):
     def preset(self) -> Preset:
         return self._models.preset
 
+    def another(self, path: str | os.PathLike[str]) -> VideoMemory:
+        """The store at `path`, opened or made, with this one's loaded models: for one more camera.
+
+        Raises as `open`.
+        """
+        folder = Path(path)
+        made = made_with(folder, create=True)
+        store = Store.open(folder, self._models.identity(made, self._memory_config.policy))
+        return VideoMemory(store, self._models, self._memory_config)
+
     def close(self) -> None:
-        if self._blocks is not None:
-            self._blocks.close()
-        super().close()
+        """Stop what is watched, save the index and let the store go. Closing again does nothing."""
+        try:
+            self._watches.close()
+        finally:
+            if self._blocks is not None:
+                self._blocks.close()
+            super().close()
 
     def reader(self) -> VideoMemory:
         """The same store once more, read-only and with the same loaded models, for asks from another thread.
@@ -191,6 +209,39 @@ class VideoMemory(ObjectMemory):
                 partial=partial,
             )
 
+    def watch(
+        self,
+        address: str,
+        *,
+        fps: float | None = 1.0,
+        policy: WatchPolicy = "drop-oldest",
+        transport: Transport = "tcp",
+        user: str | None = None,
+        password: str | None = None,
+        speed: float = 1.0,
+        loop: bool = False,
+    ) -> Watch:
+        """Watch a stream and keep it, in a thread of its own, until it is stopped or this is closed.
+
+        Watching the same address again, with the same `fps`, goes on with the same video: what was not watched between
+        is a gap. It is asked about meanwhile as ever, from other threads by a `reader` each.
+
+        Args:
+            address: `rtsp://`, `rtmp://`, `http://` ..., `webcam:0`, or a file that is played at its own pace.
+            fps: frames to look at in a second, None for all.
+            policy: what happens while frames come faster than they can be looked at, see `WatchPolicy`.
+            transport: of RTSP.
+            user, password: for the server, in the place of those in the address.
+            speed, loop: of a file, times its own pace, and round and round.
+
+        Raises:
+            BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.
+        """
+        if self._store.is_read_only:
+            raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
+        live = live_config(policy, transport=transport, speed=speed, loop=loop)
+        return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password)
+
     def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
         """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""
         return self.ask_stream(question, video_ids=video_ids).result
@@ -266,11 +317,14 @@ class VideoMemory(ObjectMemory):
         return Recall(self._store, self._models, self._timelines, self._memories, config, self._blocks)
 
     def _pieces(self, recalled: Recalled, question: str) -> Iterator[str]:
+        pieces: Iterator[str]
         if isinstance(recalled.context, str):
-            return iter([recalled.context])
-        if isinstance(recalled.context, Context):
-            return self._models.language.stream(recalled.context, question)
-        return self._models.kv_language.stream(recalled.context, question)
+            pieces = iter([recalled.context])
+        elif isinstance(recalled.context, Context):
+            pieces = self._models.language.stream(recalled.context, question)
+        else:
+            pieces = self._models.kv_language.stream(recalled.context, question)
+        return with_gaps(pieces, recalled.gaps) if recalled.gaps else pieces
 
     def _block_stream(self, video: StoredVideo, duration_seconds: float | None) -> BlockStream:
         hours = duration_seconds is not None and duration_seconds >= 3600
@@ -283,6 +337,9 @@ class VideoMemory(ObjectMemory):
         kv = self.preset.kv
         settings = {"format": kv.format, "keep_ratio": kv.keep_ratio, "absorb": kv.absorb}
         return {"window_tokens": window_tokens(self.preset), **settings}
+
+    def _watching(self) -> tuple[WatchState, ...]:
+        return self._watches.states()
 
     def _kv_state(self) -> tuple[TierState, ...]:
         return (*super()._kv_state(), *(self._blocks.state() if self._blocks is not None else ()))

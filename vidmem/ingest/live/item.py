@@ -1,10 +1,12 @@
-"""What a live source gives: frames that know when they came, and gaps where none did."""
+"""What a live source gives: frames that know when they came, and gaps (`vidmem.types.Gap`) where none did."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vidmem.types import Frame
+from vidmem.types import Frame, Gap
+
+__all__ = ["Gap", "LiveFrame"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,21 +23,3 @@ class LiveFrame(Frame):
     """When it arrived, by `time.monotonic`."""
     epoch: int
     """Number of the connection it came by, from 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A stretch `[start, end)` of the timeline of which nothing was seen, from the last picture before an outage to the
-    first one after it."""
-
-    start: float
-    end: float
-    wall_start: float
-    """The same, in seconds since 1970 by this machine's clock."""
-    wall_end: float
-    reason: str
-    """Why the stream was lost, to follow a colon."""
-
-    def until(self, later: Gap) -> Gap:
-        """This gap and a later one as one, with what lies between."""
-        return replace(self, end=later.end, wall_end=later.wall_end)

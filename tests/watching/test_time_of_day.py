@@ -1,0 +1,156 @@
+"""Times of day in questions about streams, and what is said of the times in which nothing was seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vidmem
+from vidmem.index import FrameRows, NewClip, Store, StoreIdentity, StreamClock, VideoRow
+from vidmem.pipelines import VideoMemory
+from vidmem.pipelines.question import read_question
+from vidmem.pipelines.time_of_day import place_of_clock
+from vidmem.types import Gap, Span, VideoId
+
+BEGUN = datetime(2026, 3, 3, 14, 0, 20).timestamp()
+"""Of a stream that runs for an hour, on a day without a change of the clocks."""
+
+
+def clock(*gaps: Gap, begun: float = BEGUN) -> StreamClock:
+    return StreamClock(np.array([0.0]), np.array([begun]), gaps)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("14:05", 280.0),
+        ("14:05:30", 310.0),
+        ("2:05 pm", 280.0),
+        ("2:05pm", 280.0),
+        ("14:00", 0.0),
+        ("14:00:10", -10.0),
+        ("13:00", -3620.0),
+        ("23:00", 32380.0),
+        ("45:10", None),
+        ("14:05:61", None),
+    ],
+)
+def test_a_time_of_day_has_its_place(text: str, place: float | None) -> None:
+    assert place_of_clock(text, clock(), 3600.0) == place
+
+
+def test_of_a_stream_of_days_the_last_such_time_is_meant() -> None:
+    day = 86400.0
+    assert place_of_clock("14:05", clock(), 2 * day) == day + 280.0
+    assert place_of_clock("14:05", clock(), 2 * day + 600.0) == 2 * day + 280.0
+    over_midnight = clock(begun=datetime(2026, 3, 3, 23, 50).timestamp())
+    assert place_of_clock("23:55", over_midnight, 3600.0) == 300.0
+    assert place_of_clock("0:10", over_midnight, 3600.0) == 1200.0
+
+
+def test_questions_are_read_by_the_clock() -> None:
+    def asked(question: str) -> tuple[tuple[float, ...], tuple[Span, ...]]:
+        read = read_question(question, 3600.0, lambda text: place_of_clock(text, clock(), 3600.0))
+        return read.moments, read.ranges
+
+    assert asked("What was there at 14:05?") == ((280.0,), ())
+    assert asked("Was there a dog between 13:00 and 2:05 pm?") == ((), (Span(0.0, 280.0),))
+    assert asked("What came after 14:05?") == ((280.0,), (Span(280.0, 3600.0),))
+    assert asked("What came in the first 10 minutes?") == ((), (Span(0.0, 600.0),))
+    assert asked("What was there 30 seconds in, at minute 3?")[0] == (180.0,)
+    assert read_question("What was there at 2:05 pm?").moments == (125.0,)
+
+
+def test_a_clock_that_was_set_is_followed() -> None:
+    told = StreamClock(np.array([0.0, 100.0, 200.0]), np.array([1000.0, 2000.0, 1500.0]))
+    assert [told.wall_at(seconds) for seconds in (0.0, 99.0, 100.0, 250.0)] == [1000.0, 1099.0, 2000.0, 1550.0]
+    assert [told.place_of(wall) for wall in (990.0, 1050.0, 1099.0, 1520.0, 2010.0)] == [
+        -10.0,
+        50.0,
+        99.0,
+        220.0,
+        710.0,
+    ]
+    assert told.place_of(1400.0) == 100.0
+
+
+GAP = Gap(20.0, 80.0, BEGUN + 20.0, BEGUN + 80.0, "the stream froze")
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory: pytest.TempPathFactory, preset: Path) -> Path:
+    """A store with a stream of two stretches of 20 s, written as `vidmem watch` writes it."""
+    path = tmp_path_factory.mktemp("streamed") / "a.vidmem"
+    with vidmem.open(path, preset) as memory:
+        store, made = memory._store, memory._store.identity
+        row = VideoRow(VideoId("camera"), "camera", "settings", "rtsp://door/1", "door/1")
+        store.begin_video(row, is_stream=True)
+        for first in (0, 80):
+            clip = NewClip(
+                Span(first, first + 20),
+                _rows(made, range(first, first + 20)),
+                None,
+                BEGUN + first,
+                GAP if first else None,
+            )
+            store.append_clips(VideoId("camera"), [clip])
+    return path
+
+
+def _rows(made: StoreIdentity, seconds: range) -> FrameRows:
+    rng = np.random.default_rng(seconds[0])
+    embeddings = rng.normal(size=(len(seconds), made.embedding_dim)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    tokens = torch.zeros(len(seconds), made.tokens_per_frame, made.token_dim, dtype=torch.float16)
+    return FrameRows(np.array(seconds, dtype=np.float64), embeddings, tokens)
+
+
+def told(memory: VideoMemory, question: str) -> tuple[str, list[float]]:
+    answer = memory.ask(question)
+    return answer.text, [hit.wall_start - BEGUN for hit in answer.evidence if hit.wall_start is not None]
+
+
+def test_answers_know_what_was_not_seen(streamed: Path, preset: Path) -> None:
+    sentence = "Nothing was seen from 14:00:40 to 14:01:40: the stream froze."
+    with vidmem.open(streamed, preset) as memory:
+        assert told(memory, "What was there at 14:01:10?") == (sentence, [])
+        text, walls = told(memory, "What was there at 14:01:45?")
+        assert sentence not in text and walls[0] == 85.0
+        text, walls = told(memory, "Was there a dog between 14:00:30 and 14:01:50?")
+        assert text.endswith(sentence) and text != sentence and walls
+        text, _ = told(memory, "What was there at 16:00?")
+        assert text == "Nothing is in memory of that time: it goes from 14:00:20 to 14:02:00."
+        assert told(memory, "What was there at 10:00?")[0] == text
+
+
+def test_the_log_of_questions_keeps_times_of_day(streamed: Path, preset: Path) -> None:
+    with vidmem.open(streamed, preset) as memory:
+        answer = memory.ask("What was there at 14:01:45?")
+        assert memory._store.questions(1)[0].answer.evidence == list(answer.evidence)
+
+
+def test_a_store_without_streams_is_as_it_was(tmp_path: Path, preset: Path) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory:
+        store, made = memory._store, memory._store.identity
+        store.begin_video(VideoRow(VideoId("file"), "file", "settings", "a.mp4", "a.mp4"))
+        store.append_clips(VideoId("file"), [NewClip(Span(0, 20), _rows(made, range(20)))])
+        assert store.stream_clock(VideoId("file")) is None and store.find_stream("a.mp4", "settings") is None
+        assert tables(store).isdisjoint({"streams", "stream_clocks", "stream_gaps"})
+        hits = memory.ask("What was there at 0:05?").evidence
+        assert hits[0].start == 5.0 and hits[0].wall_start is None
+    with Store.open(tmp_path / "a.vidmem", made) as store:
+        row = VideoRow(VideoId("camera"), "camera", "settings", "rtsp://door/1", "door/1")
+        store.begin_video(row, is_stream=True)
+        found = store.find_stream("rtsp://door/1", "settings")
+        assert found is not None and found.video_id == "camera"
+        assert store.find_stream("rtsp://door/1", "others") is None
+        assert store.stream_clock(VideoId("camera")) is None
+
+
+def tables(store: Store) -> set[str]:
+    with store._transaction() as catalogue:
+        return {row[0] for row in catalogue.connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}

@@ -1,0 +1,57 @@
+"""Time of day, as questions and answers about a stream write it; in the zone of this machine."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time, timedelta
+
+from vidmem.index import StreamClock
+from vidmem.types import Gap
+
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*([ap]m)?", re.I)
+
+
+def place_of_clock(text: str, clock: StreamClock, until: float) -> float | None:
+    """Where on a stream's timeline a clock showed `14:05`, `14:05:30` or `2:05 pm`; the last time that it did.
+
+    A time that no day of the stream had is taken on the day that brings it nearest to the stream: it lies before 0, or
+    after `until`, the stream's end. A minute in which the stream begins is its beginning. None if this is no time of
+    day.
+    """
+    read = _CLOCK.fullmatch(text.strip())
+    hour = int(read[1]) if read else 24
+    if read is not None and read[4] and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if read[4].lower() == "pm" else 0)
+    if read is None or hour > 23 or int(read[2]) > 59 or int(read[3] or 0) > 59:
+        return None
+    shown = time(hour, int(read[2]), int(read[3] or 0))
+    begun, end = clock.wall_at(float(clock.starts[0])), clock.wall_at(until)
+    last_day = datetime.fromtimestamp(end).date()
+    walls = [_wall(last_day + timedelta(days=days), shown) for days in (1, 0, -1)]
+    walls += [_wall(datetime.fromtimestamp(begun).date(), shown)]
+    slack = 0.0 if read[3] else 60.0
+    within = [wall for wall in walls if begun - slack < wall <= end]
+    if within:
+        return clock.place_of(max(begun, *within))
+    return clock.place_of(min(walls, key=lambda wall: max(begun - wall, wall - end)))
+
+
+def seconds_of_day(wall: float) -> float:
+    """What a clock shows, in seconds since midnight."""
+    moment = datetime.fromtimestamp(wall)
+    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+
+
+def clock_range(start: float, end: float, *, today: date | None = None) -> str:
+    """`14:05:03 to 14:09:59`, with the dates where a day is not `today`, which is by default that of `end`."""
+    first, last = datetime.fromtimestamp(start), datetime.fromtimestamp(end)
+    form = "%H:%M:%S" if first.date() == last.date() == (today or last.date()) else "%Y-%m-%d %H:%M:%S"
+    return f"{first.strftime(form)} to {last.strftime(form)}"
+
+
+def gap_sentence(gap: Gap) -> str:
+    return f"Nothing was seen from {clock_range(gap.wall_start, gap.wall_end)}: {gap.reason}."
+
+
+def _wall(day: date, shown: time) -> float:
+    return datetime.combine(day, shown).timestamp()

@@ -1,0 +1,121 @@
+"""The streams that are being watched into one store."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from vidmem.errors import BadInput
+from vidmem.index import Store, StoredVideo, VideoRow
+from vidmem.ingest import LiveConfig, open_live
+from vidmem.ingest.live.address import parse_address
+from vidmem.memory import MemoryConfig
+from vidmem.pipelines.ingest import IngestConfig, video_row
+from vidmem.pipelines.loading import Models
+from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.scenes import Scenes
+from vidmem.pipelines.stream_clips import Cutter, Earlier
+from vidmem.pipelines.timeline import Timelines
+from vidmem.pipelines.watching import CLIP_SECONDS, Watch, WatchPolicy, WatchState
+from vidmem.pipelines.writing import BlocksOf, ClipWriter, Clock, Looker, opened
+from vidmem.types import VideoId
+
+
+class Watches:
+    """Starts watches, and knows those that run."""
+
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        memory_config: MemoryConfig,
+        blocks_of: BlocksOf | None,
+        kv_settings: Mapping[str, object] | None,
+    ) -> None:
+        """`blocks_of` and `kv_settings` are None in tokens mode."""
+        self._store, self._models, self._memory_config = store, models, memory_config
+        self._blocks_of, self._kv_settings = blocks_of, kv_settings
+        self._started: list[Watch] = []
+
+    def start(
+        self,
+        address: str,
+        *,
+        fps: float | None,
+        policy: WatchPolicy,
+        live: LiveConfig,
+        user: str | None,
+        password: str | None,
+    ) -> Watch:
+        """Raises as `VideoMemory.watch`; then nothing runs and the store is as it was."""
+        config = IngestConfig(fps, CLIP_SECONDS, None, self._kv_settings)
+        shown = parse_address(address, user=user, password=password).shown
+        if any(state.address == shown for state in self.states()):
+            raise BadInput(f"{shown} is being watched into {self._store.path} already.")
+        # Before the stream is opened: what comes while models are loaded would be dropped.
+        self._models.load()
+        looker = Looker(self._models.encoder, self._models.language)
+        source = open_live(address, fps=fps, views=looker.views, user=user, password=password, config=live)
+        try:
+            settings = config.settings_hash(self._memory_config)
+            there = self._store.find_stream(source.info.uri, settings)
+            name = there.video_id if there else VideoId(secrets.token_hex(8))
+            row = video_row(source.info, name, name, settings)
+            watch = Watch(
+                source,
+                name,
+                Cutter(seconds=CLIP_SECONDS, fps=fps, earlier=self._earlier(there)),
+                functools.partial(self._open_writer, there, row, looker),
+                policy=policy,
+                room=live.queue_frames,
+            )
+        except BaseException:
+            source.close()
+            raise
+        # Those that have ended well have nothing more to say.
+        self._started = [one for one in self._started if one.is_running or one.has_failed]
+        self._started.append(watch)
+        return watch
+
+    def states(self) -> tuple[WatchState, ...]:
+        """Of those that run."""
+        return tuple(watch.state() for watch in self._started if watch.is_running)
+
+    def close(self) -> None:
+        """Stop all, and wait. Raises what ended one of them, if nobody was told of it yet."""
+        with ExitStack() as stack:
+            for watch in self._started:
+                stack.callback(watch.close)
+                watch.stop()
+            self._started = []
+
+    def _earlier(self, there: StoredVideo | None) -> Earlier | None:
+        clock = self._store.stream_clock(there.video_id) if there is not None else None
+        if there is None or clock is None:
+            return None
+        return Earlier(there.committed_until, clock.wall_at(there.committed_until))
+
+    def _open_writer(self, there: StoredVideo | None, row: VideoRow, looker: Looker, stack: ExitStack) -> ClipWriter:
+        video = there or self._store.begin_video(row, is_stream=True)
+        # Its own: the store's are for the thread that asks.
+        timelines = Timelines(self._store)
+        memory = Memories(self._store, self._memory_config, timelines).of(video)
+        scenes = Scenes(self._store, timelines).stream_of(video)
+        blocks = None
+        if self._blocks_of is not None:
+            opening = functools.partial(self._blocks_of, video, None)
+            blocks = stack.enter_context(opened(opening, self._store, video, is_new=there is None))
+        return stack.enter_context(
+            ClipWriter(
+                self._store,
+                video,
+                looker,
+                memory=memory,
+                scenes=scenes,
+                blocks=blocks,
+                clock=Clock(),
+                patience_seconds=0.0,
+            )
+        )

@@ -1,0 +1,247 @@
+"""A stream that is watched: received, cut, looked at, remembered and committed, until somebody ends it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from vidmem.errors import BadInput
+from vidmem.ingest import Gap, Health, LiveConfig, LiveFrame, LiveSource
+from vidmem.pipelines.stream_clips import Cutter, Pace, StreamClip
+from vidmem.pipelines.writing import ClipWriter
+from vidmem.types import VideoId
+
+WatchPolicy = Literal["drop-oldest", "adaptive-fps", "block"]
+"""What happens while frames come faster than they can be looked at: the oldest that wait are dropped; of several only
+one is kept, evenly; or the stream waits."""
+
+CLIP_SECONDS = 1.0
+"""A frame is committed with its clip, so that a long clip would be long in coming."""
+_RATE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchState:
+    """A moment of a watch. Counts are of the whole time since it began.
+
+    Of the `source.frames` that were wanted and came, `source.dropped` and `thinned` are not kept, `source.waiting` wait
+    in the queue, and all others were taken into clips: `taken`.
+    """
+
+    video_id: VideoId
+    address: str
+    """Without its secrets."""
+    is_running: bool
+    source: Health
+    taken: int
+    """Frames that were taken into clips."""
+    thinned: int
+    """Frames passed over by `adaptive-fps`."""
+    committed: int
+    """Frames that are in the store."""
+    clips: int
+    """Clips that are in the store."""
+    gaps: int
+    """Outages that ended, and times in which all frames were dropped."""
+    stride: int
+    """Of so many frames that come one is kept; above 1 only with `adaptive-fps`."""
+    fps_kept: float
+    """Frames committed in a second, over the latest ten at most."""
+    lag_seconds: float | None
+    """From the arrival of the newest committed frame until it was committed; None before the first."""
+    waited_seconds: float | None
+    """For how long the oldest frame that is not yet committed has been here; None if there is none."""
+
+
+class _Counts:
+    """Numbers that the threads of a watch keep and any thread reads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque()
+        self._under_way: deque[float] = deque()
+        self.taken = self.thinned = self.committed = self.clips = self.gaps = 0
+        self.lag_seconds: float | None = None
+
+    def take(self, arrived: float) -> None:
+        with self._lock:
+            self.taken += 1
+            self._under_way.append(arrived)
+
+    def commit(self, clip: StreamClip) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for _ in clip.arrived:
+                self._under_way.popleft()
+            self.committed += len(clip.arrived)
+            self.clips += 1
+            self.lag_seconds = now - clip.arrived[-1]
+            self._recent.append((now, len(clip.arrived)))
+            self._forget(now)
+
+    def waited(self, now: float) -> float | None:
+        with self._lock:
+            return now - self._under_way[0] if self._under_way else None
+
+    def fps_kept(self, now: float) -> float:
+        with self._lock:
+            self._forget(now)
+            since = min(_RATE_SECONDS, max(1.0, now - self._begun))
+            return sum(count for _, count in self._recent) / since
+
+    def _forget(self, now: float) -> None:
+        while self._recent and self._recent[0][0] < now - _RATE_SECONDS:
+            self._recent.popleft()
+
+
+class Watch:
+    """A stream that is being remembered, by a thread of its own; a context manager. Made by `VideoMemory.watch`.
+
+    It goes on for ever, over every loss of the stream, until it is stopped, a file or recording is over, or the disk is
+    full. What is committed stays, whatever ends it.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        video_id: VideoId,
+        cutter: Cutter,
+        open_writer: Callable[[ExitStack], ClipWriter],
+        *,
+        policy: WatchPolicy,
+        room: int,
+    ) -> None:
+        """
+        Args:
+            source: closed by this.
+            open_writer: called with the first clip, in the thread; what the writer needs is closed with the stack.
+            room: frames that the source's queue holds.
+        """
+        self._source, self._cutter, self._open_writer = source, cutter, open_writer
+        self._room, self._video_id = room, video_id
+        self._writer: ClipWriter | None = None
+        self._pace = Pace() if policy == "adaptive-fps" else None
+        self._counts, self._stopped = _Counts(), threading.Event()
+        self._failure: BaseException | None = None
+        self._is_told = False
+        self._thread = threading.Thread(target=self._run, name="vidmem-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def video_id(self) -> VideoId:
+        """The video that the stream is in the store."""
+        return self._video_id
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended by an error, which `wait` raises."""
+        return self._failure is not None
+
+    def state(self) -> WatchState:
+        """How it is now. For any thread."""
+        counts, now = self._counts, time.monotonic()
+        return WatchState(
+            video_id=self._video_id,
+            address=self._source.info.uri,
+            is_running=self.is_running,
+            source=self._source.health(),
+            taken=counts.taken,
+            thinned=counts.thinned,
+            committed=counts.committed,
+            clips=counts.clips,
+            gaps=counts.gaps,
+            stride=self._pace.stride if self._pace else 1,
+            fps_kept=counts.fps_kept(now),
+            lag_seconds=counts.lag_seconds,
+            waited_seconds=counts.waited(now),
+        )
+
+    def stop(self) -> None:
+        """Have it end: what is being looked at is still committed, the rest is dropped. For any thread; returns at once
+        but for closing the source."""
+        self._stopped.set()
+        self._source.close()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it has ended, at most so long; whether it has.
+
+        Raises:
+            StorageFull, StoreCorrupt: this ended it.
+        """
+        self._thread.join(seconds)
+        if self._failure is not None:
+            self._is_told = True
+            raise self._failure
+        return not self.is_running
+
+    def close(self) -> None:
+        """Stop, and wait. Raises as `wait`, but only what `wait` has not raised yet."""
+        self.stop()
+        self._thread.join()
+        if self._failure is not None and not self._is_told:
+            self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                stack.callback(self._source.close)
+                for item in self._source:
+                    if isinstance(item, Gap) or self._is_kept(item):
+                        self._write(stack, self._cutter.push(item))
+                self._write(stack, self._cutter.finish())
+                if self._writer is not None:
+                    self._writer.finish()
+        except BaseException as error:
+            self._failure = error  # raised by whoever waits
+
+    def _is_kept(self, frame: LiveFrame) -> bool:
+        if self._pace is not None:
+            seen = self._pace.seen(waiting=self._source.health().waiting, room=self._room, now=time.monotonic())
+            is_kept, self._pace = seen.taken()
+            if not is_kept:
+                self._counts.thinned += 1
+                return False
+        self._counts.take(frame.arrived)
+        return True
+
+    def _write(self, stack: ExitStack, cut: StreamClip | None) -> None:
+        if cut is None or self._stopped.is_set():
+            return
+        if self._writer is None:
+            self._writer = self._open_writer(stack)
+        if cut.gap is not None:
+            self._counts.gaps += 1
+        committed = functools.partial(self._counts.commit, cut)
+        self._writer.write(cut.clip, wall_start=cut.wall_start, gap=cut.gap, at_commit=committed)
+
+
+def live_config(policy: WatchPolicy, *, transport: str, speed: float, loop: bool) -> LiveConfig:
+    """How the stream is received. Raises BadInput."""
+    if policy not in ("drop-oldest", "adaptive-fps", "block"):
+        raise BadInput(f"There is no policy {policy!r}: give drop-oldest, adaptive-fps or block.")
+    return LiveConfig(
+        transport=transport,  # type: ignore[arg-type]
+        policy="block" if policy == "block" else "drop-oldest",
+        speed=speed,
+        loop=loop,
+    )
