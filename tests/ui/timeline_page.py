@@ -59,6 +59,7 @@ def told(folder: Path) -> dict[str, Any]:
     objects = [
         Followed("dog", [Span(300, 900), Span(3000, 3002)], str(folder / "03.jpg")),
         Followed("red umbrella", [Span(610, 1800)], str(folder / "05.jpg")),
+        Followed("<img src=x>", [Span(2000, 2600)]),
     ]
     lanes = lanes_of(SECONDS, scenes=scenes(folder), objects=objects, gaps=[Span(5000, 5400)])
     return timeline(SECONDS, lanes)
@@ -75,6 +76,7 @@ def serving(folder: Path) -> Iterator[str]:
         gr.Button("Show", elem_id="show").click(lambda: gr.HTML(value=value), None, under)
         cited = timeline(SECONDS, [evidence_lane(HITS, SECONDS)])
         gr.Button("Answer", elem_id="answer").click(lambda: gr.HTML(evidence=cited), None, under)
+        gr.Button("Forget", elem_id="forget").click(lambda: gr.HTML(evidence=None), None, under)
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False, allowed_paths=[str(folder)]

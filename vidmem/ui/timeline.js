@@ -2,6 +2,7 @@
 // `props.value` is a video's timeline or null, `props.evidence` an answer's, `props.player` finds the player.
 
 const BUTTON_PX = 24; // as wide as a button must be to be hit
+const PICTURE_PX = 62; // at most, as the style sheet has it
 const LABEL_PX = 44;
 const TICK_PX = 84;
 const SHORTEST_SECONDS = 4; // that can be shown, at the closest zoom
@@ -156,15 +157,15 @@ function segmentButton(lane, index, group) {
 
 function place(button, group, isReached) {
   const from = left(group.start);
-  const width = Math.max(left(group.until) - from, button.lane >= 0 && lanes[button.lane].kind === "scene" ? 3 : 12);
+  const width = Math.max(left(group.until) - from, 12);
   button.style.left = `${from}px`;
   button.style.width = `${width}px`;
   button.tabIndex = isReached ? 0 : -1;
   // What stands in the button stays in view, however far it reaches beyond.
   button.style.paddingLeft = `${Math.max(0, Math.min(-from, width - LABEL_PX))}px`;
-  button.classList.toggle("tl-narrow", width < LABEL_PX);
   const lane = lanes[button.lane];
   const picture = lane.kind === "scene" && width >= BUTTON_PX - 1 ? pictureUrl(lane, group) : null;
+  button.classList.toggle("tl-narrow", width < LABEL_PX + (picture ? PICTURE_PX : 0));
   if (picture && !button.querySelector("img")) {
     const image = new Image();
     image.alt = "";
@@ -373,7 +374,7 @@ function follow(event) {
   const now = event.target.currentTime;
   const end = shown.start + shown.seconds;
   // What plays out of the view takes it along; who looks elsewhere is left there.
-  if (event.type === "timeupdate" && now >= end && now < end + 1.5 && !fingers.size) {
+  if (event.type === "timeupdate" && now >= end && now < end + 2 * event.target.playbackRate && !fingers.size) {
     shown.start = now - shown.seconds / 20;
     draw();
   } else drawPlayhead();

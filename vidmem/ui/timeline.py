@@ -20,8 +20,8 @@ HTML, CSS, JS = ((_HERE / f"timeline.{kind}").read_text(encoding="utf-8") for ki
 
 Kind = Literal["evidence", "scene", "object", "gap"]
 
-_COARSEST = 12
-"""So many groups at most have room in the narrowest lane that is drawn: 290 pixels, of 24 each."""
+_COARSEST = 8
+"""So many buttons of 24 pixels at most have room in the narrowest lane that is drawn, of about 200."""
 _FINEST_SECONDS = 0.1
 """What lies closer together is not told apart at any zoom."""
 _OBJECT_LANES = 6
@@ -161,16 +161,15 @@ def _lane(kind: Kind, name: str, many: str, segments: Iterable[Segment], duratio
 
 def _object_lanes(objects: Sequence[Followed], duration_seconds: float) -> list[Lane]:
     """A lane for each object, for those that were seen longest if there are too many, in the order they came."""
-    by_length = sorted(objects, key=lambda one: -sum(span.seconds for span in one.spans))
-    own = by_length[: _OBJECT_LANES if len(objects) <= _OBJECT_LANES else _OBJECT_LANES - 1]
-    rest = [one for one in objects if not any(one is other for other in own)]
+    by_length = sorted(range(len(objects)), key=lambda index: -sum(span.seconds for span in objects[index].spans))
+    own = set(by_length[: _OBJECT_LANES if len(objects) <= _OBJECT_LANES else _OBJECT_LANES - 1])
     lanes = [
         _lane("object", one.name, "times seen", _seen(one), duration_seconds)
-        for one in objects
-        if any(one is other for other in own)
+        for index, one in enumerate(objects)
+        if index in own
     ]
-    segments = [segment for one in rest for segment in _seen(one)]
-    return [*lanes, _lane("object", f"{len(rest)} more", "times seen", segments, duration_seconds)]
+    rest = [segment for index, one in enumerate(objects) if index not in own for segment in _seen(one)]
+    return [*lanes, _lane("object", f"{len(objects) - len(own)} more", "times seen", rest, duration_seconds)]
 
 
 def _seen(one: Followed) -> list[Segment]:
@@ -189,8 +188,8 @@ def _grouped(starts: Sequence[float], seconds: float) -> list[int]:
 
 def _common_folder(lanes: Sequence[Lane]) -> str:
     """What the paths of all thumbnails begin with, so that it is told once."""
-    paths = {segment.thumbnail for lane in lanes for segment in lane.segments if segment.thumbnail}
-    return os.path.commonprefix([path[: path.rfind("/") + 1] for path in paths])
+    shared = os.path.commonprefix([one.thumbnail for lane in lanes for one in lane.segments if one.thumbnail])
+    return shared[: shared.rfind("/") + 1]
 
 
 def _told(lane: Lane, skipped: int) -> dict[str, Any]:
