@@ -119,7 +119,9 @@ def test_what_plays_out_of_the_view_takes_it_along(page: Page) -> None:
         button(page, "Zoom in").click()
     before = shown(page)
     page.evaluate("document.querySelector('#player video').playbackRate = 4")
-    page.evaluate("document.querySelector('#player video').muted = true; document.querySelector('#player video').play()")
+    page.evaluate(
+        "document.querySelector('#player video').muted = true; document.querySelector('#player video').play()"
+    )
     page.wait_for_function("before => document.querySelector('.tl-shown').textContent !== before", arg=before)
     page.evaluate("document.querySelector('#player video').pause()")
     assert page.locator(".tl-playhead").is_visible()
@@ -138,6 +140,7 @@ def test_pointing_at_a_segment_shows_its_picture_and_span(page: Page) -> None:
 
 
 def test_thousands_of_scenes_are_few_buttons_that_do_not_lie_on_each_other(page: Page) -> None:
+    page.evaluate("document.querySelector('#player video').currentTime = 4200")
     for _ in range(5):
         found = boxes(lane(page, "Scenes"))
         assert 1 < len(found) < 60
@@ -268,17 +271,16 @@ def test_it_is_as_wide_as_the_window_and_no_wider(browser: Browser, address: str
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Browser, address: str, theme: str) -> None:
     page = open_page(browser, address, width=1000, query=f"?__theme={theme}")
-    for zooms in range(2):
+    for zooms in (0, 5):
+        for _ in range(zooms):
+            button(page, "Zoom in").click()
         page.add_script_tag(content=Path(str(AXE)).read_text(encoding="utf-8"))
         found = page.evaluate("axe.run('#timeline')")["violations"]
         serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
         assert serious == [], zooms
-        for _ in range(7):
-            button(page, "Zoom in").click()
     page.context.close()
 
 
 def test_names_from_a_store_are_text(page: Page) -> None:
     assert page.locator(".tl img[src='x']").count() == 0
     assert page.locator(".tl-names").get_by_text("<img src=x>").count() == 1
-

@@ -43,7 +43,9 @@ def caption(hit: Hit, *, hours: bool = False) -> str:
 
 def evidence(hits: Sequence[Hit], *, hours: bool = False) -> str:
     """A button for each stretch of evidence, numbered as on the timeline, which takes the player there."""
-    return f'<div class="vm-evidence">{"".join(_stretch(number, hit, hours) for number, hit in enumerate(hits, 1))}</div>'
+    return (
+        f'<div class="vm-evidence">{"".join(_stretch(number, hit, hours) for number, hit in enumerate(hits, 1))}</div>'
+    )
 
 
 def _stretch(number: int, hit: Hit, hours: bool) -> str:
