@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vidmem.errors import BadInput, SourceLost, VidmemError
 from vidmem.pipelines import preset_for
 from vidmem.types import Answer, VideoId, format_time
-from vidmem.ui.timeline import lanes_of, timeline
+from vidmem.ui.timeline import Followed, lanes_of, timeline
 
 if TYPE_CHECKING:
     from vidmem.pipelines import IngestReport, VideoMemory
@@ -124,7 +124,11 @@ class Session:
         report = memory.ingest(video, progress=show)
         seen = next(seen for seen in memory.videos() if seen.video_id == report.video_id)
         duration = seen.duration_seconds or seen.committed_until
-        lanes = lanes_of(duration, scenes=memory.scenes(report.video_id))
+        objects = [
+            Followed(one.label or f"Object {one.object_id}", one.spans, one.thumbnail)
+            for one in memory.objects(video=report.video_id)
+        ]
+        lanes = lanes_of(duration, scenes=memory.scenes(report.video_id), objects=objects)
         shown = timeline(duration, lanes, hours=seen.has_hours)
         self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id, seen.has_hours, shown)
 
