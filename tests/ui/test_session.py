@@ -64,6 +64,9 @@ def test_a_question_does_not_wait_for_another_videos_ingest(
         try:
             session.watch(first)
             until(session, first, "ready", "failed")
+            under = session.progress(first).timeline
+            assert under is not None and under["duration"] == 20.0
+            assert [lane["name"] for lane in under["lanes"]] == ["Scenes"]
             session.watch(second)
             assert going.wait(120)
             answer = page.submit(lambda: list(session.ask("Was there a dog?", first))).result(timeout=60)[-1]

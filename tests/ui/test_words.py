@@ -34,5 +34,16 @@ def test_evidence_is_captioned_with_its_span_and_score() -> None:
     assert words.caption(early, hours=True) == "00:01:01.000-00:01:01.200  ·  0.81"
 
 
+def test_each_stretch_of_evidence_is_a_button_that_names_its_time_and_picture() -> None:
+    hits = [
+        Hit(VideoId("0" * 16), "a.mp4", 61.0, 65.5, 0.8123, 0, thumbnail='/a store/"x"#1.jpg'),
+        Hit(VideoId("0" * 16), "a.mp4", 3.0, 4.0, 0.5, 1),
+    ]
+    shown = words.evidence(hits)
+    assert shown.count("<button") == 2 and 'data-seek="61.0"' in shown and 'data-seek="3.0"' in shown
+    assert 'src="gradio_api/file=/a%20store/%22x%22%231.jpg"' in shown and shown.count("<img") == 1
+    assert shown.index("★ 1") < shown.index("00:03-00:04") < shown.index("★ 2")
+
+
 def test_an_answer_without_evidence_says_so() -> None:
     assert "Nothing in memory matches" in words.below(Answer("q", "No.", ()))

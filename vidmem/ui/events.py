@@ -11,10 +11,11 @@ import gradio as gr
 
 from vidmem.errors import VidmemError
 from vidmem.samples import Sample
-from vidmem.types import Answer, Hit
+from vidmem.types import Answer
 from vidmem.ui import words
 from vidmem.ui.layout import Page
 from vidmem.ui.session import Progress, Session
+from vidmem.ui.timeline import evidence_lane, timeline
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +36,9 @@ class Events:
     def connect(self) -> None:
         """Wire the page's components to what follows from them."""
         page = self.page
-        moving = [page.status, page.poll, page.watch, page.question, *page.examples]
-        fresh = [page.video, page.player, page.hits, page.answer, page.below, page.evidence, *moving]
-        reply = [page.answer, page.below, page.evidence, page.hits]
+        moving = [page.timeline, page.status, page.poll, page.watch, page.question, *page.examples]
+        fresh = [page.video, page.player, page.answer, page.below, page.evidence, *moving]
+        reply = [page.answer, page.below, page.evidence, page.timeline]
         page.sample.change(self.show, page.sample, fresh, **PRIVATE)
         page.upload.upload(self.show, page.upload, fresh, **PRIVATE)
         page.watch.click(self.start, page.video, moving, **PRIVATE)
@@ -47,7 +48,6 @@ class Events:
             button.click(lambda text: text, button, page.question, **PRIVATE).then(
                 self.ask, [page.question, page.video], reply, show_progress="hidden", **PRIVATE
             )
-        page.evidence.select(self.jump, page.hits, page.player, show_progress="hidden", **PRIVATE)
 
     def show(self, path: str | None) -> Updates:
         """A video was picked or uploaded: into the player with it, away with the last answer."""
@@ -57,11 +57,11 @@ class Events:
         return {
             self.page.video: video,
             self.page.player: gr.Video(value=path, playback_position=0),
-            self.page.hits: [],
             self.page.answer: "",
             self.page.below: "",
-            self.page.evidence: gr.Gallery(value=[], visible=False),
+            self.page.evidence: "",
             **self.progressed(video),
+            self.page.timeline: gr.HTML(value=self.session.progress(video).timeline, evidence=None),
             **{
                 button: gr.Button(text, interactive=self.session.progress(video).state == "ready")
                 for button, text in zip(self.page.examples, self.questions.get(video, words.EXAMPLES), strict=False)
@@ -81,6 +81,7 @@ class Events:
         progress = self.session.progress(video)
         busy, ready = progress.state in ("opening", "watching"), progress.state == "ready"
         return {
+            self.page.timeline: gr.HTML(value=progress.timeline),
             self.page.status: words.status(progress),
             self.page.poll: gr.Timer(active=busy),
             self.page.watch: gr.Button(interactive=video is not None and not busy and not ready),
@@ -94,12 +95,13 @@ class Events:
         yield {
             self.page.answer: words.answer(text),
             self.page.below: "",
-            self.page.evidence: gr.Gallery(value=[], visible=False),
+            self.page.evidence: "",
+            self.page.timeline: gr.HTML(evidence=None),
         }
         try:
             for piece in self.session.ask(question, video):
                 if isinstance(piece, Answer):
-                    yield self.answered(piece, hours=self.session.progress(video).has_hours)
+                    yield self.answered(piece, self.session.progress(video))
                 else:
                     text += piece
                     yield {self.page.answer: words.answer(text)}
@@ -111,17 +113,13 @@ class Events:
                 self.page.answer: words.error(f"The question could not be answered: {type(error).__name__}: {error}")
             }
 
-    def answered(self, given: Answer, *, hours: bool) -> Updates:
-        shown = [hit for hit in given.evidence if hit.thumbnail]
+    def answered(self, given: Answer, progress: Progress) -> Updates:
+        assert progress.timeline is not None, "a video that can be asked about has a timeline"
+        seconds, hours = progress.timeline["duration"], progress.has_hours
+        lanes = [evidence_lane(given.evidence, seconds)] if given.evidence else []
         return {
             self.page.answer: words.answer(given.text, done=True),
             self.page.below: words.below(given),
-            self.page.hits: shown,
-            self.page.evidence: gr.Gallery(
-                [(hit.thumbnail, words.caption(hit, hours=hours)) for hit in shown], visible=bool(shown)
-            ),
+            self.page.evidence: words.evidence(given.evidence, hours=hours),
+            self.page.timeline: gr.HTML(evidence=timeline(seconds, lanes, hours=hours)),
         }
-
-    def jump(self, hits: list[Hit], event: gr.SelectData) -> Any:
-        """A frame of evidence was clicked: the player goes there."""
-        return gr.Video(playback_position=hits[int(event.index)].start)

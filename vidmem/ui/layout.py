@@ -9,7 +9,7 @@ import gradio as gr
 
 from vidmem.models.preset import Preset
 from vidmem.samples import Sample
-from vidmem.ui import words
+from vidmem.ui import timeline, words
 from vidmem.ui.session import Progress
 
 POLL_SECONDS = 0.4
@@ -21,10 +21,9 @@ class Page:
 
     video: gr.State
     """Path of the video in the player, or None."""
-    hits: gr.State
-    """The `Hit` of each frame in the evidence gallery."""
     poll: gr.Timer
     player: gr.Video
+    timeline: gr.HTML
     status: gr.HTML
     sample: gr.Radio
     upload: gr.UploadButton
@@ -32,7 +31,7 @@ class Page:
     question: gr.Textbox
     examples: list[gr.Button]
     answer: gr.HTML
-    evidence: gr.Gallery
+    evidence: gr.HTML
     below: gr.HTML
 
 
@@ -44,11 +43,29 @@ def lay_out(preset: Preset, samples: list[Sample]) -> Page:
             left = _player_side(preset, samples)
         with gr.Column(scale=4):
             right = _question_side()
-    return Page(gr.State(None), gr.State([]), gr.Timer(POLL_SECONDS, active=False), **left, **right)
+    return Page(gr.State(None), gr.Timer(POLL_SECONDS, active=False), **left, **right)
+
+
+def timeline_of(player: str) -> gr.HTML:
+    """A timeline that shows, and moves, what plays in the element at a CSS selector.
+
+    Its value is a video's `timeline.timeline`, its property `evidence` that of an answer; either may be None.
+    """
+    return gr.HTML(
+        None,
+        html_template=timeline.HTML,
+        css_template=timeline.CSS,
+        js_on_load=timeline.JS,
+        apply_default_css=False,
+        elem_id="timeline",
+        evidence=None,
+        player=player,
+    )
 
 
 def _player_side(preset: Preset, samples: list[Sample]) -> dict[str, Any]:
     player = gr.Video(label="Video", interactive=False, elem_id="player", height=380)
+    under = timeline_of("#player video")
     status = gr.HTML(words.status(Progress()), elem_id="status")
     choices = [(words.label(sample), str(sample.path)) for sample in samples]
     sample = gr.Radio(choices, value=None, label="Samples", elem_id="sample", visible=bool(samples))
@@ -56,7 +73,14 @@ def _player_side(preset: Preset, samples: list[Sample]) -> dict[str, Any]:
         upload = gr.UploadButton("Upload a video", file_types=["video"], elem_id="upload", size="md")
         watch = gr.Button("Watch", variant="primary", elem_id="watch", size="md", interactive=False)
     gr.HTML(words.models(preset), elem_id="models")
-    return {"player": player, "status": status, "sample": sample, "upload": upload, "watch": watch}
+    return {
+        "player": player,
+        "timeline": under,
+        "status": status,
+        "sample": sample,
+        "upload": upload,
+        "watch": watch,
+    }
 
 
 def _question_side() -> dict[str, Any]:
@@ -72,18 +96,6 @@ def _question_side() -> dict[str, Any]:
     with gr.Row():
         examples = [gr.Button(text, size="sm", interactive=False) for text in words.EXAMPLES]
     answer = gr.HTML(elem_id="answer")
-    evidence = gr.Gallery(
-        label="Evidence",
-        show_label=False,
-        elem_id="evidence",
-        columns=3,
-        fit_columns=False,
-        height="auto",
-        object_fit="cover",
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
-        visible=False,
-    )
+    evidence = gr.HTML(elem_id="evidence")
     below = gr.HTML(elem_id="below")
     return {"question": question, "examples": examples, "answer": answer, "evidence": evidence, "below": below}

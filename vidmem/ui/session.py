@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vidmem.errors import BadInput, SourceLost, VidmemError
 from vidmem.pipelines import preset_for
 from vidmem.types import Answer, VideoId, format_time
+from vidmem.ui.timeline import Followed, lanes_of, timeline
 
 if TYPE_CHECKING:
     from vidmem.pipelines import IngestReport, VideoMemory
@@ -33,6 +34,8 @@ class Progress:
     video_id: VideoId | None = None
     has_hours: bool = False
     """Whether the video's times are written with hours. Known once it is watched."""
+    timeline: dict[str, Any] | None = None
+    """What the timeline shows of the video. Known once it is watched."""
 
 
 class Session:
@@ -119,8 +122,15 @@ class Session:
 
         self._progress[video] = Progress("watching", "Looking at the first frames", 0.0)
         report = memory.ingest(video, progress=show)
-        has_hours = next(seen.has_hours for seen in memory.videos() if seen.video_id == report.video_id)
-        self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id, has_hours)
+        seen = next(seen for seen in memory.videos() if seen.video_id == report.video_id)
+        duration = seen.duration_seconds or seen.committed_until
+        objects = [
+            Followed(one.label or f"Object {one.object_id}", one.spans, one.thumbnail)
+            for one in memory.objects(video=report.video_id)
+        ]
+        lanes = lanes_of(duration, scenes=memory.scenes(report.video_id), objects=objects)
+        shown = timeline(duration, lanes, hours=seen.has_hours)
+        self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id, seen.has_hours, shown)
 
     def _ask(self, question: str, video_id: VideoId, pieces: queue.SimpleQueue[str | Answer | None]) -> None:
         if self._reader is None:

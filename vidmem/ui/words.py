@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from urllib.parse import quote
 
 from vidmem.models.preset import Preset
 from vidmem.samples import Sample
@@ -37,6 +39,21 @@ def error(message: str) -> str:
 def caption(hit: Hit, *, hours: bool = False) -> str:
     """What stands under one frame of evidence, with `hours` if its video has them."""
     return f"{format_span(hit.start, hit.end, hours=hours)}  ·  {hit.score:.2f}"
+
+
+def evidence(hits: Sequence[Hit], *, hours: bool = False) -> str:
+    """A button for each stretch of evidence, numbered as on the timeline, which takes the player there."""
+    return (
+        f'<div class="vm-evidence">{"".join(_stretch(number, hit, hours) for number, hit in enumerate(hits, 1))}</div>'
+    )
+
+
+def _stretch(number: int, hit: Hit, hours: bool) -> str:
+    picture = f'<img src="gradio_api/file={quote(hit.thumbnail)}" alt="">' if hit.thumbnail else ""
+    return (
+        f'<button type="button" data-seek="{hit.start}">{picture}<span>{escape(caption(hit, hours=hours))}</span>'
+        f'<b aria-hidden="true">★ {number}</b></button>'
+    )
 
 
 def below(given: Answer) -> str:
