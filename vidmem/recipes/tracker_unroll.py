@@ -80,7 +80,8 @@ def unroll(model: Any, batch: ClipBatch, pixels: Tensor, plan: Plan) -> list[tup
         clicks = plan.clicks if index == 0 else int(index == plan.later)
         kind = plan.kind if index == 0 else None
         frame = _Frame(model, features, first_rows + index, number, truth)
-        predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1))
+        is_last = index + 1 == batch.num_frames
+        predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1), is_remembered=not is_last)
         made += [(index, prediction) for prediction in predictions]
         prompted = kind is not None or clicks > 0
         memory["cond_frame_outputs" if prompted else "non_cond_frame_outputs"][number] = out
@@ -96,7 +97,13 @@ class _Frame:
         self.sizes = features.sizes
 
     def track(
-        self, memory: dict[str, dict[int, Any]], kind: PromptKind | None, clicks: int, *, total: int
+        self,
+        memory: dict[str, dict[int, Any]],
+        kind: PromptKind | None,
+        clicks: int,
+        *,
+        total: int,
+        is_remembered: bool,
     ) -> tuple[list[Prediction], Any]:
         """What was predicted, before and after each correcting click, and what memory keeps."""
         first = kind is not None
@@ -126,7 +133,7 @@ class _Frame:
             )
             predictions.append(_prediction(found))
         out |= {"pred_masks": found[3], "pred_masks_high_res": found[4], "obj_ptr": found[5]}
-        self.model._encode_memory_in_output(self.levels, self.sizes, points, True, found[4], found[6], out)
+        self.model._encode_memory_in_output(self.levels, self.sizes, points, is_remembered, found[4], found[6], out)
         return predictions, out
 
     def _first_points(self, kind: PromptKind | None) -> Points:
