@@ -60,7 +60,7 @@ class Course:
         Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
         Phase("points", 900, 1e-3, clips=12, objects=3),
         Phase("images", 1200, 5e-4, clips=12, objects=3),
-        Phase("memory", 1500, 6e-4, clips=4, objects=3, frames=4),
+        Phase("memory", 1000, 6e-4, clips=4, objects=3, frames=4),
         Phase("clips", 2500, 4e-4, clips=3, objects=3, frames=7),
     )
     seed: int = 11
