@@ -103,11 +103,12 @@ class Trainer:
         draw = self.course.seed * 1_000_003 + self.step
         torch.manual_seed(draw)
         self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
-        if phase.lesson == "memory" and number == 1:
-            begin_remembering(self.model)
-        if phase.lesson == "points" and number == 1:
-            begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
-            self.kept.n_averaged.zero_()  # the next step copies the model: its scales are others now
+        if number == 1 and phase.lesson in ("points", "memory"):
+            if phase.lesson == "points":
+                begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
+            else:
+                begin_remembering(self.model)
+            self.kept.n_averaged.zero_()  # the next step copies the model: a mean with what it was makes no sense
         loss = self.loss(phase, batch, draw)
         self.optimizer.zero_grad()
         loss.backward()
