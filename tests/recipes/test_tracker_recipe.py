@@ -66,7 +66,7 @@ def _prediction(masks: torch.Tensor, present: float = 3.0) -> Prediction:
     return Prediction(masks, torch.full(masks.shape[:2], 0.5), torch.full((len(masks), 1), present))
 
 
-def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
+def test_the_loss_is_twenty_focal_one_dice_two_iou_three_presence() -> None:
     torch.manual_seed(2)
     truth = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     truth[0, 0, 2:6, 1:5] = True
@@ -79,14 +79,14 @@ def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
     hit, either = ((logits > 0) & truth).sum((2, 3)), ((logits > 0) | truth).sum((2, 3))
     off = (0.5 - hit / either).abs().mean()
     presence = -torch.tensor(3.0).sigmoid().log()
-    expected = (20 * focal + dice).min() + off + presence
+    expected = (20 * focal + dice).min() + 2 * off + 3 * presence
     torch.testing.assert_close(mask_loss(_prediction(full[0]), full[1]), expected)
 
 
 def test_an_absent_object_is_only_taught_to_be_absent() -> None:
     logits = torch.randn(2, 1, 8, 8, requires_grad=True)
     loss = mask_loss(_prediction(logits, present=-2.0), torch.zeros(2, 1, 8, 8, dtype=torch.bool))
-    torch.testing.assert_close(loss, -torch.tensor(2.0).sigmoid().log())
+    torch.testing.assert_close(loss, -3 * torch.tensor(2.0).sigmoid().log())
     loss.backward()
     assert logits.grad is not None and not logits.grad.any()
 
