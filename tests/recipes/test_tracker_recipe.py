@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,9 +28,10 @@ COURSE = Course(
         Phase("images", 1, 1e-3, clips=2, objects=2),
         Phase("memory", 1, 1e-3, clips=1, objects=2, frames=3),
         Phase("clips", 2, 1e-3, clips=1, objects=2, frames=3),
+        Phase("recovery", 2, 1e-3, clips=1, objects=2, frames=3),
     ),
     log_every=1,
-    judge_every=6,
+    judge_every=8,  # at its end
 )
 
 
@@ -89,6 +91,22 @@ def test_an_absent_object_is_only_taught_to_be_absent() -> None:
     torch.testing.assert_close(loss, -3 * torch.tensor(2.0).sigmoid().log())
     loss.backward()
     assert logits.grad is not None and not logits.grad.any()
+
+
+@torch.no_grad()
+def test_a_mistaken_frame_is_remembered_with_the_other_object_of_its_clip() -> None:
+    torch.manual_seed(5)
+    model = Trainer(COURSE, SMALL).model.eval()
+    two = draw_batch(ClipShape(2, 4, 2, 64), 3)
+    one = replace(two, masks=two.masks[:, :1])
+    for batch, is_other in ((two, True), (one, False)):
+        pixels = to_pixels(batch.frames, SMALL, torch.device("cpu"))
+        right, wrong = (
+            {index: made.masks for index, made in unroll(model, batch, pixels, Plan("mask", mistaken=mistaken))}
+            for mistaken in (range(0), range(2, 3))
+        )
+        assert all(torch.equal(right[index], wrong[index]) for index in (1, 2)), "what was before is as it was"
+        assert torch.equal(right[3], wrong[3]) != is_other
 
 
 def test_overlap_of_two_empty_masks_is_whole() -> None:
@@ -197,7 +215,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
         before.learn(batch)
     before.save(tmp_path / "tracker-state.pt")
     resumed = train(tmp_path, COURSE, SMALL)
-    assert resumed.step == whole.step == 6
+    assert resumed.step == whole.step == COURSE.steps
     for part in ("model", "kept"):
         states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
         for (name, value), wanted in zip(next(states).items(), next(states).values(), strict=True):

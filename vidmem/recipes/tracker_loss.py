@@ -1,8 +1,8 @@
 """What is wrong with a predicted mask, as SAM 2 is taught: focal and dice loss, IoU, and whether the object is there.
 
 Source: SAM 2 (Ravi et al. 2024), appendix D.2.2: of several masks only the best is taught. Its weights are 20, 1, 1 and
-1. In a course as short as ours that leaves the last two behind: after 900 steps of clips the logit told whether an object
-was there at an AUC of 0.69, and the mask that was chosen had an IoU of 0.45 where the best one had 0.53.
+1. In a course as short as ours that leaves the last two behind: after 900 steps of clips the logit told whether an
+object was there at an AUC of 0.69, and the mask that was chosen had an IoU of 0.45 where the best one had 0.53.
 """
 
 from __future__ import annotations
