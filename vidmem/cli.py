@@ -6,22 +6,19 @@ transformers, gradio) are imported by the verbs that use them, so that `vidmem -
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from errno import EEXIST, ELOOP, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vidmem import cli_objects, console
+from vidmem import cli_bench, cli_objects, cli_watch, console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
 from vidmem.verbs import (
     Json,
     Preset,
+    Seed,
     StorePath,
     read_time,
     reading,
@@ -29,7 +26,6 @@ from vidmem.verbs import (
     verbs,
     videos_with_hours,
     writing,
-    writing_beside,
 )
 
 if TYPE_CHECKING:
@@ -40,17 +36,12 @@ BATCH_FAILED = 6
 
 app = verbs("Watch long video, remember it in bounded memory, answer with evidence.", add_completion=False)
 world = verbs("The sample world: scripted video with ground truth.")
-bench = verbs("Measure quality and speed on this machine. Each prints one JSON object with --json.")
 app.add_typer(world, name="world")
-app.add_typer(bench, name="bench")
+app.add_typer(cli_bench.app, name="bench")
+app.add_typer(cli_watch.app)
 app.add_typer(cli_objects.app)
 
 Decoder = Literal["auto", "pyav", "decord"]
-Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: the figures mean nothing.")]
-Hours = Annotated[
-    float | None, typer.Option(min=0.02, help="Hours of video to watch; 1 by default, and minutes with --quick.")
-]
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, help="How many spans to find.")]
 Videos = Annotated[list[str] | None, typer.Option("--video", metavar="ID", help="Only this video; repeatable.")]
 
@@ -162,71 +153,6 @@ def ingest(
         console.print_json(said)
     if failures:
         raise typer.Exit(BATCH_FAILED)
-
-
-@app.command(epilog="Example: vidmem watch rtsp://camera.local/stream --store door.vidmem --fps 2")
-def watch(
-    addresses: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ADDRESS...", help="rtsp://, rtmp://, http(s)://, webcam:0, or a file, at its own pace."
-        ),
-    ],
-    store: Annotated[list[Path], typer.Option("--store", "-s", help="The store's folder; one for each address.")],
-    preset: Preset = None,
-    fps: Annotated[float, typer.Option(min=0.001, help="Frames to look at in a second.")] = 1.0,
-    policy: Annotated[
-        Literal["drop-oldest", "adaptive-fps", "block"], typer.Option(help="While frames come faster than that goes.")
-    ] = "drop-oldest",
-    transport: Annotated[Literal["tcp", "udp"], typer.Option(help="Of RTSP.")] = "tcp",
-    user: Annotated[
-        str | None, typer.Option(help="For the server; the password is taken from VIDMEM_PASSWORD.")
-    ] = None,
-    speed: Annotated[float, typer.Option(min=0.001, help="Of a file, times its own pace.")] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Of a file: again and again.")] = False,
-    service: Annotated[bool, typer.Option("--service", help="Under a supervisor: a line of health each 10 s.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON each second.")] = False,
-) -> None:
-    """Watch cameras and keep them, until Ctrl-C or SIGTERM. In Python: `vidmem.open(store).watch(address)`.
-
-    A stream that is lost is connected to again, for ever, and the time between is a gap. The same address watched into
-    the same store again goes on with the same video. Ask the store meanwhile with `vidmem ask`.
-
-    Exit code 0 if it was told to stop, or a file or recording was over; else that of the error: 2 bad input, 3 nothing
-    answers, 5 no such camera or file.
-    """
-    from vidmem import panel
-
-    if len(addresses) != len(store):
-        raise BadInput(f"{len(addresses)} addresses need as many stores: give --store {len(addresses)} times.")
-    if len({one.resolve() for one in store}) != len(store):
-        raise BadInput("Each camera needs a store of its own: give each --store another folder.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
-    options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}
-    screen = panel.json_lines if as_json else panel.lines if service or not sys.stdout.isatty() else panel.panel
-    with ExitStack() as stack:
-        first = stack.enter_context(writing(store[0], preset))
-        memories = [first, *(stack.enter_context(writing_beside(first, one)) for one in store[1:])]
-        watches = {
-            memory.path: memory.watch(address, user=user, password=password, **options)  # type: ignore[arg-type]
-            for memory, address in zip(memories, addresses, strict=True)
-        }
-        stop = stack.enter_context(panel.told_to_stop())
-        with screen() as (show, every):
-            has_ended = panel.follow(watches, show, every, stop)
-        if not has_ended:
-            console.note("vidmem: ended in the middle of a clip; what was committed stays in the store")
-            _leave()  # a model can't be interrupted
-    if stop.is_set():
-        _leave()  # Python takes a second and more to put torch away
-
-
-def _leave() -> NoReturn:
-    """End the process now. What it has to keep must be on the disk."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 @app.command(epilog='Example: vidmem ask kitchen.vidmem "When did the dog appear?"')
@@ -411,106 +337,6 @@ def render(
         console.print_json({"video": path, "truth": truth, "seed": seed})
     else:
         console.say(f"{path}  {console.num_bytes(path.stat().st_size)}, its truth in {truth}")
-
-
-@bench.command("world", epilog="Example: vidmem bench world --json --seed 5 > world.json")
-def bench_world(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
-    """Right answers, retrieval, needles and time to the first token, on worlds that training never saw."""
-    from vidmem.bench import world
-
-    _print_figures(world.run(seed, quick=quick, progress=console.note), as_json)
-
-
-@bench.command("ingest", epilog="Example: vidmem bench ingest --json > ingest.json")
-def bench_ingest(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
-    """Speed, exactness and memory of watching video."""
-    from vidmem.bench import ingest
-
-    _print_figures(ingest.run(seed, quick=quick, progress=console.note), as_json)
-
-
-@bench.command("kv", epilog="Example: vidmem bench kv --json --hours 6 > kv.json")
-def bench_kv(seed: Seed = 0, hours: Hours = None, quick: Quick = False, as_json: Json = False) -> None:
-    """Exactness, right answers, time to the first token, bytes and speed of KV memory."""
-    from vidmem.bench import kv
-
-    _print_figures(kv.run(seed, hours=hours, quick=quick, progress=console.note), as_json)
-
-
-@bench.command("policies", epilog="Example: vidmem bench policies --json > policies.json")
-def bench_policies(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
-    """Right answers, bytes and time of every policy of memory, with the same room, on 1, 10 and 60 minutes."""
-    from vidmem.bench import policies, policy_table
-
-    result = policies.run(seed, quick=quick, progress=console.note)
-    if as_json:
-        console.print_json(result)
-        return
-    console.print_table(policy_table.rows([result]))
-    console.print_figures({"figures": policy_table.others(result)})
-
-
-@bench.command("heads", epilog="Example: vidmem bench heads --preset mine.toml")
-def bench_heads(
-    preset: Annotated[str, typer.Option(help="A preset's name or TOML file.")] = "tiny",
-    seed: Seed = 0,
-    quick: Quick = False,
-    as_json: Json = False,
-) -> None:
-    """Which heads of a video-LLM look for what a question names: for `heads` in a preset's [kv]."""
-    from vidmem.bench import heads
-
-    _print_figures(heads.run(seed, preset=preset, quick=quick, progress=console.note), as_json)
-
-
-@bench.command("track", epilog="Example: vidmem bench track --json --seed 1 > track.json")
-def bench_track(
-    seed: Seed = 0,
-    model: Annotated[
-        str | None, typer.Option(help="Folder or hub repository of a SAM 2; by default the embedded one.")
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(min=40, help="Length of the stream whose memory is watched; 100,000, and few with --quick."),
-    ] = None,
-    quick: Quick = False,
-    as_json: Json = False,
-) -> None:
-    """How well objects are followed by each selection of memory; time, memory and exactness of following."""
-    from vidmem.bench import track, track_table
-
-    result = track.run(seed, model=model, frames=frames, quick=quick, progress=console.note)
-    if as_json:
-        console.print_json(result)
-        return
-    console.print_table(track_table.rows(result))
-    console.print_figures({"figures": track_table.others(result)})
-
-
-@bench.command("device", epilog="Example: vidmem bench device --json --model qwen2.5-vl-7b > device.json")
-def bench_device(
-    seed: Seed = 0,
-    model: Annotated[
-        str | None,
-        typer.Option(help="llava-onevision-7b, qwen2.5-vl-7b, qwen3-vl-8b, or tiny; by default all of these sizes."),
-    ] = None,
-    hours: Annotated[
-        float | None, typer.Option(min=0.02, help="Hours of history; 1 by default, and minutes without a GPU.")
-    ] = None,
-    quick: Quick = False,
-    as_json: Json = False,
-) -> None:
-    """Speed of ingest and of answers with 7B and 8B models on a GPU; small ones where there is none."""
-    from vidmem.bench import device
-
-    _print_figures(device.run(seed, model=model, hours=hours, quick=quick, progress=console.note), as_json)
-
-
-def _print_figures(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        console.print_json(result)
-    else:
-        console.print_figures(result)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -43,6 +43,8 @@ def verbs(summary: str, **options: Any) -> typer.Typer:
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store's folder, NAME.vidmem.")]
 Preset = Annotated[str | None, typer.Option(help="Name or TOML file; by default what the store was made with.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Only see that it runs: the figures mean nothing.")]
 
 
 @contextmanager
