@@ -90,6 +90,14 @@ def bench_track(
     console.print_figures({"figures": track_table.others(result)})
 
 
+@app.command("live", epilog="Example: vidmem bench live --json > live.json")
+def bench_live(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
+    """Watching a camera: how soon and how whole it is in memory, overload, losses, questions meanwhile, kill -9."""
+    from vidmem.bench import live
+
+    _print(live.run(seed, quick=quick, progress=console.note), as_json)
+
+
 @app.command("device", epilog="Example: vidmem bench device --json --model qwen2.5-vl-7b > device.json")
 def bench_device(
     seed: Seed = 0,

@@ -10,8 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import camera as cameras
-from counted import counted_video
+from camera import need_gstreamer
+
+from vidmem.bench.live_camera import Camera
+from vidmem.world.counted import counted_video
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +23,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def camera(video: Path) -> Iterator[cameras.Camera]:
-    cameras.need_gstreamer()
-    with cameras.Camera(video) as camera:
+def camera(video: Path) -> Iterator[Camera]:
+    need_gstreamer()
+    with Camera(video) as camera:
         yield camera

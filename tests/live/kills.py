@@ -15,10 +15,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from camera import Camera, held, workers
-from counted import FPS, VIEW, counted_video, number_of
-
+from vidmem.bench.live_camera import Camera, held, workers
 from vidmem.ingest.live import Gap, LiveConfig, LiveFrame, LiveSource, open_live
+from vidmem.world.counted import FPS, VIEW, counted_video, number_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from camera import held
-from counted import FPS, VIEW, counted_video, number_of
 
+from vidmem.bench.live_camera import held
 from vidmem.errors import CorruptMedia
 from vidmem.ingest.live import LiveConfig, LiveFrame, Phase, open_live
+from vidmem.world.counted import FPS, VIEW, counted_video, number_of
 
 
 @pytest.fixture(scope="module")

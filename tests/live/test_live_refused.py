@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from io import BytesIO
 
 import pytest
-from camera import held
 from served import Answer, free_port, http, says
 
+from vidmem.bench.live_camera import held
 from vidmem.errors import BadInput, NotFound, NoVideoStream, SourceLost, VidmemError
 from vidmem.ingest.live import LiveConfig, Patience, open_live
 from vidmem.types import View

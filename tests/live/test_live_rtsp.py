@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from camera import Camera, children, held, need_gstreamer, workers
-from counted import FPS, VIEW, number_of
+from camera import need_gstreamer
 from kills import frames_until, trial
 
+from vidmem.bench.live_camera import Camera, children, held, workers
 from vidmem.errors import BadInput, NotFound
 from vidmem.ingest.live import Gap, LiveConfig, LiveFrame, LiveSource, Patience, Phase, open_live
 from vidmem.ingest.live.loss import Loss
 from vidmem.types import View
+from vidmem.world.counted import FPS, VIEW, number_of
 
 PATIENT = Patience(connect_seconds=60.0, stall_seconds=60.0)
 """For a machine with much else to do."""
@@ -153,12 +154,11 @@ def test_a_decoder_that_dies_or_hangs_is_replaced(camera: Camera, blow: signal.S
 
 def test_a_decoder_does_not_outlive_its_parent(camera: Camera) -> None:
     program = (
-        "import sys, os; sys.path.insert(0, sys.argv[1]); from camera import workers;"
-        "from vidmem.ingest.live import open_live; source = open_live(sys.argv[2]); next(iter(source));"
+        "import sys, os; from vidmem.bench.live_camera import workers;"
+        "from vidmem.ingest.live import open_live; source = open_live(sys.argv[1]); next(iter(source));"
         "print(*workers(), flush=True); os.kill(os.getpid(), 9)"
     )
-    here = str(Path(__file__).parent)
-    run = subprocess.run([sys.executable, "-c", program, here, camera.url], stdout=subprocess.PIPE, text=True)
+    run = subprocess.run([sys.executable, "-c", program, camera.url], stdout=subprocess.PIPE, text=True)
     pid = int(run.stdout)
     while _is_running(pid):
         threading.Event().wait(0.1)

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import av
 import pytest
-from camera import held
-from counted import FPS, SIZE, VIEW, counted_video, number_of
 from kills import frames_until
 from PIL import Image
 from served import folder, free_port, http, playing, says, streams
 
+from vidmem.bench.live_camera import held
 from vidmem.ingest import open_source
 from vidmem.ingest.live import Gap, LiveConfig, LiveFrame, Patience, Phase, open_live
 from vidmem.ingest.live.loss import Loss
 from vidmem.types import View
+from vidmem.world.counted import FPS, SIZE, VIEW, counted_video, number_of
 
 PATIENT = LiveConfig(policy="block", patience=Patience(connect_seconds=60.0, stall_seconds=60.0))
 

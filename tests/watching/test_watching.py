@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from camera import Camera, held
-from counted import FPS
 
 import vidmem
+from vidmem.bench.live_camera import Camera, held
 from vidmem.errors import BadInput
 from vidmem.pipelines import VideoMemory, Watch
 from vidmem.pipelines.stream_clips import UNWATCHED
+from vidmem.world.counted import FPS
 
 
 def until(is_true: Callable[[], bool], seconds: float = 120.0) -> None:

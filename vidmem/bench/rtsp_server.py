@@ -1,9 +1,10 @@
-"""A camera on the loopback, run by the tests: `python3 rtsp_server.py VIDEO.mp4 --fps 10`.
+"""A camera on the loopback, for the tests and `vidmem bench live`: `python3 rtsp_server.py VIDEO.mp4 --fps 10`.
 
-It runs in the system's Python, which has GStreamer's bindings; the tests' Python need not. The video's coded pictures
-are read once and pushed one by one, each at its own time, round and round: a loop without a seam, as a camera has none.
+It runs in the system's Python, which has GStreamer's bindings and nothing of vidmem. The video's coded pictures are
+read once and pushed one by one, each at its own time, round and round: a loop without a seam, as a camera has none.
 The camera runs whether somebody watches or not: picture n is of the moment `started + n / fps`, and its stream's clock
-begins at 0 with each start. The first line on stdout says `{"port": ..., "started": ...}`, in monotonic seconds.
+begins at 0 with each start. The first line on stdout says `{"port": ..., "started": ..., "pictures": ...}`: when that
+was, in monotonic seconds, and how many pictures the video has.
 
 Kill it, and the stream ends; stop it (SIGSTOP), and it freezes with its connections open. `--check` ends with 0 if all
 that it needs is here.
@@ -24,7 +25,7 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402, F401
+from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
 
 _CAPS = "video/x-h264,stream-format=byte-stream,alignment=au"
 _ROLE = "viewer"
@@ -53,15 +54,15 @@ class Camera:
     def __init__(self, pictures: list[tuple[bytes, bool]], fps: Fraction) -> None:
         self._pictures, self._fps = pictures, fps
         self._lock = threading.Lock()
-        self._watched: dict[object, int | None] = {}
+        self._watched: dict[GstApp.AppSrc, int | None] = {}
         self.started = time.monotonic()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def watched_by(self, source: object) -> None:
+    def watched_by(self, source: GstApp.AppSrc) -> None:
         with self._lock:
             self._watched[source] = None
 
-    def forget(self, source: object) -> None:
+    def forget(self, source: GstApp.AppSrc) -> None:
         with self._lock:
             self._watched.pop(source, None)
 
@@ -86,8 +87,8 @@ class Camera:
         return buffer
 
 
-def serve(camera: Camera, given: argparse.Namespace) -> int:
-    """Start listening; the port, chosen by the system if 0."""
+def serve(camera: Camera, given: argparse.Namespace) -> GstRtspServer.RTSPServer:
+    """Start listening, for as long as somebody holds what this returns. The port is chosen by the system if 0."""
     server = GstRtspServer.RTSPServer(service=str(given.port))
     server.set_address("127.0.0.1")
     factory = GstRtspServer.RTSPMediaFactory()
@@ -98,8 +99,7 @@ def serve(camera: Camera, given: argparse.Namespace) -> int:
         _lock(server, factory, given)
     server.get_mount_points().add_factory("/camera", factory)
     server.attach(None)
-    serve.kept = server  # nothing else refers to it
-    return server.get_bound_port()
+    return server
 
 
 def _attach(camera: Camera, media: GstRtspServer.RTSPMedia) -> None:
@@ -136,9 +136,11 @@ def main() -> None:
     if sys.argv[1:] == ["--check"]:
         sys.exit(not all(map(Gst.ElementFactory.find, _ELEMENTS)))
     given = parser.parse_args()
-    camera = Camera(read_pictures(given.video), given.fps)
-    port = serve(camera, given)
-    print(json.dumps({"port": port, "started": camera.started}), flush=True)
+    pictures = read_pictures(given.video)
+    camera = Camera(pictures, given.fps)
+    server = serve(camera, given)
+    said = {"port": server.get_bound_port(), "started": camera.started, "pictures": len(pictures)}
+    print(json.dumps(said), flush=True)
     GLib.MainLoop().run()
 
 

@@ -20,20 +20,31 @@ _BLOCK = SIZE[0] // _BITS
 
 
 def counted_video(
-    path: Path, *, seconds: int, seed: int = 3, size: tuple[int, int] = SIZE, key_every: int = FPS, b_frames: int = 0
+    path: Path,
+    *,
+    seconds: int,
+    seed: int = 3,
+    fps: int = FPS,
+    size: tuple[int, int] = SIZE,
+    key_every: int | None = None,
+    b_frames: int = 0,
 ) -> Path:
-    """H.264, by default without B-frames, as cameras send it; the container goes by the name's ending."""
+    """H.264, by default without B-frames, as cameras send it; the container goes by the name's ending.
+
+    The picture is drawn in `SIZE` and enlarged to `size`. `key_every` is in frames; None: every second.
+    """
     script = Script(ScriptConfig(seed=seed, duration=float(seconds)))
     with av.open(str(path), "w") as container:
-        options = {"preset": "veryfast", "threads": "1", "crf": "20", "g": str(key_every), "bf": str(b_frames)}
+        key = str(fps if key_every is None else key_every)
+        options = {"preset": "veryfast", "threads": "1", "crf": "20", "g": key, "bf": str(b_frames)}
         if not b_frames:
             options["tune"] = "zerolatency"
-        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for number, (_, picture) in enumerate(frames(script, fps=FPS, size=SIZE)):
+        for number, (_, picture) in enumerate(frames(script, fps=fps, size=SIZE)):
             frame = av.VideoFrame.from_ndarray(_burnt(picture, number), format="rgb24")
             frame = frame.reformat(*size, format="yuv420p", threads=1)
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

@@ -1,0 +1,141 @@
+"""Questions to a store while a stream is watched into it, from threads of the same process and from other ones."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+import vidmem
+from vidmem.bench.report import Figure, Say, at_least, at_most, beside
+from vidmem.pipelines import VideoMemory
+from vidmem.pipelines.watching import Watch
+
+QUESTIONS = ("What is there now?", "When did the dog appear?", "What came after the cat?", "Is there a car?")
+EVERY_SECONDS = 8.0
+"""So often each asks, as somebody does who reads the answer: without pauses the cores would be measured."""
+_SAMPLED_FPS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of some questions."""
+
+    first_tokens: list[float]
+    """Seconds until the first word of each answer."""
+    failures: list[str]
+
+
+def live_asked_figures(
+    folder: Path, video: Path, seed: int, *, askers: int, seconds: float, alone_seconds: float, preset: str, say: Say
+) -> dict[str, Figure]:
+    """Ask for so many seconds, first from threads, then from processes, while a counted video goes round and round.
+
+    Args:
+        alone_seconds: for which it is watched before, without questions, and for which the store at rest is asked.
+    """
+    path = folder / "a.vidmem"
+    with vidmem.open(path, preset=preset) as memory:
+        # As much is in memory from the start as goes into a context.
+        with memory.watch(str(video), fps=_SAMPLED_FPS, policy="block", speed=1000.0) as watch:
+            watch.wait()
+        say("live: asking the store at rest")
+        with closing(memory.reader()) as reader:
+            idle = _ask(reader, alone_seconds, every=0.0, chance=random.Random(seed))
+        say("live: watching without questions")
+        with memory.watch(str(video), fps=_SAMPLED_FPS, loop=True) as watch:
+            alone = _rate(watch, lambda: time.sleep(alone_seconds))
+            figures = {
+                "live_ask_idle_first_token": beside(statistics.median(idle.first_tokens), "s, store at rest (median)"),
+                "live_ask_fps_alone": beside(alone, "frames a second are kept without questions"),
+            }
+            kinds: dict[str, Callable[[], list[Asked]]] = {
+                "threads": lambda: _from_threads(memory, askers, seconds, seed),
+                "processes": lambda: _from_processes(path, preset, askers, seconds, seed),
+            }
+            for name, ask in kinds.items():
+                say(f"live: {askers} ask from {name}")
+                asked: list[Asked] = []
+                kept = _rate(watch, lambda ask=ask, asked=asked: asked.extend(ask()))  # type: ignore[misc]
+                figures |= _figures(name, asked, idle, kept / max(alone, 1e-9), askers)
+    return figures
+
+
+def _figures(name: str, asked: list[Asked], idle: Asked, rate: float, askers: int) -> dict[str, Figure]:
+    first_tokens = [seconds for one in asked for seconds in one.first_tokens]
+    failures = [failure for one in asked for failure in one.failures]
+    ratio = statistics.median(first_tokens) / statistics.median(idle.first_tokens) if first_tokens else float("inf")
+    why = f"; first: {failures[0]}" if failures else ""
+    count = len(first_tokens) + len(failures)
+    who = f"{askers} {name}, each asks every {EVERY_SECONDS:g} s"
+    return {
+        f"live_ask_{name}_failed": at_most(len(failures), f"of {count} asks{why}", 0),
+        f"live_ask_{name}_rate": at_least(rate, f"of the frames a second without questions; {who}", 0.9),
+        f"live_ask_{name}_first_token": at_most(ratio, "times the idle one (medians)", 2.0),
+    }
+
+
+def _rate(watch: Watch, meanwhile: Callable[[], object]) -> float:
+    """Frames a second that are committed while something else is done."""
+    before, begun = watch.state().committed, time.monotonic()
+    meanwhile()
+    return (watch.state().committed - before) / (time.monotonic() - begun)
+
+
+def _from_threads(memory: VideoMemory, askers: int, seconds: float, seed: int) -> list[Asked]:
+    readers = [memory.reader() for _ in range(askers)]
+    try:
+        with ThreadPoolExecutor(askers) as pool:
+            asking = [
+                pool.submit(_ask, reader, seconds, every=EVERY_SECONDS, chance=random.Random(seed + index))
+                for index, reader in enumerate(readers)
+            ]
+            return [one.result() for one in asking]
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def _from_processes(path: Path, preset: str, askers: int, seconds: float, seed: int) -> list[Asked]:
+    with ProcessPoolExecutor(askers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        asking = [pool.submit(_ask_store, path, preset, seconds, seed + index) for index in range(askers)]
+        return [one.result() for one in asking]
+
+
+def _ask_store(path: Path, preset: str, seconds: float, seed: int) -> Asked:
+    with vidmem.open(path, preset=preset, create=False, read_only=True) as memory:
+        return _ask(memory, seconds, every=EVERY_SECONDS, chance=random.Random(seed))
+
+
+def _ask(memory: VideoMemory, seconds: float, *, every: float, chance: random.Random) -> Asked:
+    """Ask again and again, for so long after the first answer, whose models have to be loaded."""
+    asked = Asked([], [])
+    _ask_once(memory, chance, Asked([], []))
+    ends = time.monotonic() + seconds
+    time.sleep(chance.uniform(0.0, min(every, seconds)))
+    while True:
+        begun = time.monotonic()
+        _ask_once(memory, chance, asked)
+        if begun + every >= ends or time.monotonic() >= ends:
+            return asked
+        time.sleep(max(0.0, begun + every - time.monotonic()))
+
+
+def _ask_once(memory: VideoMemory, chance: random.Random, asked: Asked) -> None:
+    try:
+        answer = memory.ask(chance.choice(QUESTIONS))
+    except Exception as error:  # whatever it is, somebody got no answer
+        asked.failures.append(f"{type(error).__name__}: {error}")
+        return
+    if answer.text:
+        asked.first_tokens.append(answer.timings["first_token"])
+    else:
+        asked.failures.append("an empty answer")

@@ -1,0 +1,135 @@
+"""A stream that is too much: the encoder takes ten times as long as it does, and frames come as before.
+
+The stream is a file played at its own pace, so that it is known how many frames came: all of it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import Tensor
+
+from vidmem.bench.live_onlooker import Onlooker
+from vidmem.bench.report import Figure, Say, at_most, beside
+from vidmem.bench.track_speed import resident_bytes
+from vidmem.index import Store
+from vidmem.ingest import LiveConfig
+from vidmem.memory import MemoryConfig
+from vidmem.models.encoder import FrameEncoder
+from vidmem.models.preset import load_preset
+from vidmem.pipelines import VideoMemory
+from vidmem.pipelines.loading import Models
+from vidmem.pipelines.watching import WatchPolicy, WatchState
+
+SLOWED = 10.0
+_SAMPLE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A moment of a watch."""
+
+    state: WatchState
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What became of a stream that was too much."""
+
+    samples: list[Sample]
+    last: WatchState
+    """When it was over."""
+    numbers: list[int]
+    """Burnt into the frames in memory."""
+    busy_seconds: float
+
+
+class SlowModels(Models):
+    """Models whose frame encoder takes `SLOWED` times as long; the rest of that time nothing is computed."""
+
+    @property
+    def encoder(self) -> FrameEncoder:
+        return _Slow(super().encoder)  # type: ignore[return-value]
+
+
+class _Slow:
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self._encoder = encoder
+
+    def encode_frames(self, images: Any) -> Tensor:
+        begun = time.perf_counter()
+        embeddings = self._encoder.encode_frames(images)
+        time.sleep((SLOWED - 1) * (time.perf_counter() - begun))
+        return embeddings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+
+def live_overload_figures(folder: Path, video: Path, *, num_pictures: int, preset: str, say: Say) -> dict[str, Figure]:
+    """All frames of a counted video, which has so many, as a stream under each policy."""
+    figures: dict[str, Figure] = {}
+    for policy in get_args(WatchPolicy):
+        say(f"live: overload, {policy}")
+        overload = overloaded(folder / f"{policy}.vidmem", video, policy=policy, preset=preset)
+        name = f"live_overload_{policy.replace('-', '_')}"
+        figures |= {f"{name}_{what}": figure for what, figure in _figures(overload, num_pictures).items()}
+    return figures
+
+
+def overloaded(path: Path, video: Path, *, policy: WatchPolicy, preset: str) -> Overload:
+    """Watch a whole video at its own pace into a new store."""
+    samples = []
+    with _opened(path, preset) as memory:
+        begun = time.monotonic()
+        with memory.watch(str(video), fps=None, policy=policy) as watch, Onlooker(path) as onlooker:
+            while not watch.wait(_SAMPLE_SECONDS):
+                samples.append(Sample(watch.state(), resident_bytes()))
+            busy = time.monotonic() - begun
+            last = watch.state()
+    return Overload(samples, last, [one.number for one in onlooker.found()], busy)
+
+
+def miscounted(overload: Overload, num_pictures: int) -> int:
+    """Frames of which the counts say something else than the pictures that came and the numbers in memory."""
+    last = overload.last
+    unaccounted = abs(num_pictures - last.committed - last.source.dropped - last.thinned)
+    rising = sorted(set(overload.numbers)) == overload.numbers
+    return unaccounted + abs(len(overload.numbers) - last.committed) + (0 if rising else num_pictures)
+
+
+def _figures(overload: Overload, num_pictures: int) -> dict[str, Figure]:
+    room, last = LiveConfig().queue_frames, overload.last
+    states = [sample.state for sample in overload.samples]
+    lags = [state.lag_seconds or 0.0 for state in states]
+    resident = [sample.resident_bytes for sample in overload.samples]
+    half = len(states) // 2
+    settled = statistics.median(resident[half : half + max(1, half // 4)])
+    in_hand = max(state.source.waiting + state.taken - state.committed for state in states)
+    return {
+        "queue": at_most(max(state.source.waiting for state in states), "frames waited at most", room),
+        "miscounted": at_most(
+            miscounted(overload, num_pictures),
+            f"of {num_pictures} frames; {last.committed} kept, {last.source.dropped + last.thinned} dropped",
+            0,
+        ),
+        "memory": at_most(resident[-1] / settled - 1, "share that resident bytes grew by in the second half", 0.02),
+        "lag_growth": at_most(
+            max(lags[half:]) / max(max(lags[:half]), 1e-9), "times the worst lag of the first half", 1.5
+        ),
+        "lag": beside(max(lags), "s from arrival to memory at worst"),
+        "in_hand": beside(in_hand, "frames at most between arrival and memory"),
+        "fps": beside(last.committed / overload.busy_seconds, "frames a second were kept"),
+    }
+
+
+def _opened(path: Path, preset: str) -> VideoMemory:
+    """A new store, as `vidmem.open` makes one, whose encoder is slow."""
+    chosen = load_preset(preset)
+    models, config = SlowModels(chosen), MemoryConfig(**chosen.memory)
+    return VideoMemory(Store.open(path, models.identity(None, config.policy)), models, config)
