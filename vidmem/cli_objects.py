@@ -150,6 +150,8 @@ def _print_objects(found: Sequence[RememberedObject], with_hours: Collection[Vid
 
 def _print_whereabouts(found: Whereabouts, *, with_hours: bool) -> None:
     span = format_span(found.seen_from, found.last_seen, hours=with_hours)
+    if found.wall_seen_from is not None and found.wall_last_seen is not None:
+        span += f" ({console.wall_range(found.wall_seen_from, found.wall_last_seen)})"
     place = f", {found.place}" if found.place else ""
     there = " and still there at the end" if found.still_there else ""
     console.say(f"{found.what}: seen {span}{there}{place}  {found.thumbnail or '(no picture)'}")

@@ -97,13 +97,12 @@ def print_hits(hits: Sequence[Hit], *, with_hours: Collection[VideoId] = (), ind
         span = format_span(hit.start, hit.end, hours=hit.video_id in with_hours)
         source = f"  {Path(hit.source).name}" if several else ""
         why = f"  ({hit.why})" if hit.why else ""
-        wall = (
-            "" if hit.wall_start is None or hit.wall_end is None else f"  {_wall_range(hit.wall_start, hit.wall_end)}"
-        )
+        wall = "" if hit.wall_start is None or hit.wall_end is None else f"  {wall_range(hit.wall_start, hit.wall_end)}"
         say(f"{indent}{span}{wall}  {hit.score:.3f}  {hit.thumbnail or '(no frame kept)'}{source}{why}")
 
 
-def _wall_range(start: float, end: float) -> str:
+def wall_range(start: float, end: float) -> str:
+    """A stretch of seconds since 1970 as a day and its times: `2026-03-03 14:05:03-14:09:59`."""
     first, last = (datetime.fromtimestamp(seconds) for seconds in (start, end))
     return f"{first:%Y-%m-%d %H:%M:%S}-{last:%H:%M:%S}"
 

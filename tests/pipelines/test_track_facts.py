@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vidmem.index import ObjectHit, ObjectId, StoredObject
 from vidmem.pipelines.object_matching import at_place, is_named, match_objects, place_in_words
 from vidmem.pipelines.question import read_question
+from vidmem.pipelines.time_of_day import Times
 from vidmem.pipelines.track_facts import MIN_GAP_SECONDS, Facts, answer, facts_of, is_followed, joined, why
 from vidmem.pipelines.track_questions import is_plain, thing_of, want_of
 from vidmem.types import Span, VideoId
@@ -132,7 +133,7 @@ def test_evidence_says_the_fact_and_its_source() -> None:
     assert why("object 3", late).endswith("last 00:40 on the left (its track until 05:00)")
     assert why("object 3", replace(FACTS, moment=4.0)) == "object 3: on the left at 00:04 (its track)"
     hours = replace(FACTS, stretches=(Span(3600, 3600 + 7500),), box=None)
-    assert why("object 3", hours, hours=True) == "object 3: seen 2 h 5 min, last 03:05:00 (its track)"
+    assert why("object 3", hours, times=Times(hours=True)) == "object 3: seen 2 h 5 min, last 03:05:00 (its track)"
 
 
 @pytest.mark.parametrize(

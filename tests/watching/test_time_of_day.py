@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import vidmem
-from vidmem.index import FrameRows, NewClip, Store, StoreIdentity, StreamClock, VideoRow
+from vidmem.cli import app
+from vidmem.index import FrameRows, NewClip, ObjectUpdate, Store, StoreIdentity, StreamClock, Track, VideoRow
+from vidmem.kv.tokens import FrameTokens
+from vidmem.models.kv_language import KvLanguage
 from vidmem.pipelines import VideoMemory
 from vidmem.pipelines.question import read_question
-from vidmem.pipelines.time_of_day import place_of_clock
+from vidmem.pipelines.time_of_day import Times, place_of_clock
+from vidmem.pipelines.timeline import Timelines
 from vidmem.types import Gap, Span, VideoId
 
 BEGUN = datetime(2026, 3, 3, 14, 0, 20).timestamp()
@@ -83,8 +88,11 @@ GAP = Gap(20.0, 80.0, BEGUN + 20.0, BEGUN + 80.0, "the stream froze")
 
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory: pytest.TempPathFactory, preset: Path) -> Path:
+    return write_stream(tmp_path_factory.mktemp("streamed") / "a.vidmem", preset)
+
+
+def write_stream(path: Path, preset: Path) -> Path:
     """A store with a stream of two stretches of 20 s, written as `vidmem watch` writes it."""
-    path = tmp_path_factory.mktemp("streamed") / "a.vidmem"
     with vidmem.open(path, preset) as memory:
         store, made = memory._store, memory._store.identity
         row = VideoRow(VideoId("camera"), "camera", "settings", "rtsp://door/1", "door/1")
@@ -125,6 +133,93 @@ def test_answers_know_what_was_not_seen(streamed: Path, preset: Path) -> None:
         text, _ = told(memory, "What was there at 16:00?")
         assert text == "Nothing is in memory of that time: it goes from 14:00:20 to 14:02:00."
         assert told(memory, "What was there at 10:00?")[0] == text
+
+
+def test_times_of_a_stream_are_told_on_both_clocks() -> None:
+    times = Times(clock=clock(), until=300.0)
+    assert times.at(85.0) == "01:25 (14:01:45)"
+    assert times.over(Span(85.0, 90.0)) == "01:25-01:30 (14:01:45 to 14:01:50)"
+    assert Times(hours=True).at(85.0) == "00:01:25" and Times().over(Span(85.0, 90.0)) == "01:25-01:30"
+    day_later = Times(hours=True, clock=clock(), until=86400.0)
+    assert day_later.at(85.0) == "00:01:25 (2026-03-03 14:01:45)" and day_later.at(86400.0) == "24:00:00 (14:00:20)"
+    assert day_later.over(Span(85.0, 90.0)).endswith("(2026-03-03 14:01:45 to 2026-03-03 14:01:50)")
+
+
+CUP = (0.02, 0.02, 0.2, 0.2)
+
+
+@pytest.fixture
+def with_cup(tmp_path: Path, preset: Path) -> Path:
+    """The stream, with a cup on the top left that was seen in its first 15 s, and looked for to its end."""
+    path = write_stream(tmp_path / "a.vidmem", preset)
+    with vidmem.open(path, preset) as memory:
+        store, seconds = memory._store, np.arange(0.0, 100.0, 0.5)
+        boxes = np.array([CUP if at <= 15.0 else (np.nan,) * 4 for at in seconds], dtype=np.float32)
+        found = store.add_object(VideoId("camera"), label="cup", label_score=1.0, origin="asked")
+        track = Track(seconds, boxes, np.ones(len(seconds)))
+        store.extend_objects(VideoId("camera"), [ObjectUpdate(found, track, [Span(0.0, 15.0)], [])])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        ("Where was the cup last seen?", "The cup was last seen at the top left, at 00:15 (14:00:35)."),
+        ("When was the cup last seen?", "The cup was last seen at 00:15 (14:00:35), at the top left."),
+        (
+            "How long was the cup there?",
+            "The cup was there for 15 s: 00:00-00:15 (14:00:20 to 14:00:35); last at the top left.",
+        ),
+        ("How often was the cup there?", "The cup was there once: 00:00-00:15 (14:00:20 to 14:00:35)."),
+        ("Where was the cup at 14:00:30?", "The cup was at the top left at 00:10 (14:00:30)."),
+        ("Where was the cup at 2:00:30 pm?", "The cup was at the top left at 00:10 (14:00:30)."),
+    ],
+)
+def test_tracks_answer_in_times_of_day(with_cup: Path, preset: Path, question: str, sentence: str) -> None:
+    with vidmem.open(with_cup, preset) as memory:
+        answer = memory.ask(question)
+    assert answer.text.startswith(sentence)
+    assert "(14:00:3" in answer.evidence[0].why and answer.evidence[0].wall_start == BEGUN
+
+
+def test_where_something_was_is_told_in_its_time_of_day(with_cup: Path, preset: Path) -> None:
+    with vidmem.open(with_cup, preset) as memory:
+        tracked, looked_for = memory.where("cup"), memory.where("a zebra")
+    assert tracked is not None and (tracked.wall_seen_from, tracked.wall_last_seen) == (BEGUN, BEGUN + 15.0)
+    assert looked_for is None or looked_for.wall_last_seen == BEGUN + looked_for.last_seen
+    result = CliRunner().invoke(app, ["where", str(with_cup), "cup", "--preset", str(preset)])
+    assert "00:00-00:15 (2026-03-03 14:00:20-14:00:35), top left" in result.stdout
+
+
+def test_in_kv_mode_frames_of_a_stream_are_run_with_their_time_of_day(
+    tmp_path: Path, preset: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are brought back into the window where a watch goes on."""
+    text = preset.read_text().replace('mode = "tokens"', 'mode = "kv"')
+    (preset.parent / "kv.toml").write_text(text)
+    labels: list[str] = []
+    frame = KvLanguage.frame
+
+    def noted(self: KvLanguage, label: str, rows: torch.Tensor, span: Span) -> FrameTokens:
+        labels.append(label)
+        return frame(self, label, rows, span)
+
+    monkeypatch.setattr(KvLanguage, "frame", noted)
+    with vidmem.open(tmp_path / "a.vidmem", preset.parent / "kv.toml") as memory:
+        watch = memory.watch(str(video), fps=1.0, policy="block", speed=100.0)
+        assert watch.wait(300)
+        store, name = memory._store, watch.video_id
+        told = store.stream_clock(name)
+        assert told is not None
+        walls = [told.wall_at(row.pts_seconds) for row in store.frames_between(name, 0.0, 60.0)]
+        assert labels == [datetime.fromtimestamp(wall).strftime("%H:%M:%S") for wall in walls]
+        answer = memory.ask(f"What was there at {labels[30]}?")
+        assert answer.evidence[0].wall_start == pytest.approx(walls[30], abs=1.01)
+        (video_row,) = memory.videos()
+        labels.clear()
+        (_, first_again) = memory._block_stream(video_row, None)._frames(Timelines(store).of(video_row), [0, 30])
+        assert labels == [datetime.fromtimestamp(walls[at]).strftime("%H:%M:%S") for at in (0, 30)]
+        assert first_again.span.start == 30.0
 
 
 def test_the_log_of_questions_keeps_times_of_day(streamed: Path, preset: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +21,7 @@ from vidmem.kv.tokens import FrameTokens
 from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import Preset
 from vidmem.pipelines.kv_blocks import Form, fetch
+from vidmem.pipelines.time_of_day import seconds_of_day
 from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.types import Span
 
@@ -62,9 +62,12 @@ class BlockStream:
     """
 
     def __init__(self, store: Store, video: StoredVideo, language: KvLanguage, preset: Preset, *, hours: bool) -> None:
-        """Open a video's log where it was committed, and cut what lies beyond. `hours`: print them in all times."""
+        """Open a video's log where it was committed, and cut what lies beyond. `hours`: print them in all times.
+
+        Before the frames of a stream stands the time of day.
+        """
         self._store, self._language, self._format = store, language, preset.kv.format
-        self._label = partial(language.family.label, hours=hours)
+        self._hours = hours
         self._compression = Compression(preset.kv.keep_ratio, absorb=preset.kv.absorb)
         self._before: Seen | None = None
         self._form = Form.of(language.family)
@@ -84,10 +87,16 @@ class BlockStream:
             self._tiers.close()
             raise
 
-    def prefill(self, tokens: Tensor, spans_seconds: np.ndarray) -> list[Seen]:
-        """The whole blocks of a clip's frames, tokens (F, P, D) and spans (F, 2), for `keep`."""
+    def prefill(self, tokens: Tensor, spans_seconds: np.ndarray, wall_start: float | None = None) -> list[Seen]:
+        """The whole blocks of a clip's frames, tokens (F, P, D) and spans (F, 2), for `keep`.
+
+        `wall_start`: of a stream, when the first frame was, in seconds since 1970.
+        """
+        begun = float(spans_seconds[0, 0]) if len(spans_seconds) else 0.0
         frames = [
-            self._language.frame(self._label(start), row, Span(start, end))
+            self._language.frame(
+                self._label(start, None if wall_start is None else wall_start + start - begun), row, Span(start, end)
+            )
             for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
         ]
         return seen_of(self._writer.write(frames), frames)
@@ -115,6 +124,12 @@ class BlockStream:
                 position = self._log.position_of(position.num_blocks + len(part.blocks))
             stored.append(ClipBlocks(position, block_ids, rows))
         return stored
+
+    def _label(self, seconds: float, wall: float | None) -> str:
+        """The time before a frame; `wall` in seconds since 1970 of a stream's."""
+        if wall is not None:
+            return self._language.family.label(seconds_of_day(wall), hours=True)
+        return self._language.family.label(seconds, hours=self._hours)
 
     def _landmarks(self, clip: Sequence[Seen]) -> list[LandmarkRow]:
         rows = landmark_rows([seen.block for seen in clip], self._num_frames, self._heads)
@@ -161,6 +176,8 @@ class BlockStream:
         """The first frames of some blocks, from their stored tokens, each for all of its block's time."""
         rows = self._store.load_tokens([line.frame_ids[line.places_in(block_id)[0]] for block_id in block_ids])
         return [
-            self._language.frame(self._label(span.start), row, span)
+            self._language.frame(
+                self._label(span.start, line.clock.wall_at(span.start) if line.clock else None), row, span
+            )
             for row, span in zip(rows, map(line.span_of_block, block_ids), strict=True)
         ]

@@ -200,7 +200,7 @@ def _cited(one: Tracked, line: Timeline, floor: float) -> list[Cited]:
         what += f", which looks like {one.phrase!r}"
     elif stored.label:
         what += f", {_with_article(stored.label, one.phrase)}"
-    reason = track_facts.why(what, one.facts, hours=line.duration_seconds >= 3600)
+    reason = track_facts.why(what, one.facts, times=line.times)
     cited = []
     for span in one.facts.stretches:
         places = places_within(line.pts_seconds, span)
@@ -219,7 +219,7 @@ def _told(want: Want, named: Sequence[Tracked], asked: Asked, line: Timeline) ->
     Those that were there at one time are different things, and each is told by its number. Those that never were may be
     one thing that left and came back, and are told as one.
     """
-    hours, moment, phrase = line.duration_seconds >= 3600, _only_moment(asked), named[0].phrase
+    moment, phrase = _only_moment(asked), named[0].phrase
     if not any(_are_two(one, other) for one, other in combinations(named, 2)):
         spans = [span for one in named for span in one.facts.stretches]
         last = max(named, key=lambda one: one.facts.stretches[-1].end)
@@ -229,13 +229,13 @@ def _told(want: Want, named: Sequence[Tracked], asked: Asked, line: Timeline) ->
         facts = replace(facts, box=last.facts.box, moment=moment)
         name = _without_article(last.match.object.label)
         name = f"The {name}" if _has_article(phrase) else name[:1].upper() + name[1:]
-        return track_facts.answer(want, name, facts, hours=hours)
+        return track_facts.answer(want, name, facts, times=line.times)
     if len(named) > _MAX_TOLD:
         return None
     named = sorted(named, key=lambda one: one.match.object.object_id)
     names = [f"Object {one.match.object.object_id} ({one.match.object.label})" for one in named]
     return " ".join(
-        track_facts.answer(want, name, one.facts, hours=hours) for name, one in zip(names, named, strict=True)
+        track_facts.answer(want, name, one.facts, times=line.times) for name, one in zip(names, named, strict=True)
     )
 
 

@@ -75,6 +75,9 @@ class Whereabouts:
     from_track: bool
     """Whether an object was followed; if not, a search of frames found this."""
     object: RememberedObject | None = None
+    wall_seen_from: float | None = None
+    """Of a stream: when `seen_from` was, in seconds since 1970."""
+    wall_last_seen: float | None = None
 
 
 class Objects:
@@ -115,7 +118,7 @@ class Objects:
         """Where an object was last seen; None if it never was."""
         if not found.spans:
             return None
-        last = found.spans[-1]
+        last, clock = found.spans[-1], self._store.stream_clock(found.video_id)
         track = self._store.track_of(found.object_id, start=last.start, end=math.nextafter(last.end, math.inf))
         seen = np.flatnonzero(track.is_seen)
         newest = float(track.seconds[seen[-1]]) if len(seen) else None
@@ -135,6 +138,8 @@ class Objects:
             still_there=newest is not None and newest == found.tracked_until,
             from_track=True,
             object=found,
+            wall_seen_from=clock.wall_at(last.start) if clock else None,
+            wall_last_seen=clock.wall_at(last.end) if clock else None,
         )
 
 
@@ -166,6 +171,8 @@ def where_of_frames(hits: Sequence[Hit], what: str, videos: Sequence[StoredVideo
         thumbnail=last.thumbnail,
         still_there=last.end >= videos[order[last.video_id]].committed_until,
         from_track=False,
+        wall_seen_from=last.wall_start,
+        wall_last_seen=last.wall_end,
     )
 
 

@@ -123,8 +123,7 @@ class Recall:
         """What goes before the model, and the time by `time.perf_counter` at which it was chosen but not yet read."""
         language = self._models.language
         relevant = found.relevant_videos() or set(range(len(lines)))
-        # In blocks the times are those of the timeline.
-        labels = Labels(lines, language.label, named=len(relevant) > 1, of_day=self._blocks is None)
+        labels = Labels(lines, language.label, named=len(relevant) > 1)
         budget = min(self._config.context_tokens, room)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
         terms = inquiry.terms if inquiry else Terms(lambda pick: language.frame_cost(labels.of(pick)))
@@ -248,15 +247,12 @@ def _timings(begun: float, embedded: float, planned: float, read: float) -> dict
 
 
 class Labels:
-    """Times as they stand before frames: with hours once a video has one, with its name if `named`."""
+    """Times as they stand before frames: with hours once a video has one, with its name if `named`; times of day where
+    it is a stream."""
 
-    def __init__(self, lines: Sequence[Timeline], label: Callable[..., str], *, named: bool, of_day: bool) -> None:
-        """
-        Args:
-            label: writes a time as the video-LLM reads it (`VideoLanguageModel.label`).
-            of_day: streams have times of day.
-        """
-        self._lines, self._label, self._named, self._of_day = lines, label, named, of_day
+    def __init__(self, lines: Sequence[Timeline], label: Callable[..., str], *, named: bool) -> None:
+        """`label` writes a time as the video-LLM reads it (`VideoLanguageModel.label`)."""
+        self._lines, self._label, self._named = lines, label, named
         self._hours = [line.duration_seconds >= 3600 for line in lines]
 
     def of(self, pick: Pick) -> str:
@@ -264,7 +260,7 @@ class Labels:
 
     def at(self, video_index: int, seconds: float) -> str:
         clock = self._lines[video_index].clock
-        if self._of_day and clock is not None:
+        if clock is not None:
             label = self._label(seconds_of_day(clock.wall_at(seconds)), hours=True)
         else:
             label = self._label(seconds, hours=self._hours[video_index])

@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from vidmem.index import StreamClock
-from vidmem.types import Gap
+from vidmem.types import Gap, Span, format_span, format_time
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*([ap]m)?", re.I)
+_CLOCK_FORM, _DATED_FORM = "%H:%M:%S", "%Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How places on a video's timeline are written: `01:25`, and of a stream `01:25 (14:01:45)`."""
+
+    hours: bool = False
+    """In all times."""
+    clock: StreamClock | None = None
+    """Of a stream."""
+    until: float = 0.0
+    """Where the stream ends so far: of other days than that one the dates are written."""
+
+    def at(self, seconds: float) -> str:
+        shown = format_time(seconds, hours=self.hours)
+        if self.clock is None:
+            return shown
+        wall = self.clock.wall_at(seconds)
+        return f"{shown} ({datetime.fromtimestamp(wall).strftime(self._form(wall))})"
+
+    def over(self, span: Span) -> str:
+        shown = format_span(span.start, span.end, hours=self.hours)
+        if self.clock is None:
+            return shown
+        walls = self.clock.wall_at(span.start), self.clock.wall_at(span.end)
+        return f"{shown} ({clock_range(*walls, today=self._today)})"
+
+    def _form(self, wall: float) -> str:
+        return _CLOCK_FORM if datetime.fromtimestamp(wall).date() == self._today else _DATED_FORM
+
+    @property
+    def _today(self) -> date | None:
+        return datetime.fromtimestamp(self.clock.wall_at(self.until)).date() if self.clock is not None else None
+
+
+VIDEO_TIMES = Times()
+"""Of a video that is no stream and shorter than an hour."""
 
 
 def place_of_clock(text: str, clock: StreamClock, until: float) -> float | None:
@@ -45,7 +84,7 @@ def seconds_of_day(wall: float) -> float:
 def clock_range(start: float, end: float, *, today: date | None = None) -> str:
     """`14:05:03 to 14:09:59`, with the dates where a day is not `today`, which is by default that of `end`."""
     first, last = datetime.fromtimestamp(start), datetime.fromtimestamp(end)
-    form = "%H:%M:%S" if first.date() == last.date() == (today or last.date()) else "%Y-%m-%d %H:%M:%S"
+    form = _CLOCK_FORM if first.date() == last.date() == (today or last.date()) else _DATED_FORM
     return f"{first.strftime(form)} to {last.strftime(form)}"
 
 

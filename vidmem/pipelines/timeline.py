@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidmem.index import FrameId, FrameRow, Store, StoredVideo, StreamClock
+from vidmem.pipelines.time_of_day import Times
 from vidmem.types import Span, VideoId
 
 
@@ -38,6 +39,12 @@ class Timeline:
     def duration_seconds(self) -> float:
         """The video's length, as far as it was committed."""
         return max(self.video.committed_until, float(self.end_seconds[-1]) if len(self) else 0.0)
+
+    @property
+    def times(self) -> Times:
+        """How places on it are written."""
+        until = self.duration_seconds
+        return Times(hours=until >= 3600, clock=self.clock, until=until)
 
     def span_of(self, place: int) -> Span:
         """The stretch that a frame stands for."""

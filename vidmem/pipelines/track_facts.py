@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from vidmem.index.objects import Box
 from vidmem.pipelines.object_matching import at_place
+from vidmem.pipelines.time_of_day import VIDEO_TIMES, Times
 from vidmem.pipelines.track_questions import Want
-from vidmem.types import Span, format_span, format_time
+from vidmem.types import Span
 
 MIN_GAP_SECONDS = 2.0
 """What is out of sight for less has not been away: it passed behind something, or the tracker lost it for a moment."""
@@ -102,52 +103,52 @@ def _without(spans: Iterable[Span], others: Sequence[Span]) -> tuple[Span, ...]:
 # -- in words --
 
 
-def why(what: str, facts: Facts, *, hours: bool = False) -> str:
+def why(what: str, facts: Facts, *, times: Times = VIDEO_TIMES) -> str:
     """The facts and their source, for the evidence: `object 3, a red car: seen 28 s in 2 stretches, ...`."""
-    number, known = len(facts.stretches), _known(facts, hours=hours)
+    number, known = len(facts.stretches), _known(facts, times)
     if facts.moment is not None and facts.box is not None:
-        return f"{what}: {at_place(facts.box)} at {format_time(facts.moment, hours=hours)} (its track{known})"
+        return f"{what}: {at_place(facts.box)} at {times.at(facts.moment)} (its track{known})"
     parts = [f"seen {_length(facts.seconds)}" + (f" in {number} stretches" if number > 1 else "")]
-    parts.append(f"last {format_time(facts.stretches[-1].end, hours=hours)}")
+    parts.append(f"last {times.at(facts.stretches[-1].end)}")
     if facts.box is not None:
         parts[-1] += f" {at_place(facts.box)}"
     return f"{what}: {', '.join(parts)} (its track{known})"
 
 
-def answer(want: Want, name: str, facts: Facts, *, hours: bool = False) -> str:
+def answer(want: Want, name: str, facts: Facts, *, times: Times = VIDEO_TIMES) -> str:
     """One or two sentences that answer a question for a thing, with `name` as they begin: `The red car`."""
-    times, last = _listed(facts.stretches, hours=hours), facts.stretches[-1]
+    listed, last = _listed(facts.stretches, times), facts.stretches[-1]
     place = None if facts.box is None else at_place(facts.box)
-    number, known = len(facts.stretches), _known(facts, hours=hours)
+    number, known = len(facts.stretches), _known(facts, times)
     told = f" It was tracked{known}." if known else ""
     if facts.moment is not None and place:
-        return f"{name} was {place} at {format_time(facts.moment, hours=hours)}."
+        return f"{name} was {place} at {times.at(facts.moment)}."
     if want == "how long":
         often = f", in {number} stretches" if number > 1 else ""
         where = f"; last {place}" if place else ""
-        return f"{name} was there for {_length(facts.seconds)}{often}: {times}{where}.{told}"
+        return f"{name} was there for {_length(facts.seconds)}{often}: {listed}{where}.{told}"
     if want == "how often":
-        return f"{name} was there {f'{number} times' if number > 1 else 'once'}: {times}.{told}"
-    clock = f"at {format_time(last.end, hours=hours)}"
+        return f"{name} was there {f'{number} times' if number > 1 else 'once'}: {listed}.{told}"
+    clock = f"at {times.at(last.end)}"
     if want == "where" and place:
         return f"{name} was last seen {place}, {clock}.{told}"
     return f"{name} was last seen {clock}{f', {place}' if place else ''}.{told}"
 
 
-def _known(facts: Facts, *, hours: bool) -> str:
+def _known(facts: Facts, times: Times) -> str:
     """Which of the times asked about a track covers, as it goes on behind `tracked`; nothing if it is all."""
     if not facts.gaps:
         return ""
     first, last = facts.followed[0].start, facts.followed[-1].end
     late, early = facts.gaps[0].start < first, last < facts.gaps[-1].end
     if len(facts.followed) > 1 and any(first < gap.start < last for gap in facts.gaps):
-        return f" {_listed(facts.followed, hours=hours)} only"
-    begin = f" from {format_time(first, hours=hours)}" if late else ""
-    return begin + (f" until {format_time(last, hours=hours)}" if early else "")
+        return f" {_listed(facts.followed, times)} only"
+    begin = f" from {times.at(first)}" if late else ""
+    return begin + (f" until {times.at(last)}" if early else "")
 
 
-def _listed(spans: Sequence[Span], *, hours: bool) -> str:
-    told = [format_span(span.start, span.end, hours=hours) for span in spans[:_MAX_TOLD]]
+def _listed(spans: Sequence[Span], times: Times) -> str:
+    told = [times.over(span) for span in spans[:_MAX_TOLD]]
     if len(spans) > _MAX_TOLD:
         told.append(f"{len(spans) - _MAX_TOLD} more")
     return " and ".join(part for part in (", ".join(told[:-1]), told[-1]) if part)

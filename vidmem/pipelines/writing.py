@@ -169,7 +169,7 @@ class ClipWriter:
         spans = np.stack([pts, np.append(pts[1:], clip.span.end)], axis=1)
         prefilled: list[Seen] = []
         if (blocks := self._blocks) is not None:
-            prefilled = self._clock.timed("prefill", lambda: blocks.prefill(tokens, spans))
+            prefilled = self._clock.timed("prefill", lambda: blocks.prefill(tokens, spans, wall_start))
         pictures = self._looker.pictures(clip)
         encoded = _Encoded(clip.span, spans, embeddings, tokens, pictures, prefilled, saves, wall_start, gap, at_commit)
         self._behind.give(encoded, num_bytes=encoded.num_bytes, then=then)
