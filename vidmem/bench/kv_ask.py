@@ -222,7 +222,7 @@ class _Asked:
         timelines = Timelines(store)
         (video,) = self._videos = store.videos()
         self._line = timelines.of(video)
-        self._labels = Labels([self._line], models.language.label, named=False, of_day=False)
+        self._labels = Labels([self._line], models.language.label, named=False)
         memories = Memories(store, memory_config, timelines)
         config = RecallConfig.of(models.preset)
         self._blocks = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from vidmem.bench.live_camera import Camera, held
 from vidmem.bench.live_onlooker import Found, Onlooker
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.index import Store
-from vidmem.pipelines.watching import Watch
+from vidmem.pipelines.watching import Watch, WatchState
 from vidmem.types import Gap
 
 _SAMPLED_FPS = 5.0
@@ -61,25 +62,31 @@ def live_losses_figures(
 
 def _trial(camera: Camera, watch: Watch, onlooker: Onlooker, chance: random.Random, kills: int, say: Say) -> list[Loss]:
     losses = []
-    onlooker.wait(1)
-    for number in range(kills):
+    for number in range(1, kills + 1):
         onlooker.wait(len(onlooker) + 1)
-        time.sleep(chance.uniform(*_ALIVE_SECONDS))
-        before, killed = watch.state().source.reconnects, time.time()
-        camera.kill()
-        time.sleep(chance.uniform(*_AWAY_SECONDS))
-        camera.start()
-        found = _await_reconnect(watch, before)
-        losses.append(Loss(killed, _wall(camera.started), found - camera.started, held()))
-        say(f"live: kill {number + 1} of {kills}, found after {losses[-1].found_after:.1f} s")
-    onlooker.wait(len(onlooker) + 1)
+        losses.append(_kill(camera, watch, chance))
+        say(f"live: kill {number} of {kills}, found after {losses[-1].found_after:.1f} s")
+        onlooker.wait(watch.state().taken)  # what is taken after a gap is in memory with it
     return losses
 
 
-def _await_reconnect(watch: Watch, before: int) -> float:
-    """When the watch had a picture of one more connection, in monotonic seconds; late for ever if it never has."""
+def _kill(camera: Camera, watch: Watch, chance: random.Random) -> Loss:
+    """Kill a camera, start it again, and wait until its absence is over for the watch."""
+    time.sleep(chance.uniform(*_ALIVE_SECONDS))
+    before, killed = watch.state(), time.time()
+    camera.kill()
+    time.sleep(chance.uniform(*_AWAY_SECONDS))
+    camera.start()
+    found = _await(watch, lambda state: state.source.reconnects > before.source.reconnects)
+    loss = Loss(killed, _wall(camera.started), found - camera.started, held())
+    _await(watch, lambda state: state.gaps > before.gaps)
+    return loss
+
+
+def _await(watch: Watch, is_so: Callable[[WatchState], bool]) -> float:
+    """When it first was so, in monotonic seconds; a minute from now if it never is."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while watch.state().source.reconnects == before and time.monotonic() < deadline:
+    while not is_so(watch.state()) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
     return time.monotonic()
 
