@@ -19,6 +19,7 @@ from vidmem.cli import app
 VERBS = (
     ["demo"],
     ["ingest"],
+    ["watch"],
     ["ask"],
     ["search"],
     ["track"],
@@ -36,6 +37,7 @@ VERBS = (
     ["bench", "kv"],
     ["bench", "policies"],
     ["bench", "track"],
+    ["bench", "live"],
 )
 HEAVY = ("torch", "transformers", "gradio", "open_clip", "faiss", "av", "decord", "numba")
 
