@@ -6,6 +6,8 @@ All else is a file played at its own pace.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from vidmem.world.counted import counted_video
 
 FPS = 15
 SIZE = (640, 360)
+LATER = ("live_day", "live_alerts")
+"""Modules with rows of their own, by `figures(folder, seed, *, quick, preset, say)`; left out where they are not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Sizes:
     kills: int = 50
 
 
-QUICK = Sizes(video_seconds=8, steady_seconds=5.0, losses=1, askers=2, ask_seconds=3.0, alone_seconds=3.0, kills=1)
+QUICK = Sizes(video_seconds=4, steady_seconds=4.0, losses=1, askers=2, ask_seconds=3.0, alone_seconds=3.0, kills=1)
 """Only to see that everything runs: the figures mean nothing."""
 
 
@@ -66,7 +70,21 @@ def run(
             say(f"live: {part}")
             (folder / part).mkdir()
             figures |= measure(folder / part)
+        for module in LATER:
+            figures |= _later(module, folder, seed, quick=quick, preset=preset, say=say)
     return report(seed, figures)
+
+
+def _later(module: str, folder: Path, seed: int, *, quick: bool, preset: str, say: Say) -> dict[str, Figure]:
+    """The rows of a module; that there are none, where this vidmem does not have it."""
+    if importlib.util.find_spec(f"vidmem.bench.{module}") is None:
+        say(f"live: {module.removeprefix('live_')} is left out: this vidmem has no benchmark of it")
+        return {module: unmeasured("left out: this vidmem has no benchmark of it")}
+    say(f"live: {module.removeprefix('live_')}")
+    (folder / module).mkdir()
+    measure = importlib.import_module(f"vidmem.bench.{module}").figures
+    found: dict[str, Figure] = measure(folder / module, seed, quick=quick, preset=preset, say=say)
+    return found
 
 
 def _parts(

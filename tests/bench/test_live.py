@@ -1,0 +1,130 @@
+"""`vidmem bench live`, small, from end to end, and what its figures are made with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
+from random_models import write_preset
+
+import vidmem
+from vidmem.bench import live, live_killed
+from vidmem.bench.live_camera import Camera, what_is_missing
+from vidmem.bench.live_onlooker import Found, Onlooker
+from vidmem.bench.live_overload import Overload, miscounted, overloaded
+from vidmem.bench.live_steady import frames_due, growth
+from vidmem.cli import app
+from vidmem.world.counted import FPS, counted_video
+
+SECONDS = 6
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_preset(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return counted_video(tmp_path_factory.mktemp("counted") / "counted.mp4", seconds=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def dropped(tmp_path_factory: pytest.TempPathFactory, preset: Path, video: Path) -> Overload:
+    folder = tmp_path_factory.mktemp("overload")
+    return overloaded(folder / "a.vidmem", video, policy="drop-oldest", preset=str(preset))
+
+
+def test_an_onlooker_reads_every_committed_frame(tmp_path: Path, preset: Path, video: Path) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory, Onlooker(memory.path) as onlooker:
+        assert memory.watch(str(video), fps=2.0, policy="block", speed=50.0).wait(300)
+        onlooker.wait(2 * SECONDS)
+    found = onlooker.found()
+    assert [one.number for one in found] == [round(k * FPS / 2) for k in range(2 * SECONDS)]
+    assert [one.pts_seconds for one in found] == pytest.approx([k / 2 for k in range(2 * SECONDS)])
+    assert onlooker.num_clips == SECONDS and sorted(one.at for one in found) == [one.at for one in found]
+
+
+def test_an_onlooker_says_what_went_wrong(tmp_path: Path) -> None:
+    with pytest.raises(vidmem.VidmemError), Onlooker(tmp_path / "nothing.vidmem"):
+        pass
+
+
+def test_counts_of_an_overload_are_checked_against_the_numbers(dropped: Overload) -> None:
+    assert miscounted(dropped, SECONDS * FPS) == 0
+    last = dropped.last
+    assert miscounted(replace(dropped, last=replace(last, committed=last.committed - 1)), SECONDS * FPS) == 2
+    assert miscounted(replace(dropped, numbers=dropped.numbers[1:]), SECONDS * FPS) == 1
+    assert miscounted(replace(dropped, numbers=dropped.numbers[::-1]), SECONDS * FPS) >= SECONDS * FPS
+    assert miscounted(dropped, SECONDS * FPS + 3) == 3
+
+
+def test_frames_that_are_due_are_counted() -> None:
+    assert frames_due(0, 150, fps=15, sampled_fps=2.0) == 21
+    assert frames_due(8, 8 + 15 * 60, fps=15, sampled_fps=2.0) == 121
+
+
+def test_growth_is_of_the_last_tenth_over_the_second() -> None:
+    found = [Found(float(at), at, 1000.0 + at) for at in range(101)]
+    late = np.array([0.5 if at < 90 else 2.0 for at in range(101)])
+    assert growth(found, late) == pytest.approx(1.5)
+    assert growth(found, np.full(101, 0.7)) == 0.0
+
+
+@pytest.mark.skipif(what_is_missing() is not None, reason=f"NO RTSP SERVER HERE: {what_is_missing()}")
+def test_a_camera_knows_when_its_pictures_were_taken(video: Path) -> None:
+    with Camera(video) as camera:
+        assert camera.num_pictures == SECONDS * FPS
+        started, once = camera.started, camera.num_pictures / FPS
+        assert camera.taken(7, before=started + 1.0) == pytest.approx(started + 0.7)
+        assert camera.taken(7, before=started + once + 1.0) == pytest.approx(started + once + 0.7)
+        assert camera.taken(20, before=started + once + 1.0) == pytest.approx(started + 2.0)
+
+
+def test_without_gstreamer_rows_of_cameras_say_what_is_missing(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "what_is_missing", lambda: "apt-get install python3-gi")
+    parts = live._parts(tmp_path, video, 0, live.QUICK, "tiny", lambda line: None)
+    for name in ("steady", "losses"):
+        (figure,) = parts[name](tmp_path).values()
+        assert figure.value is None and "apt-get install python3-gi" in figure.unit
+
+
+def test_lost_clips_are_found(tmp_path: Path, preset: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more was seen committed than is there after the blow."""
+    blow = live_killed._watch_and_kill
+
+    def more(*given: object) -> int:
+        return blow(*given) + 1000  # type: ignore[arg-type]
+
+    monkeypatch.setattr(live_killed, "_watch_and_kill", more)
+    figures = live_killed.live_killed_figures(tmp_path, video, 0, kills=1, preset=str(preset), say=lambda line: None)
+    assert figures["live_kill_unsound"].holds and not figures["live_kill_lost_clips"].holds
+    assert figures["live_kill_clips"].value >= 1  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_it_runs_and_prints_targets_beside_what_was_measured(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "live", "--quick", "--json"])
+    assert result.exit_code == 0, result.stderr
+    figures = json.loads(result.stdout)["figures"]
+    kinds = ["latency", "frames_in_memory", "reconnect", "gap_begin", "leaked"] if what_is_missing() is None else []
+    kinds += [
+        f"overload_{policy}_{what}"
+        for policy in ("drop_oldest", "adaptive_fps", "block")
+        for what in ("queue", "miscounted")
+    ]
+    kinds += [f"ask_{who}_{what}" for who in ("threads", "processes") for what in ("failed", "rate", "first_token")]
+    for kind in (*kinds, "kill_unsound", "kill_lost_clips"):
+        figure = figures[f"live_{kind}"]
+        assert figure["value"] is not None and figure["target"] is not None, kind
+    must = [name for name in figures if name.endswith(("_queue", "_miscounted", "_failed", "_unsound", "_lost_clips"))]
+    assert len(must) == 10 and all(figures[name]["holds"] for name in must), figures
