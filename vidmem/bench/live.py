@@ -26,7 +26,7 @@ from vidmem.world.counted import counted_video
 FPS = 15
 SIZE = (640, 360)
 LATER = ("live_day", "live_alerts")
-"""Modules with rows of their own, by `figures(folder, seed, *, quick, preset, say)`; left out where they are not here."""
+"""Modules with rows of their own, by `figures(folder, seed, *, quick, preset, say)`; left out where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
