@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 import vidmem
+from vidmem.bench.live_onlooker import Onlooker
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside
 from vidmem.pipelines import VideoMemory
-from vidmem.pipelines.watching import Watch
 
 QUESTIONS = ("What is there now?", "When did the dog appear?", "What came after the cat?", "Is there a car?")
 EVERY_SECONDS = 8.0
@@ -32,6 +32,9 @@ class Asked:
     first_tokens: list[float]
     """Seconds until the first word of each answer."""
     failures: list[str]
+    begun: float = 0.0
+    """When asking began, with all that it needs loaded, in monotonic seconds, which all processes share."""
+    ended: float = 0.0
 
 
 def live_asked_figures(
@@ -51,8 +54,11 @@ def live_asked_figures(
         with closing(memory.reader()) as reader:
             idle = _ask(reader, alone_seconds, every=0.0, chance=random.Random(seed))
         say("live: watching without questions")
-        with memory.watch(str(video), fps=_SAMPLED_FPS, loop=True) as watch:
-            alone = _rate(watch, lambda: time.sleep(alone_seconds))
+        with memory.watch(str(video), fps=_SAMPLED_FPS, loop=True), Onlooker(path) as onlooker:
+            onlooker.wait(len(onlooker) + 1)
+            begun = time.monotonic()
+            time.sleep(alone_seconds)
+            alone = onlooker.rate(begun, time.monotonic())
             figures = {
                 "live_ask_idle_first_token": beside(statistics.median(idle.first_tokens), "s, store at rest (median)"),
                 "live_ask_fps_alone": beside(alone, "frames a second are kept without questions"),
@@ -63,8 +69,8 @@ def live_asked_figures(
             }
             for name, ask in kinds.items():
                 say(f"live: {askers} ask from {name}")
-                asked: list[Asked] = []
-                kept = _rate(watch, lambda ask=ask, asked=asked: asked.extend(ask()))  # type: ignore[misc]
+                asked = ask()
+                kept = onlooker.rate(max(one.begun for one in asked), min(one.ended for one in asked))
                 figures |= _figures(name, asked, idle, kept / max(alone, 1e-9), askers)
     return figures
 
@@ -81,13 +87,6 @@ def _figures(name: str, asked: list[Asked], idle: Asked, rate: float, askers: in
         f"live_ask_{name}_rate": at_least(rate, f"of the frames a second without questions; {who}", 0.9),
         f"live_ask_{name}_first_token": at_most(ratio, "times the idle one (medians)", 2.0),
     }
-
-
-def _rate(watch: Watch, meanwhile: Callable[[], object]) -> float:
-    """Frames a second that are committed while something else is done."""
-    before, begun = watch.state().committed, time.monotonic()
-    meanwhile()
-    return (watch.state().committed - before) / (time.monotonic() - begun)
 
 
 def _from_threads(memory: VideoMemory, askers: int, seconds: float, seed: int) -> list[Asked]:
@@ -119,13 +118,14 @@ def _ask(memory: VideoMemory, seconds: float, *, every: float, chance: random.Ra
     """Ask again and again, for so long after the first answer, whose models have to be loaded."""
     asked = Asked([], [])
     _ask_once(memory, chance, Asked([], []))
-    ends = time.monotonic() + seconds
+    began = time.monotonic()
+    ends = began + seconds
     time.sleep(chance.uniform(0.0, min(every, seconds)))
     while True:
         begun = time.monotonic()
         _ask_once(memory, chance, asked)
         if begun + every >= ends or time.monotonic() >= ends:
-            return asked
+            return replace(asked, begun=began, ended=time.monotonic())
         time.sleep(max(0.0, begun + every - time.monotonic()))
 
 

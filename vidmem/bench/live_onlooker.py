@@ -55,6 +55,10 @@ class Onlooker:
         """Frames that were found."""
         return len(self._frames)
 
+    def rate(self, begin: float, end: float) -> float:
+        """Frames a second that were found between two moments, in monotonic seconds."""
+        return sum(begin <= at < end for _, _, at in list(self._frames)) / max(end - begin, 1e-9)
+
     def wait(self, count: int) -> None:
         """Wait until so many frames were found. Raises RuntimeError if that takes minutes."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
