@@ -98,6 +98,7 @@ def test_without_gstreamer_rows_of_cameras_say_what_is_missing(
         assert figure.value is None and "apt-get install python3-gi" in figure.unit
 
 
+@pytest.mark.timeout(900)
 def test_lost_clips_are_found(tmp_path: Path, preset: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more was seen committed than is there after the blow."""
     blow = live_killed._watch_and_kill
@@ -112,6 +113,7 @@ def test_lost_clips_are_found(tmp_path: Path, preset: Path, video: Path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three processes beside this one import torch
 def test_it_runs_and_prints_targets_beside_what_was_measured(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bench", "live", "--quick", "--json"])
     assert result.exit_code == 0, result.stderr

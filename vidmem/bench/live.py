@@ -25,8 +25,6 @@ from vidmem.world.counted import counted_video
 
 FPS = 15
 SIZE = (640, 360)
-LATER = ("live_day", "live_alerts")
-"""Modules with rows of their own, by `figures(folder, seed, *, quick, preset, say)`; left out where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,12 @@ class Sizes:
     ask_seconds: float = 180.0
     alone_seconds: float = 60.0
     kills: int = 50
+    day_hours: float = 24.0
 
 
-QUICK = Sizes(video_seconds=4, steady_seconds=4.0, losses=1, askers=2, ask_seconds=3.0, alone_seconds=3.0, kills=1)
+QUICK = Sizes(
+    video_seconds=4, steady_seconds=4.0, losses=1, askers=1, ask_seconds=3.0, alone_seconds=3.0, kills=1, day_hours=0.05
+)
 """Only to see that everything runs: the figures mean nothing."""
 
 
@@ -70,21 +71,22 @@ def run(
             say(f"live: {part}")
             (folder / part).mkdir()
             figures |= measure(folder / part)
-        for module in LATER:
-            figures |= _later(module, folder, seed, quick=quick, preset=preset, say=say)
+        for module, options in {"live_day": {"hours": sizes.day_hours}, "live_alerts": {}}.items():
+            (folder / module).mkdir()
+            figures |= _of_module(module, folder / module, seed, **options, preset=preset, say=say)
     return report(seed, figures)
 
 
-def _later(module: str, folder: Path, seed: int, *, quick: bool, preset: str, say: Say) -> dict[str, Figure]:
-    """The rows of a module; that there are none, where this vidmem does not have it."""
+def _of_module(module: str, folder: Path, seed: int, *, say: Say, **options: Any) -> dict[str, Figure]:
+    """The rows that a module of its own measures; that they are left out, where this vidmem does not have it."""
+    name = module.removeprefix("live_")
     if importlib.util.find_spec(f"vidmem.bench.{module}") is None:
-        say(f"live: {module.removeprefix('live_')} is left out: this vidmem has no benchmark of it")
-        return {module: unmeasured("left out: this vidmem has no benchmark of it")}
-    say(f"live: {module.removeprefix('live_')}")
-    (folder / module).mkdir()
-    measure = importlib.import_module(f"vidmem.bench.{module}").figures
-    found: dict[str, Figure] = measure(folder / module, seed, quick=quick, preset=preset, say=say)
-    return found
+        say(f"live: {name} is left out: this vidmem does not measure it yet")
+        return {module: unmeasured("left out: this vidmem does not measure it yet")}
+    say(f"live: {name}")
+    measure = getattr(importlib.import_module(f"vidmem.bench.{module}"), f"{module}_figures")
+    figures: dict[str, Figure] = measure(folder, seed, say=say, **options)
+    return figures
 
 
 def _parts(

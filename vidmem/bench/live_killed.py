@@ -16,7 +16,7 @@ from vidmem.pipelines import open_store
 
 _LONGEST_SECONDS = 2.0
 """Of watching after the first clip, before the blow."""
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 600.0
 
 
 def live_killed_figures(

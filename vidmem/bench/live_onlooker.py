@@ -18,7 +18,7 @@ from vidmem.world.counted import number_of
 
 LOOK_SECONDS = 0.02
 """Between two looks: so much later than it was committed a frame may be found."""
-_PATIENCE_SECONDS = 180.0
+_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
