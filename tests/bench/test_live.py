@@ -124,7 +124,7 @@ def test_it_runs_and_prints_targets_beside_what_was_measured(tmp_path: Path) -> 
         for policy in ("drop_oldest", "adaptive_fps", "block")
         for what in ("queue", "miscounted")
     ]
-    kinds += [f"ask_{who}_{what}" for who in ("threads", "processes") for what in ("failed", "rate", "first_token")]
+    kinds += [f"ask_{who}_{what}" for who in ("threads", "processes") for what in ("failed", "first_token")]
     for kind in (*kinds, "kill_unsound", "kill_lost_clips"):
         figure = figures[f"live_{kind}"]
         assert figure["value"] is not None and figure["target"] is not None, kind

@@ -16,7 +16,7 @@ import torch
 
 import vidmem
 from vidmem.bench.live_onlooker import Onlooker
-from vidmem.bench.report import Figure, Say, at_least, at_most, beside
+from vidmem.bench.report import Figure, Say, at_least, at_most, beside, unmeasured
 from vidmem.pipelines import VideoMemory
 
 QUESTIONS = ("What is there now?", "When did the dog appear?", "What came after the cat?", "Is there a car?")
@@ -71,11 +71,12 @@ def live_asked_figures(
                 say(f"live: {askers} ask from {name}")
                 asked = ask()
                 kept = onlooker.rate(max(one.begun for one in asked), min(one.ended for one in asked))
-                figures |= _figures(name, asked, idle, kept / max(alone, 1e-9), askers)
+                figures |= _figures(name, asked, idle, kept / alone if alone else None, askers)
     return figures
 
 
-def _figures(name: str, asked: list[Asked], idle: Asked, rate: float, askers: int) -> dict[str, Figure]:
+def _figures(name: str, asked: list[Asked], idle: Asked, rate: float | None, askers: int) -> dict[str, Figure]:
+    """`rate` is None if nothing came into memory without questions either."""
     first_tokens = [seconds for one in asked for seconds in one.first_tokens]
     failures = [failure for one in asked for failure in one.failures]
     ratio = statistics.median(first_tokens) / statistics.median(idle.first_tokens) if first_tokens else float("inf")
@@ -84,7 +85,9 @@ def _figures(name: str, asked: list[Asked], idle: Asked, rate: float, askers: in
     who = f"{askers} {name}, each asks every {EVERY_SECONDS:g} s"
     return {
         f"live_ask_{name}_failed": at_most(len(failures), f"of {count} asks{why}", 0),
-        f"live_ask_{name}_rate": at_least(rate, f"of the frames a second without questions; {who}", 0.9),
+        f"live_ask_{name}_rate": unmeasured("without questions nothing was kept either")
+        if rate is None
+        else at_least(rate, f"of the frames a second without questions; {who}", 0.9),
         f"live_ask_{name}_first_token": at_most(ratio, "times the idle one (medians)", 2.0),
     }
 
