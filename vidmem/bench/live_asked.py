@@ -53,6 +53,8 @@ def live_asked_figures(
         say("live: asking the store at rest")
         with closing(memory.reader()) as reader:
             idle = _ask(reader, alone_seconds, every=0.0, chance=random.Random(seed))
+        if not idle.first_tokens:
+            raise RuntimeError(f"no question was answered by a store at rest: {idle.failures[0]}")
         say("live: watching without questions")
         with memory.watch(str(video), fps=_SAMPLED_FPS, loop=True), Onlooker(path) as onlooker:
             onlooker.wait(len(onlooker) + 1)
@@ -79,16 +81,19 @@ def _figures(name: str, asked: list[Asked], idle: Asked, rate: float | None, ask
     """`rate` is None if nothing came into memory without questions either."""
     first_tokens = [seconds for one in asked for seconds in one.first_tokens]
     failures = [failure for one in asked for failure in one.failures]
-    ratio = statistics.median(first_tokens) / statistics.median(idle.first_tokens) if first_tokens else float("inf")
     why = f"; first: {failures[0]}" if failures else ""
     count = len(first_tokens) + len(failures)
     who = f"{askers} {name}, each asks every {EVERY_SECONDS:g} s"
+    kept, soon = unmeasured("nothing was kept without questions either"), unmeasured("no ask was answered")
+    if rate is not None:
+        kept = at_least(rate, f"of the frames a second without questions; {who}", 0.9)
+    if first_tokens:
+        ratio = statistics.median(first_tokens) / statistics.median(idle.first_tokens)
+        soon = at_most(ratio, "times the idle one (medians)", 2.0)
     return {
         f"live_ask_{name}_failed": at_most(len(failures), f"of {count} asks{why}", 0),
-        f"live_ask_{name}_rate": unmeasured("without questions nothing was kept either")
-        if rate is None
-        else at_least(rate, f"of the frames a second without questions; {who}", 0.9),
-        f"live_ask_{name}_first_token": at_most(ratio, "times the idle one (medians)", 2.0),
+        f"live_ask_{name}_rate": kept,
+        f"live_ask_{name}_first_token": soon,
     }
 
 
