@@ -15,12 +15,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
 from random_models import write_preset
 
 import vidmem
-from vidmem.bench import live, live_killed
+from vidmem.bench import live, live_asked, live_killed
+from vidmem.bench.live_asked import Asked
 from vidmem.bench.live_camera import Camera, what_is_missing
+from vidmem.bench.live_losses import Loss, _offs
 from vidmem.bench.live_onlooker import Found, Onlooker
 from vidmem.bench.live_overload import Overload, miscounted, overloaded
 from vidmem.bench.live_steady import frames_due, growth
 from vidmem.cli import app
+from vidmem.types import Gap
 from vidmem.world.counted import FPS, counted_video
 
 SECONDS = 6
@@ -76,6 +79,25 @@ def test_growth_is_of_the_last_tenth_over_the_second() -> None:
     late = np.array([0.5 if at < 90 else 2.0 for at in range(101)])
     assert growth(found, late) == pytest.approx(1.5)
     assert growth(found, np.full(101, 0.7)) == 0.0
+
+
+def test_asks_that_fail_are_told_and_what_can_not_be_compared_is_not() -> None:
+    idle = Asked([0.1, 0.3, 0.2], [])
+    figures = live_asked._figures("threads", [Asked([0.5], ["NotFound: nothing"]), Asked([0.3], [])], idle, 0.8, 2)
+    assert (
+        figures["live_ask_threads_failed"].value == 1 and "NotFound: nothing" in figures["live_ask_threads_failed"].unit
+    )
+    assert figures["live_ask_threads_first_token"].value == pytest.approx(2.0)
+    assert [figure.holds for figure in figures.values()] == [False, False, True]
+    nothing = live_asked._figures("threads", [Asked([], ["NotFound: nothing"])], idle, None, 1)
+    assert [figure.value for figure in nothing.values()] == [1, None, None]
+
+
+def test_gaps_are_held_against_the_numbers_after_them() -> None:
+    loss = Loss(killed=100.0, back=105.0, found_after=0.8, held={})
+    gap = Gap(40.0, 46.0, 100.2, 106.1, "it broke")
+    found = [Found(39.8, 398, 0.0), Found(46.0, 10, 0.0), Found(46.2, 12, 0.0)]
+    assert _offs(loss, gap, found, fps=10) == pytest.approx((0.2, 0.1))
 
 
 @pytest.mark.skipif(what_is_missing() is not None, reason=f"NO RTSP SERVER HERE: {what_is_missing()}")
