@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,6 +92,13 @@ def test_asks_that_fail_are_told_and_what_can_not_be_compared_is_not() -> None:
     assert [figure.holds for figure in figures.values()] == [False, False, True]
     nothing = live_asked._figures("threads", [Asked([], ["NotFound: nothing"])], idle, None, 1)
     assert [figure.value for figure in nothing.values()] == [1, None, None]
+
+
+def test_alerts_are_held_against_one_clip_and_a_second() -> None:
+    score = SimpleNamespace(asked=20, precision=0.96, recall=0.9, heard=(0.5, 2.1, 1.0))
+    figures = live.alert_figures(score)
+    assert [figure.holds for figure in figures.values()] == [True, False, False, True]
+    assert (figures["live_alert_delay"].value, figures["live_alert_delay"].target) == (2.1, 2.0)
 
 
 def test_gaps_are_held_against_the_numbers_after_them() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from vidmem.bench.live_killed import live_killed_figures
 from vidmem.bench.live_losses import live_losses_figures
 from vidmem.bench.live_overload import live_overload_figures
 from vidmem.bench.live_steady import live_steady_figures
-from vidmem.bench.report import Figure, Say, report, unmeasured
+from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report, unmeasured
+from vidmem.pipelines.watching import CLIP_SECONDS
 from vidmem.world.counted import counted_video
 
 FPS = 15
@@ -39,10 +41,19 @@ class Sizes:
     alone_seconds: float = 60.0
     kills: int = 50
     day_hours: float = 24.0
+    alert_seconds: float = 180.0
 
 
 QUICK = Sizes(
-    video_seconds=4, steady_seconds=4.0, losses=1, askers=1, ask_seconds=3.0, alone_seconds=3.0, kills=1, day_hours=0.05
+    video_seconds=4,
+    steady_seconds=4.0,
+    losses=1,
+    askers=1,
+    ask_seconds=3.0,
+    alone_seconds=3.0,
+    kills=1,
+    day_hours=0.05,
+    alert_seconds=10.0,
 )
 """Only to see that everything runs: the figures mean nothing."""
 
@@ -71,22 +82,39 @@ def run(
             say(f"live: {part}")
             (folder / part).mkdir()
             figures |= measure(folder / part)
-        for module, options in {"live_day": {"hours": sizes.day_hours}, "live_alerts": {}}.items():
-            (folder / module).mkdir()
-            figures |= _of_module(module, folder / module, seed, **options, preset=preset, say=say)
+        for name in ("live_day", "live_alerts"):
+            (folder / name).mkdir()
+            figures |= _of_module(name, folder / name, seed, sizes, preset, say)
     return report(seed, figures)
 
 
-def _of_module(module: str, folder: Path, seed: int, *, say: Say, **options: Any) -> dict[str, Figure]:
+def _of_module(name: str, folder: Path, seed: int, sizes: Sizes, preset: str, say: Say) -> dict[str, Figure]:
     """The rows that a module of its own measures; that they are left out, where this vidmem does not have it."""
-    name = module.removeprefix("live_")
-    if importlib.util.find_spec(f"vidmem.bench.{module}") is None:
-        say(f"live: {name} is left out: this vidmem does not measure it yet")
-        return {module: unmeasured("left out: this vidmem does not measure it yet")}
-    say(f"live: {name}")
-    measure = getattr(importlib.import_module(f"vidmem.bench.{module}"), f"{module}_figures")
-    figures: dict[str, Figure] = measure(folder, seed, say=say, **options)
+    what = name.removeprefix("live_")
+    if importlib.util.find_spec(f"vidmem.bench.{name}") is None:
+        say(f"live: {what} is left out: this vidmem does not measure it yet")
+        return {name: unmeasured("left out: this vidmem does not measure it yet")}
+    say(f"live: {what}")
+    module: Any = importlib.import_module(f"vidmem.bench.{name}")
+    if name == "live_alerts":
+        return alert_figures(module.trial(seed, seconds=sizes.alert_seconds, preset=preset))
+    figures: dict[str, Figure] = module.live_day_figures(folder, seed, hours=sizes.day_hours, preset=preset, say=say)
     return figures
+
+
+def alert_figures(score: Any) -> dict[str, Figure]:
+    """Of what standing questions about one world were told (`live_alerts.AlertScore`)."""
+    of = f"of what {score.asked} questions were told"
+    late, median = unmeasured("nothing was told"), unmeasured("nothing was told")
+    if score.heard:
+        late = at_most(max(score.heard), "s from what happened until it was heard, at worst", CLIP_SECONDS + 1.0)
+        median = beside(statistics.median(score.heard), "s, median")
+    return {
+        "live_alert_precision": at_least(score.precision, f"{of} was so", 0.95),
+        "live_alert_recall": at_least(score.recall, "of what happened was told", 0.95),
+        "live_alert_delay": late,
+        "live_alert_delay_median": median,
+    }
 
 
 def _parts(
