@@ -539,18 +539,18 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(4)
 
 
-@app.command(epilog="Example: vidmem ui --store kitchen.vidmem --port 7860")
+@app.command(epilog="Example: vidmem ui kitchen.vidmem --port 7860")
 def ui(
-    store: Annotated[
-        Path | None, typer.Option("--store", "-s", help="Where to keep what is watched; else temporary.")
+    stores: Annotated[
+        list[Path] | None, typer.Argument(metavar="STORE...", help="Stores to open or make; else a temporary one.")
     ] = None,
     preset: Preset = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
 ) -> None:
-    """Open the web page on this machine (loopback only): pick a video, ask, click the evidence."""
+    """Open the web page on this machine (loopback only): bring in a video, ask, click the evidence."""
     from vidmem.ui import launch
 
-    launch(store=store, preset=preset, port=port)
+    launch(stores=stores or (), preset=preset, port=port)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The web page: pick a video, watch it, ask, click the evidence. Thin over `vidmem.pipelines`."""
+"""The web page: bring videos into a store, watch, ask, click the evidence. Thin over `vidmem.pipelines`."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
+from types import ModuleType
 
 # Read once by gradio when it is imported: no call home.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -18,47 +18,57 @@ import gradio as gr
 from vidmem.errors import BadInput, NotFound
 from vidmem.samples import Sample
 from vidmem.samples import samples as shipped_samples
-from vidmem.ui.events import Events
-from vidmem.ui.layout import lay_out
+from vidmem.ui import library, watch
+from vidmem.ui.limits import Limits
 from vidmem.ui.session import Session
+from vidmem.ui.shell import TITLES, Shell
 
 _log = logging.getLogger(__name__)
 
-MAX_UPLOAD = "2gb"
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+SCREENS: dict[str, ModuleType] = {"library": library, "watch": watch}
+"""By their ids, in the order of their tabs. Each has `lay_out(shell)`."""
+_HERE = Path(__file__).parent
+CSS, JS = (
+    "\n".join(path.read_text(encoding="utf-8") for path in sorted((_HERE / folder).iterdir()))
+    for folder in ("styles", "scripts")
+)
 
 
-def build(session: Session, samples: list[Sample]) -> gr.Blocks:
-    """Make the page over one session."""
+def build(session: Session) -> gr.Blocks:
+    """Make the page over what all pages share."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
-        Events(lay_out(session.preset, samples), session, samples).connect()
+        opened = gr.State(None)
+        tabs = gr.Tabs(selected="library", elem_id="screens")
+        shell = Shell(session, opened, tabs)
+        with tabs:
+            for name, screen in SCREENS.items():
+                with gr.Tab(TITLES[name], id=name, render_children=True):
+                    screen.lay_out(shell)
     return blocks
 
 
-def launch(*, store: Path | None, preset: str | None, port: int = 7860) -> None:
+def launch(*, stores: Sequence[Path], preset: str | None, port: int = 7860) -> None:
     """Serve the page on this machine's loopback address until interrupted.
 
     Args:
-        store: folder of the store to use; a temporary one that goes with the process if None.
-        preset: name or TOML file; None for the one that the store was made with.
+        stores: folders of the stores to open; a temporary one that goes with the process if there is none.
+        preset: name or TOML file; None for the one that a store was made with.
 
     Raises:
         BadInput: the port is taken.
     """
-    with serving(store=store, preset=preset, port=port, samples=_shipped()) as address:
+    session = Session(stores, preset=preset, limits=Limits(), samples=_shipped())
+    with serving(session, port=port) as address:
         print(f"vidmem is at {address}  (Ctrl-C ends it)", flush=True)
         Event().wait()
 
 
 @contextmanager
-def serving(*, store: Path | None, preset: str | None, port: int, samples: list[Sample]) -> Iterator[str]:
-    """Serve the page in a thread while the context lasts; gives its address."""
+def serving(session: Session, *, port: int) -> Iterator[str]:
+    """Serve the page in a thread while the context lasts; gives its address. Closes the session."""
     with ExitStack() as cleanup:
-        folder = store or Path(cleanup.enter_context(TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"
-        folder = folder.resolve()
-        session = Session(folder, preset)
         cleanup.callback(session.close)
-        page = build(session, samples)
+        page = build(session)
         cleanup.callback(page.close)
         try:
             _, address, _ = page.queue().launch(
@@ -70,10 +80,11 @@ def serving(*, store: Path | None, preset: str | None, port: int, samples: list[
                 enable_monitoring=False,
                 run_history=False,
                 ssr_mode=False,
-                max_file_size=MAX_UPLOAD,
+                max_file_size=session.limits.max_bytes,
                 footer_links=[],
-                allowed_paths=[str(folder), *{str(sample.path.parent) for sample in samples}],
+                allowed_paths=session.served,
                 css=CSS,
+                head=f"<script>{JS}</script>",
             )
         except OSError as error:
             raise BadInput(f"port {port} of this machine is taken: choose another with --port") from error

@@ -1,0 +1,42 @@
+// What holds for the whole page: clicks that seek from any screen, and the keys.
+(() => {
+  const player = () => document.querySelector("#player video");
+  const question = () => document.querySelector("#question textarea, #question input");
+
+  // The tabs' own buttons: those that have no room are in a menu, where they can be clicked all the same.
+  function show(title) {
+    const tabs = [...document.querySelectorAll('#screens button[role="tab"], #screens .overflow-dropdown button')];
+    const tab = tabs.find((one) => one.textContent.trim() === title);
+    if (tab && tab.getAttribute("aria-selected") !== "true") tab.click();
+  }
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-seek]")) show("Watch & ask");
+  });
+
+  const isTyped = (element) => element?.closest?.("input, textarea, select, [contenteditable=true]");
+  const isPressed = (element) => element?.closest?.("button, a, [role=tab], [role=slider], summary, video");
+
+  function seekBy(seconds) {
+    const video = player();
+    video.currentTime = Math.min(Math.max(video.currentTime + seconds, 0), video.duration || 0);
+  }
+
+  const keys = {
+    " ": () => (player().paused ? player().play() : player().pause()),
+    ArrowLeft: () => seekBy(-5),
+    ArrowRight: () => seekBy(5),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyped(event.target)) return;
+    if (event.key === "/") {
+      event.preventDefault();
+      show("Watch & ask");
+      setTimeout(() => question()?.focus(), 50);
+    } else if (event.key in keys && player()?.offsetParent && !isPressed(event.target)) {
+      event.preventDefault();
+      keys[event.key]();
+    }
+  });
+})();
