@@ -276,6 +276,7 @@ class VideoMemory(ObjectMemory):
             timings,
             begun=begun + loading,
             on_end=self._log_question,
+            reading=recalled.reading,
         )
 
     def search(

@@ -38,12 +38,12 @@ def build(session: Session) -> gr.Blocks:
     """Make the page over what all pages share."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
         opened = gr.State(None)
-        tabs = gr.Tabs(selected="library", elem_id="screens")
-        shell = Shell(session, opened, tabs)
-        with tabs:
-            for name, screen in SCREENS.items():
-                with gr.Tab(TITLES[name], id=name, render_children=True):
-                    screen.lay_out(shell)
+        with gr.Tabs(selected="library", elem_id="screens") as tabs:
+            panes = {name: gr.Tab(TITLES[name], id=name, render_children=True) for name in SCREENS}
+        shell = Shell(session, opened, tabs, panes)
+        for name, screen in SCREENS.items():
+            with panes[name]:
+                screen.lay_out(shell)
     return blocks
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from vidmem.errors import BadInput
 from vidmem.index import StoredVideo
 from vidmem.models.preset import Preset
-from vidmem.pipelines import IngestReport, preset_for
+from vidmem.pipelines import IngestReport, VideoMemory, preset_for
 from vidmem.pipelines.loading import Models
 from vidmem.samples import Sample
 from vidmem.types import VideoId, format_time
@@ -35,6 +35,11 @@ class Opened:
     """Its file, or a stream's address."""
     video_id: VideoId | None = None
     """None if it was opened before anything of it was committed: see `Session.video`."""
+
+    @property
+    def key(self) -> str:
+        """The same for each way in which this video was opened."""
+        return f"{self.store}\n{self.source}"
 
 
 class Session:
@@ -85,7 +90,9 @@ class Session:
         with self._lock:
             if str(path) not in self._stores:
                 chosen = preset_for(path, preset or self._preset)
-                self._stores[str(path)] = OpenStore(path, chosen, self._models_of(chosen), self.jobs, self._answerer)
+                self._stores[str(path)] = OpenStore(
+                    path, chosen, self._models_of(chosen), self.jobs, self._answerer, self.closing
+                )
                 self._serve(path / "thumbs", path / "crops")
             return self._stores[str(path)]
 
@@ -103,12 +110,17 @@ class Session:
         found = [one for one in videos if (one.video_id == known if known else one.source == opened.source)]
         return found[-1] if found else None
 
-    def ingest(self, store: OpenStore, path: Path) -> Job[IngestReport]:
-        """Watch a video file, or a folder of pictures, in the background."""
+    def ingest(self, store: OpenStore, path: Path, bring: Callable[[], None] | None = None) -> Job[IngestReport]:
+        """Watch a video file, or a folder of pictures, in the background.
 
-        def work(memory, tell: Tell) -> IngestReport:  # type: ignore[no-untyped-def]
+        `bring` puts it where it is to be, when the store is there.
+        """
+
+        def work(memory: VideoMemory, tell: Tell) -> IngestReport:
             tell("Looking at the first frames", 0.0)
-            report: IngestReport = memory.ingest(path, progress=lambda *far: tell(*_watched(*far)))
+            if bring is not None and not path.exists():
+                bring()
+            report = memory.ingest(path, progress=lambda done, duration: tell(*_watched(done, duration)))
             self._ids[store.key, str(path)] = report.video_id
             tell(_told(report), 1.0)
             return report
@@ -116,10 +128,11 @@ class Session:
         return store.submit("ingest", str(path), work)
 
     def job_of(self, opened: Opened | None) -> JobState | None:
-        """The newest job on the open video."""
+        """The newest job on the open video, but for copies of it."""
         if opened is None:
             return None
-        states = [state for state in self.jobs.states(store=opened.store) if state.subject == opened.source]
+        states = self.jobs.states(store=opened.store)
+        states = [state for state in states if state.subject == opened.source and state.kind != "preview"]
         return states[-1] if states else None
 
     # -- what does not write to a store --

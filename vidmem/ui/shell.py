@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -16,27 +17,6 @@ QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 """For what runs again and again: nothing flickers."""
 
 
-@dataclass(frozen=True)
-class Shell:
-    """The page around the screens. A screen is a module with `lay_out(shell)`, called inside of its own `gr.Tab`."""
-
-    session: Session
-    opened: gr.State
-    """The `Opened` video of this tab of the browser, or None. Write to it to open another; `.change` tells of it."""
-    tabs: gr.Tabs
-    """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
-
-    def timer(self, screen: str, seconds: float) -> gr.Timer:
-        """A timer that ticks while a screen is shown, and not while another is."""
-        timer = gr.Timer(seconds, active=False)
-
-        def shown(event: gr.SelectData) -> gr.Timer:
-            return gr.Timer(active=event.value is not None and _is_screen(screen, str(event.value)))
-
-        self.tabs.select(shown, None, timer, **QUIET)
-        return timer
-
-
 TITLES = {
     "library": "Library",
     "watch": "Watch & ask",
@@ -46,11 +26,29 @@ TITLES = {
     "batch": "Batch",
     "settings": "Settings",
 }
-"""What the tabs of the screens are called."""
+"""What the tabs of the screens are called, in their order."""
 
 
-def _is_screen(screen: str, title: str) -> bool:
-    return TITLES[screen] == title
+@dataclass(frozen=True)
+class Shell:
+    """The page around the screens. A screen is a module with `lay_out(shell)`, called inside of its own `gr.Tab`."""
+
+    session: Session
+    opened: gr.State
+    """The `Opened` video of this tab of the browser, or None. Write to it to open another; `.change` tells of it."""
+    tabs: gr.Tabs
+    """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
+    panes: Mapping[str, gr.Tab]
+    """The screens' own tabs, by the same names; `.select` tells that one is shown now."""
+
+    def timer(self, screen: str, seconds: float) -> gr.Timer:
+        """A timer that ticks while a screen is shown, and not while another is."""
+        timer = gr.Timer(seconds, active=False)
+        for name, pane in self.panes.items():
+            is_shown = "true" if name == screen else "false"
+            # In the browser alone: to go from one screen to another asks the server nothing.
+            pane.select(None, None, timer, js=f"() => ({{__type__: 'update', active: {is_shown}}})", **PRIVATE)
+        return timer
 
 
 _CHOOSING = """

@@ -14,13 +14,15 @@ from vidmem.errors import BadInput, NotFound, VidmemError
 from vidmem.index import StoredVideo
 from vidmem.models.preset import Preset
 from vidmem.pipelines import StoredMemory, VideoMemory, open_store
-from vidmem.types import Answer
+from vidmem.types import Answer, Hit
 from vidmem.ui.jobs import Job, Jobs, Tell
 
 if TYPE_CHECKING:
     from vidmem.pipelines.loading import Models
 
 T = TypeVar("T")
+Piece = str | tuple[Hit, ...] | Answer
+"""What comes of an answer: its evidence, its text piece by piece, all of it."""
 
 
 class OpenStore:
@@ -30,9 +32,18 @@ class OpenStore:
     thread and needs no model.
     """
 
-    def __init__(self, path: Path, preset: Preset, models: Models, jobs: Jobs, answerer: ThreadPoolExecutor) -> None:
-        """`models` are those of the preset, which stores share, as they do the answering thread."""
-        self.path, self.preset = path, preset
+    def __init__(
+        self,
+        path: Path,
+        preset: Preset,
+        models: Models,
+        jobs: Jobs,
+        answerer: ThreadPoolExecutor,
+        closing: Event,
+    ) -> None:
+        """`models` are those of the preset, which stores share, as they do the answering thread. `closing` ends what is
+        being said."""
+        self.path, self.preset, self._closing = path, preset, closing
         self._models, self._jobs, self._answerer = models, jobs, answerer
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-write")
         self._memory: VideoMemory | None = None
@@ -90,16 +101,14 @@ class OpenStore:
 
     # -- asking --
 
-    def ask(
-        self, question: str, video_ids: Sequence[str], stop: Event, earlier: Sequence[Answer] = ()
-    ) -> Iterator[str | Answer]:
-        """Pieces of an answer's text as they come, then the whole `Answer`.
+    def ask(self, question: str, video_ids: Sequence[str], stop: Event) -> Iterator[Piece]:
+        """The evidence, then pieces of an answer's text as they come, then the whole `Answer`.
 
         Setting `stop` ends it with what was said until then. Raises whatever the asking raises.
         """
         # Unbounded, for the answer in it is bounded, and a page that goes away must not block the thread.
-        pieces: queue.SimpleQueue[str | Answer | None] = queue.SimpleQueue()
-        job = self._answerer.submit(self._answer, question, video_ids, stop, earlier, pieces)
+        pieces: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+        job = self._answerer.submit(self._answer, question, video_ids, stop, pieces)
         job.add_done_callback(lambda _: pieces.put(None))
         while (piece := pieces.get()) is not None:
             yield piece
@@ -110,12 +119,12 @@ class OpenStore:
         question: str,
         video_ids: Sequence[str],
         stop: Event,
-        earlier: Sequence[Answer],
-        pieces: queue.SimpleQueue[str | Answer | None],
+        pieces: queue.SimpleQueue[Piece | None],
     ) -> None:
         with self._reading().ask_stream(question, video_ids=video_ids) as stream:
+            pieces.put(tuple(stream.evidence))
             for piece in stream:
-                if stop.is_set():
+                if stop.is_set() or self._closing.is_set():
                     stream.close()
                     break
                 pieces.put(piece)
