@@ -48,7 +48,7 @@ class Talk:
 
 
 def lay_out_talk() -> Talk:
-    log = gr.HTML(_EMPTY, elem_id="talk", elem_classes="vm-talk")
+    log = gr.HTML(_EMPTY, elem_id="talk", elem_classes="vm-talk", autoscroll=True)
     saying = gr.HTML(elem_id="answer")
     with gr.Row(elem_id="examples"):
         examples = [gr.Button("", size="sm", visible=False) for _ in range(NUM_QUESTIONS)]
@@ -61,7 +61,7 @@ def lay_out_talk() -> Talk:
         submit_btn="Ask",
         interactive=False,
     )
-    with gr.Row():
+    with gr.Row(elem_id="talk-buttons"):
         stop = gr.Button("Stop", elem_id="stop", size="sm", variant="stop", visible=False)
         clear = gr.Button("New conversation", elem_id="clear", size="sm", visible=False)
     return Talk(gr.State({}), log, saying, question, stop, clear, examples)

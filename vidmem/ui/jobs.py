@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar
 from vidmem.errors import VidmemError
 
 _log = logging.getLogger(__name__)
-_KEPT = 100
+_KEPT = 2000
 """Jobs that are over and still told of; the oldest go first."""
 
 Phase = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -38,6 +38,8 @@ class JobState:
     """Key of the store that it works on; "" for none."""
     subject: str
     """What it works on, such as a video's file."""
+    group: str = ""
+    """What it is a part of, such as a folder; "" for nothing."""
     phase: Phase = "waiting"
     message: str = "Waiting for what was begun before"
     """One sentence for a person; why it failed, if it did."""
@@ -112,10 +114,19 @@ class Jobs:
         self._numbers, self._lock = itertools.count(1), Lock()
         self._jobs: dict[int, Job[Any]] = {}
 
-    def start(self, executor: Executor, kind: str, store: str, subject: str, work: Callable[[Tell], T]) -> Job[T]:
+    def start(
+        self,
+        executor: Executor,
+        kind: str,
+        store: str,
+        subject: str,
+        work: Callable[[Tell], T],
+        *,
+        group: str = "",
+    ) -> Job[T]:
         """Queue work behind what the executor does already."""
         with self._lock:
-            job: Job[T] = Job(JobState(next(self._numbers), kind, store, subject))
+            job: Job[T] = Job(JobState(next(self._numbers), kind, store, subject, group))
             over = [number for number, one in self._jobs.items() if one.state().is_over]
             for number in over[: max(0, len(self._jobs) - _KEPT)]:
                 del self._jobs[number]

@@ -91,12 +91,13 @@ class Session:
             if str(path) not in self._stores:
                 chosen = preset_for(path, preset or self._preset)
                 self._stores[str(path)] = OpenStore(
-                    path, chosen, self._models_of(chosen), self.jobs, self._answerer, self.closing
+                    path, chosen, self.models_of(chosen), self.jobs, self._answerer, self.closing
                 )
                 self._serve(path / "thumbs", path / "crops")
             return self._stores[str(path)]
 
-    def _models_of(self, preset: Preset) -> Models:
+    def models_of(self, preset: Preset) -> Models:
+        """A preset's models, which all stores of it share."""
         return self._models.setdefault((preset.origin, preset.mode), Models(preset))
 
     # -- videos --
@@ -110,10 +111,12 @@ class Session:
         found = [one for one in videos if (one.video_id == known if known else one.source == opened.source)]
         return found[-1] if found else None
 
-    def ingest(self, store: OpenStore, path: Path, bring: Callable[[], None] | None = None) -> Job[IngestReport]:
+    def ingest(
+        self, store: OpenStore, path: Path, *, bring: Callable[[], None] | None = None, group: str = ""
+    ) -> Job[IngestReport]:
         """Watch a video file, or a folder of pictures, in the background.
 
-        `bring` puts it where it is to be, when the store is there.
+        `bring` puts it where it is to be, when the store is there. `group` is what it is a part of.
         """
 
         def work(memory: VideoMemory, tell: Tell) -> IngestReport:
@@ -125,7 +128,7 @@ class Session:
             tell(_told(report), 1.0)
             return report
 
-        return store.submit("ingest", str(path), work)
+        return store.submit("ingest", str(path), work, group=group)
 
     def job_of(self, opened: Opened | None) -> JobState | None:
         """The newest job on the open video, but for copies of it."""

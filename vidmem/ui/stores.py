@@ -80,10 +80,10 @@ class OpenStore:
 
     # -- writing, one job after the other --
 
-    def submit(self, kind: str, subject: str, work: Callable[[VideoMemory, Tell], T]) -> Job[T]:
+    def submit(self, kind: str, subject: str, work: Callable[[VideoMemory, Tell], T], *, group: str = "") -> Job[T]:
         """Do what writes to the store, behind what does so already: `work(memory, tell)`."""
         return self._jobs.start(
-            self._writer, kind, self.key, subject, lambda tell: work(self._writing("Loading the models", tell), tell)
+            self._writer, kind, self.key, subject, lambda tell: work(self._writing(tell), tell), group=group
         )
 
     def memory(self) -> VideoMemory:
@@ -93,8 +93,8 @@ class OpenStore:
                 self._memory = VideoMemory.open(self.path, self.preset.origin, models=self._models)
             return self._memory
 
-    def _writing(self, message: str, tell: Tell) -> VideoMemory:
-        tell(message)
+    def _writing(self, tell: Tell) -> VideoMemory:
+        tell("Loading the models")
         memory = self.memory()
         self._models.load()
         return memory

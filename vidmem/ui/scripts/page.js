@@ -22,6 +22,18 @@
     video.currentTime = Math.min(Math.max(video.currentTime + seconds, 0), video.duration || 0);
   }
 
+  // How it looks: light, dark, or as the system; remembered in this browser.
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  function look(wanted) {
+    localStorage.setItem("vidmem.look", wanted);
+    document.body.classList.toggle("dark", wanted === "dark" || (wanted === "system" && dark.matches));
+  }
+  window.vidmem = { look };
+  window.addEventListener("load", () => {
+    const wanted = localStorage.getItem("vidmem.look");
+    if (wanted) look(wanted);
+  });
+
   const keys = {
     " ": () => (player().paused ? player().play() : player().pause()),
     ArrowLeft: () => seekBy(-5),
