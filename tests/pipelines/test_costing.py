@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vidmem.models.preset import load_preset
+from vidmem.models.preset import Preset, load_preset
 from vidmem.pipelines import VideoMemory
 from vidmem.pipelines.costing import costs
 from vidmem.pipelines.loading import Models
@@ -27,8 +27,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def kv_preset(folder: Path) -> Preset:
+    path = write_preset(folder)
+    path.write_text(path.read_text().replace('mode = "tokens"', 'mode = "kv"'))
+    return load_preset(path)
+
+
 def test_bytes_on_disk_of_an_hour_are_those_of_a_short_video_times_its_part(tmp_path: Path, video: Path) -> None:
-    preset = load_preset(write_preset(tmp_path / "models"))
+    preset = kv_preset(tmp_path / "models")
     models = Models(preset)
     said = costs(models, preset)
     with VideoMemory.open(tmp_path / "a.vidmem", preset.origin, models=models) as memory:
@@ -40,7 +46,7 @@ def test_bytes_on_disk_of_an_hour_are_those_of_a_short_video_times_its_part(tmp_
 
 
 def test_less_is_kept_for_less(tmp_path: Path) -> None:
-    preset = load_preset(write_preset(tmp_path / "models"))
+    preset = kv_preset(tmp_path / "models")
     models = Models(preset)
     whole = costs(models, preset)
     halved = costs(models, replace(preset, kv=replace(preset.kv, keep_ratio=0.5)))

@@ -27,16 +27,18 @@ QUIET = (
 )
 PATIENCE_MS = 120_000
 """Long, for a busy machine: nothing here measures time."""
-AXE = os.environ.get("VIDMEM_AXE")
-"""The file axe.min.js of npm's axe-core, where it was fetched: `make test-ui` does where npm is."""
-SHOTS = os.environ.get("VIDMEM_SCREENSHOTS")
+AXE = os.environ.get("VIDMEM_AXE") or None
+"""The file axe.min.js of npm's axe-core, where it was fetched: `make test` does where npm is."""
+SHOTS = os.environ.get("VIDMEM_SCREENSHOTS") or None
 """A folder that screenshots are kept in."""
 
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the page is not tested (apt-get install chromium)"),
 ]
-needs_axe = pytest.mark.skipif(AXE is None, reason="NO AXE: accessibility is NOT CHECKED; `make test-ui` with npm does")
+needs_axe = pytest.mark.skipif(
+    AXE is None, reason="NO AXE: accessibility is NOT CHECKED; `make test` fetches axe-core where npm is"
+)
 
 
 def free_port() -> int:

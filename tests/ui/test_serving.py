@@ -124,6 +124,7 @@ def test_a_person_logs_in(browser, served: Served) -> None:  # type: ignore[no-u
         page.get_by_role("button", name="Login").click()
         page.get_by_text("Incorrect").first.wait_for()
         shoot(page, "login")
+        page.get_by_label("username").fill("bob")
         page.get_by_label("password").fill("another")
         page.get_by_role("button", name="Login").click()
         page.locator("#samples button").first.wait_for()
