@@ -250,6 +250,54 @@ def test_a_conversation_is_there_again_when_its_video_is(page: Page, served: Ser
     page.locator("#talk .vm-asked", has_text=QUESTIONS[0]).wait_for()
 
 
+# -- Batch and Settings --
+
+
+def test_a_folder_is_watched_and_what_is_broken_in_it_is_told(page: Page, served: Served, sample: Sample) -> None:
+    folder = served.root / "trip"
+    folder.mkdir()
+    shutil.copy(sample.path, folder / "good.mp4")
+    (folder / "broken.mp4").write_text("a letter")
+    show(page, "Batch")
+    box = field(page, "folder")
+    box.fill("trip")
+    box.press("Enter")
+    page.locator(".vm-batch", has_text="2 of 2 videos, 1 failed").wait_for()
+    rows = page.locator(".vm-batch tbody tr")
+    assert ["broken.mp4" in rows.nth(0).inner_text(), "failed" in rows.nth(0).inner_text()] == [True, True]
+    shoot(page, "batch")
+    rows.nth(1).get_by_role("button", name="good.mp4").click()
+    page.locator("#opened", has_text="good.mp4").wait_for()
+
+
+def test_a_folder_that_holds_nothing_is_told(page: Page, served: Served) -> None:
+    (served.root / "empty").mkdir()
+    show(page, "Batch")
+    box = field(page, "folder")
+    box.fill("empty")
+    box.press("Enter")
+    page.locator("#batch-said [role=alert]", has_text="holds no file").wait_for()
+
+
+def test_a_store_is_made_with_settings_of_ones_own(page: Page, served: Served) -> None:
+    show(page, "Settings")
+    page.locator(".vm-costs", has_text="850 tokens").wait_for()
+    tokens = page.get_by_label("Tokens of video for one question")
+    tokens.fill("400")
+    tokens.press("Tab")
+    page.locator(".vm-costs", has_text="400 tokens").wait_for()
+    shoot(page, "settings")
+    box = field(page, "new-store")
+    box.fill("mine")
+    box.press("Enter")
+    page.locator("#settings-said .vm-note", has_text="mine is open").wait_for()
+    assert "context_tokens = 400" in (served.root / "mine.toml").read_text()
+    (made,) = [store for store in served.session.stores() if store.name == "mine"]
+    assert made.preset.budget.context_tokens == 400
+    show(page, "Library")
+    page.locator(".vm-shelf", has_text="mine").wait_for()
+
+
 # -- by keys, and on every screen --
 
 

@@ -46,9 +46,7 @@ def lay_out(shell: Shell) -> None:
     )
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
-            preset = gr.Dropdown(
-                list(presets()), value=session.stores()[0].preset.name, label="Preset", elem_id="preset"
-            )
+            preset = gr.Dropdown(list(presets()), value=presets()[0], label="Preset", elem_id="preset")
             mode = gr.Dropdown(
                 [(text, name) for name, text in _MODES.items()], value="kv", label="What is kept of a frame"
             )
