@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vidmem.kv.records import FIRST_OFFSET
 from vidmem.models.preset import Preset, load_preset
 from vidmem.pipelines import VideoMemory
 from vidmem.pipelines.costing import costs
@@ -41,17 +42,22 @@ def test_bytes_on_disk_of_an_hour_are_those_of_a_short_video_times_its_part(tmp_
         memory.ingest(video, progress=False)
         state = memory.state()
     part = SECONDS / 3600
-    assert said.kv_bytes * part == pytest.approx(state.kv[0].num_bytes, rel=0.25)
-    assert said.disk_bytes * part == pytest.approx(state.disk.kv_bytes, rel=0.25)
+    # The table at the beginning of a log has room for many more blocks than these.
+    assert said.kv_bytes * part == pytest.approx(state.kv[0].num_bytes - FIRST_OFFSET, rel=0.25)
+    assert said.disk_bytes * part == pytest.approx(state.disk.kv_bytes - FIRST_OFFSET, rel=0.25)
 
 
 def test_less_is_kept_for_less(tmp_path: Path) -> None:
     preset = kv_preset(tmp_path / "models")
     models = Models(preset)
     whole = costs(models, preset)
-    halved = costs(models, replace(preset, kv=replace(preset.kv, keep_ratio=0.5)))
+    halved, quartered = (
+        costs(models, replace(preset, kv=replace(preset.kv, keep_ratio=ratio))) for ratio in (0.5, 0.25)
+    )
     tokens = costs(models, replace(preset, mode="tokens"))
     faster = costs(models, preset, fps=2.0)
-    assert 0.4 * whole.kv_bytes < halved.kv_bytes < 0.75 * whole.kv_bytes
+    # Time marks are kept whole.
+    assert whole.kv_bytes - halved.kv_bytes == pytest.approx(2 * (halved.kv_bytes - quartered.kv_bytes), rel=0.2)
+    assert quartered.kv_bytes < halved.kv_bytes < whole.kv_bytes
     assert tokens.kv_bytes == 0 and tokens.token_bytes == whole.token_bytes
     assert faster.disk_bytes == 2 * whole.disk_bytes and faster.question_tokens == whole.question_tokens
