@@ -365,18 +365,40 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(4)
 
 
-@app.command(epilog="Example: vidmem ui --store kitchen.vidmem --port 7860")
+@app.command(epilog="Example: vidmem ui kitchen.vidmem --root /videos --port 7860")
 def ui(
-    store: Annotated[
-        Path | None, typer.Option("--store", "-s", help="Where to keep what is watched; else temporary.")
+    stores: Annotated[
+        list[Path] | None, typer.Argument(metavar="STORE...", help="Stores to open or make; else a temporary one.")
     ] = None,
     preset: Preset = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    host: Annotated[str, typer.Option(help="Address to serve at; any but this machine's own needs --auth.")] = (
+        "127.0.0.1"
+    ),
+    auth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who may come in: a line NAME:PASSWORD for each.")
+    ] = None,
+    share: Annotated[bool, typer.Option("--share", help="Open it to the internet by Gradio's servers.")] = False,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Where videos and stores may be named; repeatable, by default here."),
+    ] = None,
+    max_gb: Annotated[float, typer.Option(min=0.001, help="Largest upload, and largest file fetched.")] = 2.0,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Fetch from addresses inside this network, too.")
+    ] = False,
 ) -> None:
-    """Open the web page on this machine (loopback only): pick a video, ask, click the evidence."""
-    from vidmem.ui import launch
+    """Open the web page: bring in a video, watch, ask, click the evidence. For this machine only, unless told."""
+    from vidmem.ui.access import Access, read_passwords
+    from vidmem.ui.limits import Limits
 
-    launch(store=store, preset=preset, port=port)
+    passwords = read_passwords(auth) if auth is not None else None
+    access = Access(host, port, share, passwords)
+    roots = tuple(one.resolve() for one in root or [Path.cwd()])
+    limits = Limits(roots, max_bytes=int(max_gb * 1024**3), allow_private=allow_private)
+    from vidmem.ui.app import launch  # brings gradio: what is wrong with the options is said before
+
+    launch(stores or (), preset=preset, access=access, limits=limits)
 
 
 def main() -> None:

@@ -116,6 +116,22 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a video-LLM was given to answer a question."""
+
+    mode: Mode
+    """Whether frames came as their keys and values, or as tokens that were run through it now."""
+    frames: Sequence[tuple[VideoId, float]]
+    """Videos and times in seconds of the frames, in the order in which they were put before it."""
+    num_blocks: int
+    """KV blocks that hold them; 0 in tokens mode."""
+    num_gist: int
+    """Elements of long-term memory among them, beside the frames."""
+    num_tokens: int
+    """Of frames, gist and their time marks, without the question."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What was said, on what evidence, and how long each step took in seconds."""
 
@@ -123,6 +139,8 @@ class Answer:
     text: str
     evidence: Sequence[Hit]
     timings: dict[str, float] = field(default_factory=dict)
+    reading: Reading | None = None
+    """None where no model was asked, and of answers that were logged."""
 
 
 def format_time(seconds: float, *, hours: bool = False, milliseconds: bool = False) -> str:

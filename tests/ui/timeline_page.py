@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vidmem.types import Hit, Span, VideoId
-from vidmem.ui.layout import timeline_of
+from vidmem.ui.player import timeline_of
 from vidmem.ui.timeline import Followed, evidence_lane, lanes_of, timeline
 
 HOURS = 2

@@ -375,6 +375,15 @@ class Catalogue:
         )
         return [row[0] for row in rows]
 
+    def bytes_of(self, video_id: str) -> int:
+        """Bytes of the files of one video that the catalogue names: no KV blocks, no objects."""
+        query = (
+            "SELECT (SELECT coalesce(sum(segment_bytes), 0) FROM clips WHERE video_id = :v)"
+            " + (SELECT coalesce(memory_bytes, 0) FROM videos WHERE video_id = :v)"
+            " + (SELECT coalesce(sum(thumbnail_bytes), 0) FROM frames WHERE video_id = :v)"
+        )
+        return int(self._run(query, {"v": video_id}).fetchone()[0])
+
     def counts(self) -> dict[str, int]:
         """Rows of each table, and the bytes of the files that the catalogue names."""
         sums = {f"num_{table}": f"SELECT count(*) FROM {table}" for table in ("videos", "clips", "frames", "questions")}

@@ -216,6 +216,14 @@ class StoreReader(ObjectReader):
             **counts,
         )
 
+    def video_bytes(self, video_id: VideoId) -> int:
+        """Bytes on disk of one video: its tokens, memory, thumbnails and KV blocks. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            num_bytes = catalogue.bytes_of(video_id)
+        folder = self.blocks_folder(video_id)
+        return num_bytes + sum(_size(file) for file in folder.glob("*")) if folder.is_dir() else num_bytes
+
     # -- within --
 
     def _follow(self, catalogue: Catalogue) -> None:

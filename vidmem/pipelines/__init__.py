@@ -1,18 +1,20 @@
 """The compositions: ingest a video into a store, ask the store, search it, look after it."""
 
 from vidmem.pipelines.answering import AnswerStream
+from vidmem.pipelines.following_up import in_context
 from vidmem.pipelines.ingest import IngestReport, Progress
 from vidmem.pipelines.loading import preset_for
 from vidmem.pipelines.objects import RememberedObject, Whereabouts
 from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.state import State
-from vidmem.pipelines.stored_memory import StoredMemory, open_store
+from vidmem.pipelines.stored_memory import Picture, StoredMemory, open_store
 from vidmem.pipelines.video_memory import VideoMemory
 from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState
 
 __all__ = [
     "AnswerStream",
     "IngestReport",
+    "Picture",
     "Progress",
     "RememberedObject",
     "Scene",
@@ -23,6 +25,7 @@ __all__ = [
     "Watch",
     "WatchPolicy",
     "WatchState",
+    "in_context",
     "open_store",
     "preset_for",
 ]

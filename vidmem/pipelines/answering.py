@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.pipelines.time_of_day import gap_sentence
-from vidmem.types import Answer, Gap, Hit
+from vidmem.types import Answer, Gap, Hit, Reading
 
 
 class AnswerStream:
@@ -28,8 +28,9 @@ class AnswerStream:
         *,
         begun: float,
         on_end: Callable[[Answer], object],
+        reading: Reading | None = None,
     ) -> None:
-        self.question, self.evidence = question, evidence
+        self.question, self.evidence, self.reading = question, evidence, reading
         self._pieces, self._timings, self._begun, self._on_end = pieces, timings, begun, on_end
         self._told: list[str] = []
         self._error: Exception | None = None
@@ -82,7 +83,7 @@ class AnswerStream:
         total = time.perf_counter() - self._begun
         timings = {**self._timings, "total": total}
         timings.setdefault("first_token", total)
-        self._result = Answer(self.question, "".join(self._told).strip(), self.evidence, timings)
+        self._result = Answer(self.question, "".join(self._told).strip(), self.evidence, timings, self.reading)
         self._on_end(self._result)
 
 

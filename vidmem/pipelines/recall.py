@@ -28,7 +28,7 @@ from vidmem.pipelines.remembering import Memories, store_of
 from vidmem.pipelines.time_of_day import seconds_of_day
 from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.pipelines.unseen import asked_of, gaps_touched, unseen
-from vidmem.types import Gap, Hit, Span
+from vidmem.types import Gap, Hit, Reading, Span
 
 if TYPE_CHECKING:
     from vidmem.models.language import VideoLanguageModel
@@ -50,6 +50,8 @@ class Recalled:
     gaps: tuple[Gap, ...]
     """Of streams: what was not seen of the times that it is about."""
     timings: dict[str, float]
+    reading: Reading | None = None
+    """What is in the context."""
 
 
 class Recall:
@@ -106,10 +108,10 @@ class Recall:
             evidence = self._evidence(found, lines)
             gaps = tuple(gaps_touched(asked, evidence, lines))
             return Recalled(answer, evidence, gaps, _timings(begun, embedded, now, now))
-        context, planned = self._context(question, queries, found, asked, lines, room)
+        context, reading, planned = self._context(question, queries, found, asked, lines, room)
         evidence = self._evidence(found, lines)
         gaps = tuple(gaps_touched(asked, evidence, lines))
-        return Recalled(context, evidence, gaps, _timings(begun, embedded, planned, time.perf_counter()))
+        return Recalled(context, evidence, gaps, _timings(begun, embedded, planned, time.perf_counter()), reading)
 
     def _context(
         self,
@@ -119,8 +121,9 @@ class Recall:
         asked: Sequence[Asked],
         lines: Sequence[Timeline],
         room: int,
-    ) -> tuple[Context | KvContext, float]:
-        """What goes before the model, and the time by `time.perf_counter` at which it was chosen but not yet read."""
+    ) -> tuple[Context | KvContext, Reading, float]:
+        """What goes before the model, what that is, and the time by `time.perf_counter` at which it was chosen but not
+        yet read."""
         language = self._models.language
         relevant = found.relevant_videos() or set(range(len(lines)))
         labels = Labels(lines, language.label, named=len(relevant) > 1)
@@ -134,9 +137,12 @@ class Recall:
             gist = self._gist(queries, found, lines, labels, language, budget - sum(map(terms.cost, picks)))
         if inquiry:
             of_video = [(seconds, frame) for (index, seconds), frame in gist if index in relevant]
-            return inquiry.context(picks, of_video), planned
+            blocks = inquiry.context(picks, of_video)
+            num_blocks = len(set(map(inquiry.block_of, picks)))
+            return blocks, _reading(picks, lines, len(of_video), blocks.num_tokens, num_blocks), planned
         frames = sorted([*self._frames(picks, lines, labels), *gist], key=lambda entry: entry[0])
-        return Context([frame for _, frame in frames]), planned
+        num_tokens = sum(language.frame_cost(frame.time_label) for _, frame in frames)
+        return Context([frame for _, frame in frames]), _reading(picks, lines, len(gist), num_tokens), planned
 
     def _inquiry(
         self, question: str, relevant: set[int], asked: Sequence[Asked], lines: Sequence[Timeline], labels: Labels
@@ -240,6 +246,17 @@ class Recall:
                 )
             )
         return hits
+
+
+def _reading(
+    picks: Sequence[Pick], lines: Sequence[Timeline], num_gist: int, num_tokens: int, num_blocks: int | None = None
+) -> Reading:
+    """`num_blocks` is None where frames are read as tokens."""
+    frames = [
+        (lines[pick.video_index].video.video_id, float(lines[pick.video_index].pts_seconds[pick.frame_index]))
+        for pick in picks
+    ]
+    return Reading("tokens" if num_blocks is None else "kv", frames, num_blocks or 0, num_gist, num_tokens)
 
 
 def _timings(begun: float, embedded: float, planned: float, read: float) -> dict[str, float]:

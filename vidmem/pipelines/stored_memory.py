@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,11 +15,21 @@ from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.objects import Objects, RememberedObject
+from vidmem.pipelines.planning import spread
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import WatchState
+from vidmem.types import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The thumbnail of a frame."""
+
+    seconds: float
+    path: str
 
 
 class StoredMemory:
@@ -100,6 +111,27 @@ class StoredMemory:
         Args and errors as of `scenes`.
         """
         return self._objects.all(self._videos_named(video))
+
+    def gaps(self, video: str) -> list[Gap]:
+        """What was not seen of a stream, in the order of time; none of a file. Errors as of `scenes`."""
+        clock = self._timelines.of(self._found(video)).clock
+        return list(clock.gaps) if clock is not None else []
+
+    def pictures(self, video: str, count: int) -> list[Picture]:
+        """At most `count` frames of a video that have a picture, evenly over its time. Errors as of `scenes`."""
+        line = self._timelines.of(self._found(video))
+        shown = [place for place, thumbnail in enumerate(line.thumbnails) if thumbnail is not None]
+        chosen = sorted(spread(len(shown), count))
+        return [
+            Picture(float(line.pts_seconds[place]), thumbnail)
+            for place in (shown[index] for index in chosen)
+            if (thumbnail := line.thumbnails[place]) is not None
+        ]
+
+    def video_bytes(self, video: str) -> int:
+        """Bytes that a video takes on disk, but for its objects and its rows in catalogue and index. Errors as of
+        `scenes`."""
+        return self._store.video_bytes(self._found(video).video_id)
 
     def remove_object(self, object_id: int) -> None:
         """Take an object out of the store for good. What was ingested of the video stays.

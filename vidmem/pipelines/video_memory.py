@@ -75,6 +75,7 @@ class VideoMemory(ObjectMemory):
         *,
         create: bool = True,
         read_only: bool = False,
+        models: Models | None = None,
     ) -> VideoMemory:
         """Open the store at `path`, or make one there.
 
@@ -82,6 +83,7 @@ class VideoMemory(ObjectMemory):
             preset: name or TOML file; None for the one that the store was made with (a new store: `tiny`).
             create: make the store if nothing is there.
             read_only: only ask and search; any number may, while another process ingests.
+            models: of this preset, shared with other stores; None loads its own.
 
         Raises:
             NotFound: nothing is there, and none is to be made.
@@ -92,7 +94,7 @@ class VideoMemory(ObjectMemory):
         folder = Path(path)
         made = made_with(folder, create=create and not read_only)
         chosen = choose_preset(folder, preset, made)
-        models = Models(chosen)
+        models = models or Models(chosen)
         try:
             config = MemoryConfig(**chosen.memory)
             Memory(config)  # knows whether there is such a policy, with such options
@@ -274,6 +276,7 @@ class VideoMemory(ObjectMemory):
             timings,
             begun=begun + loading,
             on_end=self._log_question,
+            reading=recalled.reading,
         )
 
     def search(

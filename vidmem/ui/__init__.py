@@ -1,7 +1,1 @@
-"""The web page: pick a video, watch it, ask, click the evidence. Thin over `vidmem.pipelines`."""
-
-from __future__ import annotations
-
-from vidmem.ui.app import launch
-
-__all__ = ["launch"]
+"""The web page: bring videos into a store, watch, ask, click the evidence. Thin over `vidmem.pipelines`."""

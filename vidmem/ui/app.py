@@ -1,14 +1,14 @@
-"""The page as an application of Gradio, served on the loopback address."""
+"""The page as an application of Gradio, and its server."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
+from types import ModuleType
 
 # Read once by gradio when it is imported: no call home.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -18,66 +18,85 @@ import gradio as gr
 from vidmem.errors import BadInput, NotFound
 from vidmem.samples import Sample
 from vidmem.samples import samples as shipped_samples
-from vidmem.ui.events import Events
-from vidmem.ui.layout import lay_out
+from vidmem.ui import batch, library, settings, watch
+from vidmem.ui.access import Access
+from vidmem.ui.limits import Limits
 from vidmem.ui.session import Session
+from vidmem.ui.shell import TITLES, Shell
+from vidmem.ui.theme import theme
 
 _log = logging.getLogger(__name__)
 
-MAX_UPLOAD = "2gb"
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+SCREENS: dict[str, ModuleType] = {"library": library, "watch": watch, "batch": batch, "settings": settings}
+"""By their ids, in the order of their tabs. Each has `lay_out(shell)`."""
+_AT_ONCE = 32
+"""Events of one kind that may run at once: an answer that somebody waits for keeps nobody else from asking."""
+_HERE = Path(__file__).parent
+CSS, JS = (
+    "\n".join(path.read_text(encoding="utf-8") for path in sorted((_HERE / folder).iterdir()))
+    for folder in ("styles", "scripts")
+)
 
 
-def build(session: Session, samples: list[Sample]) -> gr.Blocks:
-    """Make the page over one session."""
+def build(session: Session) -> gr.Blocks:
+    """Make the page over what all pages share."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
-        Events(lay_out(session.preset, samples), session, samples).connect()
+        opened = gr.State(None)
+        with gr.Tabs(selected="library", elem_id="screens") as tabs:
+            panes = {name: gr.Tab(TITLES[name], id=name, render_children=True) for name in SCREENS}
+        shell = Shell(session, opened, tabs, panes)
+        for name, screen in SCREENS.items():
+            with panes[name]:
+                screen.lay_out(shell)
     return blocks
 
 
-def launch(*, store: Path | None, preset: str | None, port: int = 7860) -> None:
-    """Serve the page on this machine's loopback address until interrupted.
+def launch(stores: Sequence[Path], *, preset: str | None, access: Access, limits: Limits) -> None:
+    """Serve the page until interrupted.
 
     Args:
-        store: folder of the store to use; a temporary one that goes with the process if None.
-        preset: name or TOML file; None for the one that the store was made with.
+        stores: folders of the stores to open; a temporary one that goes with the process if there is none.
+        preset: name or TOML file; None for the one that a store was made with.
 
     Raises:
-        BadInput: the port is taken.
+        BadInput: the port is taken; and as `Session`.
     """
-    with serving(store=store, preset=preset, port=port, samples=_shipped()) as address:
+    session = Session(stores, preset=preset, limits=limits, samples=_shipped())
+    with serving(session, access) as address:
         print(f"vidmem is at {address}  (Ctrl-C ends it)", flush=True)
         Event().wait()
 
 
 @contextmanager
-def serving(*, store: Path | None, preset: str | None, port: int, samples: list[Sample]) -> Iterator[str]:
-    """Serve the page in a thread while the context lasts; gives its address."""
+def serving(session: Session, access: Access) -> Iterator[str]:
+    """Serve the page in a thread while the context lasts; gives its address. Closes the session."""
     with ExitStack() as cleanup:
-        folder = store or Path(cleanup.enter_context(TemporaryDirectory(prefix="vidmem-"))) / "page.vidmem"
-        folder = folder.resolve()
-        session = Session(folder, preset)
         cleanup.callback(session.close)
-        page = build(session, samples)
+        page = build(session)
         cleanup.callback(page.close)
         try:
-            _, address, _ = page.queue().launch(
-                server_name="127.0.0.1",
-                server_port=port,
-                share=False,
+            _, address, shared = page.queue(default_concurrency_limit=_AT_ONCE, api_open=False).launch(
+                server_name=access.host,
+                server_port=access.port,
+                auth=access.lets_in if access.passwords is not None else None,
+                share=access.share,
                 prevent_thread_lock=True,
                 quiet=True,
                 enable_monitoring=False,
+                mcp_server=False,
                 run_history=False,
                 ssr_mode=False,
-                max_file_size=MAX_UPLOAD,
+                pwa=False,
+                max_file_size=session.limits.max_bytes,
                 footer_links=[],
-                allowed_paths=[str(folder), *{str(sample.path.parent) for sample in samples}],
+                allowed_paths=session.served,
+                theme=theme(),
                 css=CSS,
+                head=f"<script>{JS}</script>",
             )
         except OSError as error:
-            raise BadInput(f"port {port} of this machine is taken: choose another with --port") from error
-        yield address
+            raise BadInput(f"port {access.port} of this machine is taken: choose another with --port") from error
+        yield shared or address
 
 
 def _shipped() -> list[Sample]:

@@ -1,147 +1,193 @@
-"""What the page does to one store, without the page: watch a video in the background, ask about it."""
+"""What all pages of one app share: the open stores, the models, the jobs, and what browsers may fetch."""
 
 from __future__ import annotations
 
-import logging
-import queue
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Any, Literal
+from tempfile import TemporaryDirectory
+from threading import Event, RLock
+from typing import TypeVar
+from urllib.parse import quote
 
-from vidmem.errors import BadInput, SourceLost, VidmemError
-from vidmem.pipelines import preset_for
-from vidmem.types import Answer, VideoId, format_time
-from vidmem.ui.timeline import Followed, lanes_of, timeline
+from vidmem.errors import BadInput
+from vidmem.index import StoredVideo
+from vidmem.models.preset import Preset
+from vidmem.pipelines import IngestReport, VideoMemory, preset_for
+from vidmem.pipelines.loading import Models
+from vidmem.samples import Sample
+from vidmem.types import VideoId, format_time
+from vidmem.ui.jobs import Job, Jobs, JobState, Tell
+from vidmem.ui.limits import Limits
+from vidmem.ui.stores import OpenStore
 
-if TYPE_CHECKING:
-    from vidmem.pipelines import IngestReport, VideoMemory
-
-_log = logging.getLogger(__name__)
-
-State = Literal["idle", "opening", "watching", "ready", "failed"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the watching of one video is. `fraction` is None while the video's length is unknown."""
+class Opened:
+    """A video that is open in one tab of a browser, in the store or on its way there."""
 
-    state: State = "idle"
-    message: str = "Pick a video, then let vidmem watch it."
-    fraction: float | None = None
+    store: str
+    """Key of its store."""
+    source: str
+    """Its file, or a stream's address."""
     video_id: VideoId | None = None
-    has_hours: bool = False
-    """Whether the video's times are written with hours. Known once it is watched."""
-    timeline: dict[str, Any] | None = None
-    """What the timeline shows of the video. Known once it is watched."""
+    """None if it was opened before anything of it was committed: see `Session.video`."""
+
+    @property
+    def key(self) -> str:
+        """The same for each way in which this video was opened."""
+        return f"{self.store}\n{self.source}"
 
 
 class Session:
-    """One store, opened when the first video is watched, and two threads: one watches, the other answers.
+    """Everything here is for any thread. Nothing of a person's is kept here: chats are the pages' own."""
 
-    The threads belong to the session and not to a page's event, so that a page that is reloaded or closed interrupts
-    nothing. Each has the store opened for itself; questions wait for one another, and never for a video.
-    """
-
-    def __init__(self, store: Path, preset: str | None) -> None:
-        """Without a `preset`, the store's own. Raises as `preset_for`."""
-        self._store = store
-        self.preset = preset_for(store, preset)
-        self._memory: VideoMemory | None = None
-        self._reader: VideoMemory | None = None
-        self._watcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-watch")
-        self._answerer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-answer")
-        self._job: Future[None] | None = None
-        self._closing = Event()
-        self._progress: dict[Path, Progress] = {}
-
-    def progress(self, video: Path | None) -> Progress:
-        """Where the watching of `video` stands."""
-        return Progress() if video is None else self._progress.get(video, Progress())
-
-    def watch(self, video: Path) -> None:
-        """Start to watch `video` in the background. Raises BadInput while another is being watched."""
-        if self._job is not None and not self._job.done():
-            raise BadInput("one video is being watched already: wait until it is done")
-        self._progress[video] = Progress("opening", "Loading the models")
-        self._job = self._watcher.submit(self._watch, video)
-
-    def ask(self, question: str, video: Path | None) -> Iterator[str | Answer]:
-        """Answer a question about a watched video: pieces of text as they come, then the whole `Answer`.
-
-        Raises BadInput if the video was not watched yet, and whatever the asking raises.
+    def __init__(
+        self, stores: Sequence[Path] = (), *, preset: str | None = None, limits: Limits, samples: Sequence[Sample] = ()
+    ) -> None:
         """
-        progress = self.progress(video)
-        if progress.video_id is None:
-            raise BadInput("there is nothing to ask about yet: let vidmem watch the video first")
-        # Unbounded, for the answer in it is bounded, and a page that goes away must not block the thread.
-        pieces: queue.SimpleQueue[str | Answer | None] = queue.SimpleQueue()
-        job = self._answerer.submit(self._ask, question, progress.video_id, pieces)
-        job.add_done_callback(lambda _: pieces.put(None))
-        while (piece := pieces.get()) is not None:
-            yield piece
-        job.result()
+        Args:
+            stores: open from the beginning; they need not be there. None: one that goes with the app.
+            preset: of new stores, and of these; None for what each was made with.
+
+        Raises as `preset_for`.
+        """
+        self.limits, self.samples = limits, tuple(samples)
+        self.jobs, self.closing = Jobs(), Event()
+        self._preset, self._lock = preset, RLock()
+        self._models: dict[tuple[str, str], Models] = {}
+        self._stores: dict[str, OpenStore] = {}
+        self._ids: dict[tuple[str, str], VideoId] = {}
+        self._answerer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-answer")
+        self._helpers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vidmem-helper")
+        self._folder = TemporaryDirectory(prefix="vidmem-")
+        self.served: list[str] = [str(sample.path) for sample in samples]
+        """Files and folders that browsers may fetch. Gradio reads this very list at each request."""
+        self._serve(self.folder("previews"), self.folder("uploads"))
+        opened = [self.open_store(path) for path in stores or [Path(self._folder.name) / "scratch.vidmem"]]
+        self._trusted = frozenset(store.key for store in opened)
+
+    # -- stores --
+
+    def stores(self) -> list[OpenStore]:
+        """Those that are open, in the order they were opened; at least one."""
+        with self._lock:
+            return list(self._stores.values())
+
+    def store(self, key: str) -> OpenStore:
+        """Raises BadInput if it is not open."""
+        with self._lock:
+            if key not in self._stores:
+                raise BadInput(f"the store {Path(key).name} is not open any more: open it in the Library")
+            return self._stores[key]
+
+    def open_store(self, path: Path, preset: str | None = None) -> OpenStore:
+        """Open a store that is there or name one that is to be made. Raises as `preset_for`."""
+        path = path.resolve()
+        with self._lock:
+            if str(path) not in self._stores:
+                chosen = preset_for(path, preset or self._preset)
+                self._stores[str(path)] = OpenStore(
+                    path, chosen, self.models_of(chosen), self.jobs, self._answerer, self.closing
+                )
+                self._serve(path / "thumbs", path / "crops")
+            return self._stores[str(path)]
+
+    def models_of(self, preset: Preset) -> Models:
+        """A preset's models, which all stores of it share."""
+        return self._models.setdefault((preset.origin, preset.mode), Models(preset))
+
+    def may_play(self, opened: Opened) -> bool:
+        """Whether a video's own file may be shown: a store that comes from elsewhere may name any file of the machine.
+
+        Those of stores that were named when the app was started may, of others what lies within the roots or came in
+        here.
+        """
+        path = Path(opened.source).resolve()
+        places = (*self.limits.roots, Path(opened.store), *(sample.path.resolve() for sample in self.samples))
+        return opened.store in self._trusted or any(path.is_relative_to(place) for place in places)
+
+    # -- videos --
+
+    def video(self, opened: Opened | None) -> StoredVideo | None:
+        """The open video as its store has it; None while nothing of it is committed, or once it was removed."""
+        if opened is None or opened.store not in self._stores:
+            return None
+        known = opened.video_id or self._ids.get((opened.store, opened.source))
+        videos = self.store(opened.store).videos()
+        found = [one for one in videos if (one.video_id == known if known else one.source == opened.source)]
+        return found[-1] if found else None
+
+    def ingest(
+        self, store: OpenStore, path: Path, *, bring: Callable[[], None] | None = None, group: str = ""
+    ) -> Job[IngestReport]:
+        """Watch a video file, or a folder of pictures, in the background.
+
+        `bring` puts it where it is to be, when the store is there. `group` is what it is a part of.
+        """
+
+        def work(memory: VideoMemory, tell: Tell) -> IngestReport:
+            tell("Looking at the first frames", 0.0)
+            if bring is not None and not path.exists():
+                bring()
+            report = memory.ingest(path, progress=lambda done, duration: tell(*_watched(done, duration)))
+            self._ids[store.key, str(path)] = report.video_id
+            tell(_told(report), 1.0)
+            return report
+
+        return store.submit("ingest", str(path), work, group=group)
+
+    def job_of(self, opened: Opened | None) -> JobState | None:
+        """The newest job on the open video, but for copies of it."""
+        if opened is None:
+            return None
+        states = self.jobs.states(store=opened.store)
+        states = [state for state in states if state.subject == opened.source and state.kind != "preview"]
+        return states[-1] if states else None
+
+    # -- what does not write to a store --
+
+    def help(self, kind: str, store: str, subject: str, work: Callable[[Tell], T]) -> Job[T]:
+        """Do something beside the stores' writers."""
+        return self.jobs.start(self._helpers, kind, store, subject, work)
+
+    def folder(self, name: str) -> Path:
+        """A folder for files that go with the app; made if it is not there."""
+        folder = Path(self._folder.name).resolve() / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def url(self, path: str | Path) -> str:
+        """Where browsers fetch a file from now on."""
+        self._serve(Path(path))
+        return f"gradio_api/file={quote(str(path))}"
+
+    def _serve(self, *paths: Path) -> None:
+        for path in paths:
+            if not any(path.is_relative_to(one) for one in self.served):
+                self.served.append(str(path))
 
     def close(self) -> None:
-        """Stop the watching behind its last committed clip and the answer where it is, close the store, end all."""
-        self._closing.set()
-        self._answerer.shutdown(wait=True)
-        self._watcher.shutdown(wait=True)
-        for memory in (self._reader, self._memory):
-            if memory is not None:
-                memory.close()
+        """End jobs behind what they committed, and answers where they are; close all stores. Again, it does nothing."""
+        if self.closing.is_set():
+            return
+        self.closing.set()
+        self.jobs.cancel_all()
+        self._answerer.shutdown(wait=True, cancel_futures=True)
+        self._helpers.shutdown(wait=True, cancel_futures=True)
+        for store in self.stores():
+            store.close()
+        self._folder.cleanup()
 
-    def _open(self) -> VideoMemory:
-        if self._memory is None:
-            import vidmem
 
-            self._memory = vidmem.open(self._store, preset=self.preset.origin)
-        return self._memory
-
-    def _watch(self, video: Path) -> None:
-        try:
-            self._ingest(video)
-        except VidmemError as error:
-            self._progress[video] = Progress("failed", str(error))
-        except Exception as error:
-            _log.exception("watching %s failed", video)
-            reason = f"{video.name} could not be watched: {type(error).__name__}: {error}"
-            self._progress[video] = Progress("failed", reason)
-
-    def _ingest(self, video: Path) -> None:
-        memory = self._open()
-
-        def show(done: float, duration: float | None) -> None:
-            if self._closing.is_set():
-                raise SourceLost("the page was closed")
-            of, fraction = (f" of {format_time(duration)}", min(done / duration, 1.0)) if duration else ("", None)
-            clock = format_time(done, hours=bool(duration and duration >= 3600))
-            self._progress[video] = Progress("watching", f"Watched {clock}{of}", fraction)
-
-        self._progress[video] = Progress("watching", "Looking at the first frames", 0.0)
-        report = memory.ingest(video, progress=show)
-        seen = next(seen for seen in memory.videos() if seen.video_id == report.video_id)
-        duration = seen.duration_seconds or seen.committed_until
-        objects = [
-            Followed(one.label or f"Object {one.object_id}", one.spans, one.thumbnail)
-            for one in memory.objects(video=report.video_id)
-        ]
-        lanes = lanes_of(duration, scenes=memory.scenes(report.video_id), objects=objects)
-        shown = timeline(duration, lanes, hours=seen.has_hours)
-        self._progress[video] = Progress("ready", _told(report), 1.0, report.video_id, seen.has_hours, shown)
-
-    def _ask(self, question: str, video_id: VideoId, pieces: queue.SimpleQueue[str | Answer | None]) -> None:
-        if self._reader is None:
-            assert self._memory is not None, "a video that can be asked about was watched"
-            self._reader = self._memory.reader()
-        with self._reader.ask_stream(question, video_ids=[video_id]) as stream:
-            for piece in stream:
-                if self._closing.is_set():
-                    return
-                pieces.put(piece)
-            pieces.put(stream.result)
+def _watched(done: float, duration: float | None) -> tuple[str, float | None]:
+    clock = format_time(done, hours=bool(duration and duration >= 3600))
+    if not duration:
+        return f"Watched {clock}", None
+    return f"Watched {clock} of {format_time(duration)}", min(done / duration, 1.0)
 
 
 def _told(report: IngestReport) -> str:

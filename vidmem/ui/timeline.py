@@ -1,4 +1,4 @@
-"""The timeline under the player, as a small model that its page draws (`timeline.html`, `.css`, `.js`).
+"""The timeline under the player, as a small model that its page draws (`timeline.html`, `.css`, `timeline_*.js`).
 
 All here is pure: out of what is known of a video come lanes of segments, with what to draw as one where they lie close
 together. The page chooses among that by how far it is zoomed in, and decides nothing else.
@@ -16,7 +16,10 @@ from typing import Any, Literal, Protocol
 from vidmem.types import Hit, Span
 
 _HERE = Path(__file__).parent
-HTML, CSS, JS = ((_HERE / f"timeline.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+HTML, CSS = ((_HERE / f"timeline.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
+_SCRIPTS = ("groups", "draw", "move", "hands", "told")
+JS = "\n".join((_HERE / f"timeline_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
+"""The body of one function, in parts that follow each other."""
 
 Kind = Literal["evidence", "scene", "object", "gap"]
 

@@ -1,0 +1,52 @@
+"""The player: a `<video>` of our own, fetched in pieces from where the file lies, never copied."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vidmem.ui import timeline
+
+_HERE = Path(__file__).parent
+_HTML, _CSS, _JS = ((_HERE / f"player.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+
+
+def player(elem_id: str, message: str) -> gr.HTML:
+    """A player without a video, which says `message` meanwhile. Its value is made by `playing` or `not_playing`."""
+    return gr.HTML(
+        not_playing(message),
+        html_template=_HTML,
+        css_template=_CSS,
+        js_on_load=_JS,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def playing(url: str) -> dict[str, Any]:
+    """Show the video at an address. One that is shown already goes on."""
+    return {"src": url}
+
+
+def not_playing(message: str) -> dict[str, Any]:
+    """Show a sentence in the place of a video."""
+    return {"message": message}
+
+
+def timeline_of(player: str) -> gr.HTML:
+    """A timeline that shows, and moves, what plays in the element at a CSS selector.
+
+    Its value is a video's `timeline.timeline`, its property `evidence` that of an answer; either may be None.
+    """
+    return gr.HTML(
+        None,
+        html_template=timeline.HTML.replace("PLAYER", escape(player)),
+        css_template=timeline.CSS,
+        js_on_load=timeline.JS,
+        apply_default_css=False,
+        elem_id="timeline",
+        evidence=None,
+    )

@@ -1,0 +1,88 @@
+"""What every screen of the page is given, and what all screens are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from vidmem.ui.session import Session
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+"""For every event: no handler of the page is a verb for programs, none is listed in the API or as an MCP tool."""
+QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+"""For what runs again and again: nothing flickers."""
+
+
+TITLES = {
+    "library": "Library",
+    "watch": "Watch & ask",
+    "memory": "Memory",
+    "objects": "Objects",
+    "live": "Live",
+    "batch": "Batch",
+    "settings": "Settings",
+}
+"""What the tabs of the screens are called, in their order."""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The page around the screens. A screen is a module with `lay_out(shell)`, called inside of its own `gr.Tab`."""
+
+    session: Session
+    opened: gr.State
+    """The `Opened` video of this tab of the browser, or None. Write to it to open another; `.change` tells of it."""
+    tabs: gr.Tabs
+    """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
+    panes: Mapping[str, gr.Tab]
+    """The screens' own tabs, by the same names; `.select` tells that one is shown now."""
+
+    def timer(self, screen: str, seconds: float) -> gr.Timer:
+        """A timer that ticks while a screen is shown, and not while another is."""
+        timer = gr.Timer(seconds, active=False)
+        for name, pane in self.panes.items():
+            is_shown = "true" if name == screen else "false"
+            # In the browser alone: to go from one screen to another asks the server nothing.
+            pane.select(None, None, timer, js=f"() => ({{__type__: 'update', active: {is_shown}}})", **PRIVATE)
+        return timer
+
+
+_CHOOSING = """
+element.addEventListener("click", (event) => {
+  const there = event.target.closest("[data-choose]");
+  if (there && element.contains(there)) trigger("select", { ...there.dataset });
+});
+"""
+
+
+def chooser(value: str = "", *, elem_id: str) -> gr.HTML:
+    """HTML whose elements with `data-choose` can be clicked: its `.select` brings their data, see `chosen`."""
+    return gr.HTML(value, js_on_load=_CHOOSING, elem_id=elem_id)
+
+
+def chosen(event: gr.EventData) -> dict[str, str]:
+    """The `data-*` of what was clicked in a `chooser`, by their names in camelCase."""
+    return {name: str(value) for name, value in event._data.items()}
+
+
+def failed(message: str) -> str:
+    """One sentence about what went wrong, for the place where the person looks."""
+    return f'<div class="vm-note vm-failed" role="alert">{escape(message)}</div>' if message else ""
+
+
+def note(message: str) -> str:
+    """One sentence about what goes on."""
+    return f'<div class="vm-note" role="status">{escape(message)}</div>' if message else ""
+
+
+def table(head: Sequence[str], rows: Iterable[str], label: str) -> str:
+    """A table of `<tr>` rows that scrolls sideways where it has no room."""
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    return (
+        f'<div class="vm-wide" tabindex="0" role="region" aria-label="{escape(label)}"><table class="vm-table">'
+        f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
