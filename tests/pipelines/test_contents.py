@@ -14,7 +14,7 @@ import vidmem
 from vidmem.errors import NotFound
 from vidmem.index import FrameRows, Store, StoreIdentity, VideoRow
 from vidmem.memory import Memory, MemoryConfig, policy_names
-from vidmem.pipelines import Size, open_store, tiers_of
+from vidmem.pipelines import Size, open_store
 from vidmem.pipelines.contents import contents_of
 from vidmem.pipelines.growth import MAX_SIZES, Growth
 from vidmem.pipelines.remembering import Memories
@@ -133,10 +133,10 @@ def test_a_store_tells_contents_growth_and_tiers_without_its_models(tmp_path: Pa
         assert sizes[-1] == Size(60.0, 60, len(told.sensory), len(told.working), len(told.long_term))
         assert memory.contents("minute.mp4") == told and told.name == "minute.mp4"
         assert sum(one.usage for one in (*told.working, *told.long_term)) > 0
-        accelerator, ram, disk = tiers_of(memory.state())
+        accelerator, ram, disk = memory.tiers(video_id)
         state = memory.state()
         assert dict(ram.parts)["working"] == state.working.bytes and disk.total == state.disk.total_bytes
-        assert accelerator.name == "accelerator"
+        assert (accelerator.name, accelerator.total) == ("accelerator", 0)
         with pytest.raises(NotFound, match="No video 'b'"):
             memory.contents("b")
     with open_store(tmp_path / "a.vidmem") as stored:

@@ -10,7 +10,7 @@ from vidmem.pipelines.objects import RememberedObject, Whereabouts
 from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.state import State
 from vidmem.pipelines.stored_memory import Picture, StoredMemory, open_store
-from vidmem.pipelines.tiers import TierBytes, tiers_of
+from vidmem.pipelines.tiers import TierBytes
 from vidmem.pipelines.video_memory import VideoMemory
 from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState
 
@@ -35,5 +35,4 @@ __all__ = [
     "in_context",
     "open_store",
     "preset_for",
-    "tiers_of",
 ]

@@ -22,6 +22,7 @@ from vidmem.pipelines.planning import spread
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
+from vidmem.pipelines.tiers import TierBytes, tiers_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import WatchState
 from vidmem.types import Gap
@@ -102,6 +103,11 @@ class StoredMemory:
         """
         found = self._found_present(video)
         return contents_of(self._memories.of(found), self._timelines.of(found))
+
+    def tiers(self, video: str) -> tuple[TierBytes, ...]:
+        """Where the bytes lie: of a video's three stores, and of the store's files and blocks. Args as `scenes`."""
+        memory = self._memories.of(self._found_present(video))
+        return tiers_of(memory.state(), self._kv_state(), self._store.state())
 
     def growth(self, video: str, *, at_most: int = sys.maxsize) -> list[Size]:
         """How many elements the three stores of a video held all along it. Args and errors as of `scenes`.

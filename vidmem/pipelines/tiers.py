@@ -1,11 +1,13 @@
-"""Where the bytes of a store lie: on the accelerator, in memory, on disk."""
+"""Where the bytes of a video's memory, and of its store, lie: on the accelerator, in RAM, on disk."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidmem.kv.tier import TierName
-from vidmem.pipelines.state import State
+from vidmem.index import StoreState
+from vidmem.kv.tier import TierName, TierState
+from vidmem.memory import MemoryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +22,24 @@ class TierBytes:
         return sum(num_bytes for _, num_bytes in self.parts)
 
 
-def tiers_of(state: State) -> tuple[TierBytes, ...]:
-    """The three tiers of a store, the fastest first.
+def tiers_of(memory: MemoryState, kv: Sequence[TierState], disk: StoreState) -> tuple[TierBytes, ...]:
+    """The three tiers, the fastest first.
 
-    The three stores lie in RAM. The blocks of keys and values lie on disk, all of them; those that questions used lie in
-    RAM and on the accelerator too.
+    The three stores lie in RAM. The blocks of keys and values lie on disk, all of them; those that questions used
+    lie in RAM and on the accelerator too.
+
+    Args:
+        memory: of one video.
+        kv, disk: of the whole store.
     """
-    blocks = {tier.name: tier.num_bytes for tier in state.kv}
-    disk = state.disk
+    blocks = {tier.name: tier.num_bytes for tier in kv}
     return (
         _tier("accelerator", ("keys and values", blocks.get("accelerator", 0))),
         _tier(
             "ram",
-            ("sensory", state.sensory.bytes),
-            ("working", state.working.bytes),
-            ("long-term", state.long_term.bytes),
+            ("sensory", memory.sensory.num_bytes),
+            ("working", memory.working.num_bytes),
+            ("long-term", memory.long_term.num_bytes),
             ("keys and values", blocks.get("ram", 0)),
         ),
         _tier(
