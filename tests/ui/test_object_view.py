@@ -13,7 +13,7 @@ from vidmem.index import ObjectId, Track
 from vidmem.pipelines import RememberedObject
 from vidmem.types import Span, VideoId
 from vidmem.ui.jobs import JobState
-from vidmem.ui.object_view import SPANS, TOLERANCE, Seen, object_view, thinned
+from vidmem.ui.object_view import SPANS, TOLERANCE, Seen, joined, object_view, thinned
 
 
 @st.composite
@@ -89,3 +89,8 @@ def test_work_is_told_with_how_far_it_is(phase: str, over: bool) -> None:
     (told,) = object_view([], [job], video="a", hours=False)["jobs"]
     assert (told["id"], told["over"], told["fraction"]) == (7, over, 0.3)
     assert told["title"] == "Following what you pointed at"
+
+
+def test_stretches_that_nobody_sees_apart_are_one() -> None:
+    spans = [Span(0, 1), Span(1.0000001, 2), Span(2.05, 3), Span(3.2, 4)]
+    assert joined(spans) == [Span(0, 3), Span(3.2, 4)] and joined([]) == []

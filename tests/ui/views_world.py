@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "models"), str(TESTS / "pipelines")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
 
 from follow_world import write_tracker
 from object_truth import follow, things_of
@@ -19,6 +19,7 @@ import vidmem
 from vidmem.index import ObjectId
 from vidmem.models.preset import load_preset
 from vidmem.types import VideoId
+from vidmem.ui.access import Access
 from vidmem.ui.app import serving
 from vidmem.ui.limits import Limits
 from vidmem.ui.session import Session
@@ -26,7 +27,7 @@ from vidmem.world.script import Script, ScriptConfig
 from vidmem.world.video import encode, frames
 
 SECONDS = 60.0
-SCRIPT = Script(ScriptConfig(seed=5_000_000_020, duration=SECONDS))
+SCRIPT = Script(ScriptConfig(seed=7 * 10**12 + 20, duration=SECONDS))
 """A panda comes twice, to two places; so does a clock, which moves; there is an apple from 13 s to 18 s."""
 
 
@@ -47,8 +48,7 @@ def tracking_tiny(folder: Path) -> Path:
     path = folder / "tracking.toml"
     text = (Path(vidmem.__file__).parent / "models" / "presets" / "tiny.toml").read_text(encoding="utf-8")
     text = text.replace('"../tiny/', f'"{(tiny.base / "../tiny").resolve()}/')
-    lines = [f'model = "{tracker}"' if line == f'model = "{tiny.tracker.model}"' else line for line in text.splitlines()]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text(text.replace(f'"{tiny.tracker.model}"', f'"{tracker}"'), encoding="utf-8")
     return path
 
 
@@ -74,5 +74,5 @@ def free_port() -> int:
 def page_over(world: World) -> Iterator[tuple[str, Session]]:
     """The whole page; gives its address and what all pages share."""
     session = Session([world.store], preset=str(world.preset), limits=Limits(roots=(world.folder,)))
-    with serving(session, port=free_port()) as address:
+    with serving(session, Access(port=free_port())) as address:
         yield address, session

@@ -1,5 +1,5 @@
-// Draws what vidmem/ui/object_view.py tells, and the objects' boxes over the players that `props.players` finds; lets a
-// person point at something on a paused frame. The body of a function that Gradio calls with `element`, `props` ...
+// Draws what vidmem/ui/object_view.py tells, and the objects' boxes over two players: `data-player`, on which a
+// person points at something, and `data-other`. The body of a function that Gradio calls with `element`, `props` ...
 
 const HOLD_SECONDS = 0.6; // a box stands at most so long after the frame that it was seen on
 const LEAST_PX = 6; // what is drawn smaller is a click
@@ -14,7 +14,7 @@ let pointed = null; // { video, at, box: [x, y, width, height] | null, point: [x
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
 const colour = (one) => COLOURS[one.id % COLOURS.length];
-const ownPlayer = () => document.querySelector(props.players[0]);
+const ownPlayer = () => document.querySelector(root.dataset.player);
 
 function make(tag, className, text) {
   const made = document.createElement(tag);
@@ -112,7 +112,7 @@ function drawOver(video, seconds = video.currentTime) {
   }
 }
 
-const drawAll = () => props.players.forEach((name) => document.querySelector(name) && drawOver(document.querySelector(name)));
+const drawAll = () => [root.dataset.player, root.dataset.other].map((name) => document.querySelector(name)).forEach((video) => video && drawOver(video));
 
 // Pointing
 
@@ -120,6 +120,7 @@ function begin() {
   const video = ownPlayer();
   if (!video?.videoWidth) return;
   video.pause();
+  video.controls = false; // they would lie over the bottom of the frame
   pointed = { video, at: video.currentTime, box: null, point: null };
   part("ask").hidden = false;
   part("label").querySelector("input").value = "";
@@ -140,6 +141,7 @@ function begin() {
 }
 
 function leave() {
+  if (pointed) pointed.video.controls = true;
   pointed?.pad.remove();
   pointed = null;
   part("ask").hidden = true;
@@ -312,7 +314,7 @@ function read() {
 
 // Shown again, the own player is where the other one was left.
 new IntersectionObserver((seen) => {
-  const other = document.querySelector(props.players[1]);
+  const other = document.querySelector(root.dataset.other);
   const own = ownPlayer();
   if (!seen.some((one) => one.isIntersecting) || !own || pointed) return;
   if (other?.dataset.src && other.dataset.src === own.dataset.src && other.currentTime !== element.lastTime) {

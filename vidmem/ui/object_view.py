@@ -16,7 +16,7 @@ import numpy as np
 
 from vidmem.index import Track
 from vidmem.pipelines import RememberedObject
-from vidmem.types import format_span, format_time
+from vidmem.types import Span, format_span, format_time
 from vidmem.ui.jobs import JobState
 
 _HERE = Path(__file__).parent
@@ -26,6 +26,7 @@ TOLERANCE = 0.004
 """Of the frame's side, by which a box between two that are sent may be off: two pixels of a player."""
 SPANS = 12
 """Stretches that are listed of one object, at most; the rest are told by their number."""
+_UNNOTICED_SECONDS = 0.1
 _NAMES = {"follow": "Following what you pointed at", "find": "Looking for objects"}
 
 
@@ -72,6 +73,16 @@ def thinned(track: Track, tolerance: float = TOLERANCE) -> np.ndarray:
     return np.array(kept, dtype=np.int64)
 
 
+def joined(spans: Sequence[Span]) -> list[Span]:
+    """Stretches in the order of time, those as one between which there is too little to be noticed."""
+    found: list[Span] = []
+    for span in spans:
+        if found and span.start - found[-1].end < _UNNOTICED_SECONDS:
+            span = Span(found.pop().start, span.end)
+        found.append(span)
+    return found
+
+
 # -- within --
 
 
@@ -104,7 +115,8 @@ def _is_straight(track: Track, first: int, last: int, tolerance: float) -> bool:
 
 def _told(one: Seen, skipped: int, hours: bool) -> dict[str, Any]:
     known = one.remembered
-    listed = known.spans[:SPANS]
+    spans = joined(known.spans)
+    listed = spans[:SPANS]
     return {
         "id": int(known.object_id),
         "name": known.label or f"Object {known.object_id}",
@@ -114,7 +126,7 @@ def _told(one: Seen, skipped: int, hours: bool) -> dict[str, Any]:
             {"at": span.start, "end": span.end, "text": format_span(span.start, span.end, hours=hours)}
             for span in listed
         ],
-        "more": len(known.spans) - len(listed),
+        "more": len(spans) - len(listed),
         "until": ""
         if known.tracked_until is None
         else f"followed until {format_time(known.tracked_until, hours=hours)}",

@@ -21,8 +21,6 @@ from vidmem.ui.shell import QUIET, Shell, failed, note
 
 _SECONDS = 0.7
 _KINDS = ("follow", "find")
-_PLAYERS = ["#objects-player video", "#player video"]
-"""Over which boxes are drawn; the first one is where somebody points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def lay_out(shell: Shell) -> None:
             said = gr.HTML(elem_id="objects-said")
             shown = player("objects-player", "No video is open. Pick one in the Library.")
         with gr.Column(scale=4, min_width=320):
-            view = object_view_of(elem_id="objects")
+            view = object_view_of("objects")
     timer = shell.timer("objects", _SECONDS)
 
     def draw(opened: Opened | None, before: Any, played: Any) -> tuple[Any, ...]:
@@ -82,8 +80,12 @@ def lay_out(shell: Shell) -> None:
     view.select(do, reads, writes, **QUIET)
 
 
-def object_view_of(elem_id: str, players: list[str] | None = None) -> gr.HTML:
-    """The objects of a video, of which none is open. Its value is made by `object_view.object_view`."""
+def object_view_of(elem_id: str) -> gr.HTML:
+    """The objects of a video, of which none is open. Its value is made by `object_view.object_view`.
+
+    The players that it draws over are named in `object_view.html`: Gradio drops properties of its own of a component
+    that is written to before it was shown.
+    """
     return gr.HTML(
         None,
         html_template=object_view.HTML,
@@ -91,7 +93,6 @@ def object_view_of(elem_id: str, players: list[str] | None = None) -> gr.HTML:
         js_on_load=object_view.JS,
         apply_default_css=False,
         elem_id=elem_id,
-        players=players or _PLAYERS,
     )
 
 
