@@ -1,106 +1,329 @@
-"""The page in a real browser, over the embedded models: watch, ask, click the evidence, hear about a bad file."""
+"""The page's main road in a real browser, over the embedded models: bring in a video, ask, click the evidence."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
+import av
 import pytest
+from app_page import QUESTIONS, Served, add, ask, now, open_sample, rendered, serving
+from browsing import field, needs_axe, needs_browser, opened, serious, shoot, show
 
 from vidmem.samples import Sample
-from vidmem.world.video import render_file
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_MS = 120_000
-"""Long, for a busy machine: nothing here measures time."""
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the page is not tested (apt-get install chromium)"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    video = tmp_path_factory.mktemp("samples") / "street.mp4"
-    render_file(video, seed=5_000_000_011, duration=24, fps=10)
-    return Sample(video, 24.0, ("When did the burger appear?", "Was there a dog?", "What was there at 00:03?"))
+    return rendered(tmp_path_factory.mktemp("samples"))
 
 
 @pytest.fixture(scope="module")
-def address(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from vidmem.ui.app import serving
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = tmp_path_factory.mktemp("page") / "page.vidmem"
-    with serving(store=store, preset="tiny", port=port, samples=[sample]) as address:
-        yield address
+def served(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("page"), [sample]) as served:
+        served.session.ingest(served.session.stores()[0], sample.path).result()
+        yield served
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Page]:
-    """A fresh page, and at its end the assurance that it asked nothing of any other host."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(PATIENCE_MS)
-        elsewhere: list[str] = []
-        page.on("request", lambda request: elsewhere.append(request.url))
-        page.goto(address)
+def page(browser: Browser, served: Served) -> Iterator[Page]:
+    with opened(browser, served.address) as page:
         yield page
-        browser.close()
-    assert [url for url in elsewhere if not url.startswith((address, "data:", "blob:"))] == []
 
 
-def test_watch_a_sample_ask_and_jump_to_the_evidence(page: Page, tmp_path: Path) -> None:
-    page.locator("#sample label").first.click()
-    page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
-    page.locator("#watch").click()
-    page.wait_for_selector("#status .vm-ready")
-    question = page.locator("#question textarea:enabled, #question input:enabled").first
-    question.fill("When did the burger appear?")
-    question.press("Enter")
-    frames = page.locator("#evidence button:has(img)")
-    frames.first.wait_for()
-    assert page.locator("#answer .vm-answer").inner_text().strip()
-    page.screenshot(path=os.environ.get("VIDMEM_SCREENSHOT", tmp_path / "page.png"))
+# -- the Library --
 
-    last = frames.nth(frames.count() - 1)
-    minutes, seconds = last.inner_text().strip().split("-")[0].split(":")
-    start = int(minutes) * 60 + int(seconds)
-    page.evaluate("document.querySelector('#player video').currentTime = 23.5")
-    last.click()
+
+def test_from_nothing_a_sample_is_a_click_away(browser: Browser, sample: Sample, tmp_path: Path) -> None:
+    with serving(tmp_path, [sample]) as served, opened(browser, served.address) as page:
+        page.get_by_text("No video yet.").wait_for()
+        shoot(page, "library-empty")
+        open_sample(page)
+        ask(page, QUESTIONS[0])
+        assert page.locator("#talk .vm-told").inner_text().strip()
+        assert [video.name for video in served.session.stores()[0].videos()] == ["street.mp4"]
+
+
+def test_a_video_of_the_store_shows_what_it_is_and_opens(page: Page) -> None:
+    card = page.locator(".vm-card", has_text="street.mp4")
+    card.wait_for()
+    said = card.inner_text()
+    assert "00:24" in said and "24 frames" in said and "tiny" in said and "MB" in said
     page.wait_for_function(
-        "start => Math.floor(document.querySelector('#player video').currentTime) === start",
-        arg=start,
+        "[...document.querySelectorAll('.vm-strip img')].every(one => one.naturalWidth > 0)"
+        " && document.querySelectorAll('.vm-strip img').length >= 4"
     )
+    shoot(page, "library")
+    card.locator(".vm-open").click()
+    page.wait_for_function("document.querySelector('#player video')?.duration === 24")
+
+
+def test_an_uploaded_file_is_watched_played_and_kept_in_the_store(
+    page: Page, served: Served, sample: Sample, tmp_path: Path
+) -> None:
+    """As AVI, which no browser plays: what is played is a copy with the same times."""
+    film = tmp_path / "holiday.avi"
+    with av.open(str(sample.path)) as there, av.open(str(film), "w") as made:
+        stream = made.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number, frame in enumerate(there.decode(video=0)):
+            if number >= 80:
+                break
+            made.mux(stream.encode(frame.reformat(320, 180, "yuv420p")))
+        made.mux(stream.encode())
+    page.locator("input[type=file]").first.set_input_files(film)
+    page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
+    assert page.evaluate("document.querySelector('#player video').duration") == pytest.approx(8, abs=0.2)
+    field(page, "question").wait_for()
+    page.locator("#status .vm-done").wait_for()
+    store = served.session.stores()[0]
+    (video,) = [one for one in store.videos() if one.name == "holiday.avi"]
+    assert Path(video.source).is_relative_to(store.path) and Path(video.source).stat().st_size == film.stat().st_size
+
+    show(page, "Library")
+    card = page.locator(".vm-card", has_text="holiday.avi")
+    card.locator("summary").click()
+    card.get_by_role("button", name="Remove holiday.avi").click()
+    card.wait_for(state="detached")
+    assert not Path(video.source).exists() and "holiday.avi" not in [one.name for one in store.videos()]
 
 
 def test_a_file_that_is_no_video_gets_one_sentence(page: Page, tmp_path: Path) -> None:
     fake = tmp_path / "fake.mp4"
     fake.write_text("this is a letter, not a video\n" * 40)
-    page.locator("#upload input[type=file], input[type=file]#upload, input[type=file]").first.set_input_files(fake)
-    page.wait_for_selector("#watch:enabled")
-    page.locator("#watch").click()
+    page.locator("input[type=file]").first.set_input_files(fake)
+    said = page.locator("#library-said [role=alert]")
+    said.wait_for()
+    assert "fake.mp4" in said.inner_text() and "Traceback" not in page.content()
+    shoot(page, "library-bad-file")
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("/etc/passwd", "outside of the folders"),
+        ("../../../../etc/passwd", "outside of the folders"),
+        ("gone.mp4", "does not exist"),
+        ("", "no path"),
+    ],
+)
+def test_a_path_that_can_not_be_watched_gets_one_sentence(page: Page, place: str, expected: str) -> None:
+    add(page, place)
+    page.locator("#library-said [role=alert]", has_text=expected).wait_for()
+
+
+def test_an_address_inside_the_network_is_refused_where_the_person_looks(page: Page) -> None:
+    add(page, "http://127.0.0.1:9/film.mp4")
     said = page.locator("#status [role=alert]")
     said.wait_for()
-    assert "fake.mp4" in said.inner_text() and "Traceback" not in said.inner_text()
+    assert "--allow-private" in said.inner_text()
+    show(page, "Library")
+    failed = page.locator("#jobs .vm-failed", has_text="--allow-private")
+    failed.wait_for()
+    failed.get_by_role("button", name="Dismiss").click()
+    failed.wait_for(state="detached")
+
+
+def test_watching_goes_on_without_the_page_and_can_be_cancelled_from_another(
+    browser: Browser, served: Served, tmp_path: Path
+) -> None:
+    from vidmem.world.video import render_file
+
+    render_file(served.root / "evening.mp4", seed=12, duration=600, fps=2, size=(320, 180))
+    with opened(browser, served.address) as page:
+        add(page, "evening.mp4")
+        page.locator("#status progress[value]").wait_for()
+    (going,) = [state for state in served.session.jobs.states() if not state.is_over]
+    assert going.subject.endswith("evening.mp4")
+    with opened(browser, served.address) as page:
+        page.locator("#jobs").get_by_role("button", name="Cancel evening.mp4").click()
+        page.locator("#jobs", has_text="Watching evening.mp4").wait_for(state="detached")
+    states = [state for state in served.session.jobs.states() if state.job_id == going.job_id]
+    assert [state.phase for state in states] == ["cancelled"]
+
+
+# -- asking --
+
+
+def test_an_answer_streams_in_and_its_evidence_takes_the_player_there_without_the_server(
+    page: Page, served: Served
+) -> None:
+    open_sample(page)
+    page.evaluate(
+        "window.seen = new Set(); new MutationObserver(() => window.seen.add("
+        "document.querySelector('#answer .vm-told')?.textContent))"
+        ".observe(document.querySelector('#answer'), {childList: true, subtree: true, characterData: true})"
+    )
+    ask(page, "When did the burger appear?")
+    chips = page.locator("#talk .vm-chip:has(img)")
+    chips.first.wait_for()
+    assert len(page.evaluate("[...window.seen].filter(one => one)")) > 2
+    shoot(page, "watch")
+    page.route("**/*", lambda route: route.abort())
+    last = chips.nth(chips.count() - 1)
+    start = float(last.get_attribute("data-seek") or "nan")
+    page.evaluate("document.querySelector('#player video').currentTime = 23.5")
+    last.click()
+    page.wait_for_function("start => document.querySelector('#player video').currentTime === start", arg=start)
+    marks = page.locator(".tl-evidence")
+    assert marks.count() == chips.count()
+
+
+def test_what_was_read_unfolds(page: Page) -> None:
+    open_sample(page)
+    ask(page, "When did the burger appear?")
+    page.get_by_text("What was read").click()
+    told = page.locator("#talk .vm-read").inner_text()
+    assert "KV blocks" in told and "tokens" in told and "long-term" in told and "to the first word" in told
+    page.locator("#talk .vm-frames button").first.click()
+    shoot(page, "what-was-read")
+
+
+def test_a_follow_up_question_means_what_was_spoken_of(page: Page) -> None:
+    open_sample(page)
+    ask(page, "When did the burger appear?")
+    ask(page, "Where was it then?")
+    page.get_by_text("What was read").nth(1).click()
+    assert "Where was the burger at 00:" in page.locator("#talk .vm-read q").inner_text()
+
+
+def test_where_nothing_matches_nothing_is_shown(page: Page) -> None:
+    open_sample(page)
+    ask(page, "Was there a dog?")
+    said = page.locator("#talk .vm-turn").last
+    assert said.locator(".vm-told").inner_text() == "Nothing in memory matches."
+    assert said.locator(".vm-chip").count() == 0 and page.locator(".tl-evidence").count() == 0
+
+
+def test_an_example_is_asked_with_a_click(page: Page) -> None:
+    open_sample(page)
+    page.locator("#examples").get_by_role("button", name=QUESTIONS[2]).click()
+    page.locator("#talk .vm-asked", has_text=QUESTIONS[2]).wait_for()
+
+
+def test_stop_ends_an_answer_and_another_can_be_asked(page: Page, served: Served) -> None:
+    open_sample(page)
+    ahead, go_on = Event(), Event()
+    served.session._answerer.submit(lambda: (ahead.set(), go_on.wait(120)))  # somebody else's long answer
+    try:
+        box = field(page, "question")
+        box.fill(QUESTIONS[0])
+        box.press("Enter")
+        page.get_by_role("button", name="Stop").click()
+    finally:
+        go_on.set()
+    page.locator("#talk .vm-turn", has_text="(stopped)").wait_for()
+    ask(page, QUESTIONS[0])
+    assert "(stopped)" not in page.locator("#talk .vm-turn").nth(1).inner_text()
+
+
+def test_people_do_not_see_each_others_conversations(browser: Browser, served: Served) -> None:
+    with opened(browser, served.address) as one, opened(browser, served.address) as other:
+        open_sample(one)
+        open_sample(other)
+        ask(one, "When did the burger appear?")
+        ask(other, "What was there at 00:03?")
+        assert one.locator("#talk .vm-asked").all_inner_texts() == ["When did the burger appear?"]
+        assert other.locator("#talk .vm-asked").all_inner_texts() == ["What was there at 00:03?"]
+        one.get_by_role("button", name="New conversation").click()
+        one.locator("#talk .vm-turn").wait_for(state="detached")
+        assert other.locator("#talk .vm-turn").count() == 1
+
+
+def test_a_conversation_is_there_again_when_its_video_is(page: Page, served: Served, sample: Sample) -> None:
+    shutil.copy(sample.path, served.root / "again.mp4")
+    open_sample(page)
+    ask(page, QUESTIONS[0])
+    add(page, "again.mp4")
+    page.locator("#opened", has_text="again.mp4").wait_for()
+    page.locator("#talk .vm-turn").wait_for(state="detached")
+    show(page, "Library")
+    page.locator("#samples button").first.click()
+    page.locator("#talk .vm-asked", has_text=QUESTIONS[0]).wait_for()
+
+
+# -- by keys, and on every screen --
+
+
+def test_the_timeline_takes_the_player_along(page: Page) -> None:
+    open_sample(page)
+    scene = page.locator(".tl-scene").last
+    scene.wait_for()
+    start = float(scene.evaluate("one => one.dataset.start"))
+    assert start > 0
+    scene.click()
+    page.wait_for_function("start => document.querySelector('#player video').currentTime === start", arg=start)
+
+
+def test_all_of_it_by_keys(page: Page) -> None:
+    open_sample(page)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    assert now(page) == 5
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert now(page) == 5
+    page.keyboard.press(" ")
+    page.wait_for_function("!document.querySelector('#player video').paused")
+    page.keyboard.press(" ")
+    page.wait_for_function("document.querySelector('#player video').paused")
+    page.keyboard.press("/")
+    page.wait_for_function("document.activeElement.closest('#question')")
+    page.keyboard.type("a / b")
+    assert field(page, "question").input_value() == "a / b"
+    show(page, "Library")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("/")
+    page.wait_for_function("document.activeElement.closest('#question')")
+    assert page.locator("#player video").is_visible()
+
+
+def test_a_look_at_the_memory_is_given_from_a_link_to_a_time(page: Page) -> None:
+    """Whatever seeks, on whatever screen, brings the player into view."""
+    open_sample(page)
+    show(page, "Settings")
+    page.evaluate(
+        "document.querySelector('#limits').insertAdjacentHTML('beforeend', '<button data-seek=7>there</button>')"
+    )
+    page.get_by_role("button", name="there").click()
+    page.locator("#player video").wait_for()
+    assert now(page) == 7
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("screen", ["Library", "Watch & ask", "Batch", "Settings"])
+def test_every_screen_is_as_wide_as_the_window_and_no_wider(
+    browser: Browser, served: Served, screen: str, width: int
+) -> None:
+    with opened(browser, served.address, width=width, height=800) as page:
+        open_sample(page)
+        ask(page, QUESTIONS[0])
+        show(page, screen)
+        page.wait_for_timeout(600)
+        shoot(page, f"{screen.split()[0].lower()}-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Browser, served: Served, dark: bool) -> None:
+    with opened(browser, served.address, dark=dark) as page:
+        page.locator(".vm-card").first.wait_for()
+        assert serious(page, "#screens") == [], "Library"
+        open_sample(page)
+        ask(page, QUESTIONS[0])
+        page.get_by_text("What was read").click()
+        page.wait_for_timeout(400)
+        shoot(page, f"watch-{'dark' if dark else 'light'}")
+        for screen in ("Watch & ask", "Batch", "Settings"):
+            show(page, screen)
+            page.wait_for_timeout(800)
+            assert serious(page, "#screens") == [], screen

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_page import CHROMIUM, PATIENCE_MS, QUIET
+from browsing import AXE, PATIENCE_MS, needs_axe, needs_browser
 from timeline_page import serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-AXE = os.environ.get("VIDMEM_AXE")
-"""The file axe.min.js of npm's axe-core, where it was fetched."""
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the timeline is not tested"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(tmp_path_factory.mktemp("film")) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -267,7 +250,7 @@ def test_it_is_as_wide_as_the_window_and_no_wider(browser: Browser, address: str
     page.context.close()
 
 
-@pytest.mark.skipif(AXE is None, reason="NO AXE: VIDMEM_AXE names no axe.min.js (npm pack axe-core)")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Browser, address: str, theme: str) -> None:
     page = open_page(browser, address, width=1000, query=f"?__theme={theme}")

@@ -37,23 +37,24 @@ def in_context(question: str, earlier: Sequence[Answer]) -> str:
     """A question as one that stands by itself.
 
     Args:
-        earlier: answers of the same conversation, each to a question that stands by itself, the newest last. The things
-            and times that are meant are those of the newest one that has any.
+        earlier: answers of the same conversation, each to a question that stands by itself, the newest last. Times are
+            those of the newest one; things are those of the newest one that names any.
 
     Returns:
         The question with names and times in the place of `it`, `then`, `after that`; unchanged where it has none of
         these, or nothing was said before.
     """
     question = " ".join(question.split())
-    last = next((answer for answer in reversed(earlier) if _things(answer.question)), None)
     found = _INSTEAD.match(question)
-    if found and last is not None and _is_thing(found["thing"]):
-        return _about(last.question, found["thing"])
+    alike = next((answer.question for answer in reversed(earlier) if _things(answer.question)), None)
+    if found and alike is not None and _is_thing(found["thing"]):
+        return _about(alike, found["thing"])
     shown = next((hit for answer in reversed(earlier[-1:]) for hit in answer.evidence if hit.why != WEAK), None)
     if shown is not None:
         question = _with_times(question, shown)
-    if last is not None:
-        named = _the(_things(last.question)[0])
+    meant = next((things for answer in reversed(earlier) if (things := _things_of(answer))), None)
+    if meant is not None:
+        named = _the(meant[0])
         question = _OWNED.sub(f"{named}'s", _THING.sub(named, question))
     return question
 
@@ -75,6 +76,12 @@ def _written(seconds: float, wall: float | None) -> str:
 
 def _things(question: str) -> tuple[str, ...]:
     return search_phrases(_THING.sub(" ", without_times(question)))
+
+
+def _things_of(answer: Answer) -> tuple[str, ...]:
+    """What a question is about; where it names nothing, what its answer does, if that has evidence."""
+    said = _things(answer.text) if any(hit.why != WEAK for hit in answer.evidence) else ()
+    return _things(answer.question) or tuple(thing for thing in said if thing.partition(" ")[0] in ARTICLES)
 
 
 def _is_thing(text: str) -> bool:

@@ -48,7 +48,7 @@ class Talk:
 
 
 def lay_out_talk() -> Talk:
-    log = gr.HTML(_EMPTY, elem_id="talk", elem_classes="vm-talk", autoscroll=True)
+    log = gr.HTML(_EMPTY, elem_id="talk", elem_classes="vm-talk")
     saying = gr.HTML(elem_id="answer")
     with gr.Row(elem_id="examples"):
         examples = [gr.Button("", size="sm", visible=False) for _ in range(NUM_QUESTIONS)]

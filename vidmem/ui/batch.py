@@ -13,7 +13,7 @@ from vidmem.ingest.folder import videos_in
 from vidmem.ui.jobs import JobState, sentence
 from vidmem.ui.library_cards import bar
 from vidmem.ui.session import Opened, Session
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, table
 
 _PHASES = {"waiting": "waits", "running": "goes on", "done": "done", "failed": "failed", "cancelled": "cancelled"}
 _EMPTY = '<p class="vm-empty">No folder was given yet. What is in the store already is recognised and left alone.</p>'
@@ -31,7 +31,7 @@ def lay_out(shell: Shell) -> None:
         )
         stores = gr.Dropdown(_choices(session), value=session.stores()[0].key, label="Store", elem_id="batch-store")
     said = gr.HTML(elem_id="batch-said")
-    table = chooser(_EMPTY, elem_id="batch")
+    shown = chooser(_EMPTY, elem_id="batch")
     drawn = gr.State("")
     timer = shell.timer("batch", 1.0)
 
@@ -62,9 +62,9 @@ def lay_out(shell: Shell) -> None:
         return {said: ""}
 
     folder.submit(start, [folder, stores], said, **PRIVATE)
-    table.select(change, None, [said, shell.opened, shell.tabs], **PRIVATE)
+    shown.select(change, None, [said, shell.opened, shell.tabs], **PRIVATE)
     shell.panes["batch"].select(lambda: gr.Dropdown(_choices(session)), None, stores, **QUIET)
-    timer.tick(draw, drawn, [table, drawn], **QUIET)
+    timer.tick(draw, drawn, [shown, drawn], **QUIET)
 
 
 def _choices(session: Session) -> list[tuple[str, str]]:
@@ -90,12 +90,10 @@ def _batch(group: str, states: Sequence[JobState]) -> str:
         if any(state.phase in ("failed", "cancelled") for state in states)
         else ""
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Video", "State", "What came of it"))
+    videos = table(("Video", "State", "What came of it"), map(_row, states), f"Videos of {group}")
     return (
         f'<section class="vm-batch"><h3>{escape(group)}</h3><div class="vm-status" role="status">'
-        f"{bar(done, f'How far {group} is')}<span>{told}</span>{buttons}</div>"
-        f'<div class="vm-wide" tabindex="0" role="region" aria-label="Videos of {escape(group)}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, states))}</tbody></table></div></section>"
+        f"{bar(done, f'How far {group} is')}<span>{told}</span>{buttons}</div>{videos}</section>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,10 @@ def timeline_of(player: str) -> gr.HTML:
     """
     return gr.HTML(
         None,
-        html_template=timeline.HTML,
+        html_template=timeline.HTML.replace("PLAYER", escape(player)),
         css_template=timeline.CSS,
         js_on_load=timeline.JS,
         apply_default_css=False,
         elem_id="timeline",
         evidence=None,
-        player=player,
     )

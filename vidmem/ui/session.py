@@ -161,7 +161,9 @@ class Session:
                 self.served.append(str(path))
 
     def close(self) -> None:
-        """End jobs behind what they committed, and answers where they are; close all stores."""
+        """End jobs behind what they committed, and answers where they are; close all stores. Again, it does nothing."""
+        if self.closing.is_set():
+            return
         self.closing.set()
         self.jobs.cancel_all()
         self._answerer.shutdown(wait=True, cancel_futures=True)

@@ -152,7 +152,7 @@ def _costs(cost: Costs) -> str:
         "Read for one question, at most": f"{cost.question_tokens} tokens",
     }
     body = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items())
-    return f'<table class="vm-costs"><caption>What it costs</caption><tbody>{body}</tbody></table>'
+    return f'<table class="vm-table vm-costs"><caption>What it costs</caption><tbody>{body}</tbody></table>'
 
 
 def _limits(session: Session) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -77,3 +77,12 @@ def failed(message: str) -> str:
 def note(message: str) -> str:
     """One sentence about what goes on."""
     return f'<div class="vm-note" role="status">{escape(message)}</div>' if message else ""
+
+
+def table(head: Sequence[str], rows: Iterable[str], label: str) -> str:
+    """A table of `<tr>` rows that scrolls sideways where it has no room."""
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    return (
+        f'<div class="vm-wide" tabindex="0" role="region" aria-label="{escape(label)}"><table class="vm-table">'
+        f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )

@@ -11,7 +11,7 @@ from threading import Event, RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from vidmem.errors import BadInput, NotFound, VidmemError
-from vidmem.index import StoredVideo
+from vidmem.index import Store, StoredVideo
 from vidmem.models.preset import Preset
 from vidmem.pipelines import StoredMemory, VideoMemory, open_store
 from vidmem.types import Answer, Hit
@@ -67,6 +67,9 @@ class OpenStore:
         """The store as it is now, without its models. Raises NotFound while it is not there, and as `open_store`."""
         with self._looking:
             if self._looked is None:
+                # One that is being made is not there yet.
+                if not Store.is_at(self.path, create=True):
+                    raise NotFound(f"there is no store at {self.path} yet: add a video to make it")
                 self._looked = open_store(self.path)
             yield self._looked
 
@@ -123,11 +126,12 @@ class OpenStore:
     ) -> None:
         with self._reading().ask_stream(question, video_ids=video_ids) as stream:
             pieces.put(tuple(stream.evidence))
-            for piece in stream:
-                if stop.is_set() or self._closing.is_set():
-                    stream.close()
+            while not (stop.is_set() or self._closing.is_set()):
+                piece = next(stream, None)
+                if piece is None:
                     break
                 pieces.put(piece)
+            stream.close()
             pieces.put(stream.result)
 
     def with_reader(self, work: Callable[[VideoMemory], T]) -> Future[T] | None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from vidmem.pipelines.finding import WEAK
 from vidmem.types import Answer, Hit, Reading, format_span, format_time
+from vidmem.ui.shell import table
 
 NOTHING = "Nothing in memory matches."
 _SHOWN_FRAMES = 60
@@ -107,13 +108,12 @@ def _unfolded(turn: Turn) -> str:
 def _hits(hits: Sequence[Hit], hours: bool) -> str:
     if not hits:
         return ""
-    rows = "".join(
+    rows = (
         f"<tr><td>★ {number}</td><td>{format_span(hit.start, hit.end, hours=hours)}</td><td>{hit.score:.2f}</td>"
         f"<td>{escape(hit.store)}</td><td>{escape(hit.why)}</td></tr>"
         for number, hit in enumerate(hits, 1)
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "When", "Score", "Memory", "Why"))
-    return f'<div class="vm-wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return table(("", "When", "Score", "Memory", "Why"), rows, "What was found")
 
 
 def _reading(reading: Reading, hours: bool) -> str:

@@ -1,4 +1,4 @@
-"""The timeline under the player, as a small model that its page draws (`timeline.html`, `timeline.css`, `timeline_*.js`).
+"""The timeline under the player, as a small model that its page draws (`timeline.html`, `.css`, `timeline_*.js`).
 
 All here is pure: out of what is known of a video come lanes of segments, with what to draw as one where they lie close
 together. The page chooses among that by how far it is zoomed in, and decides nothing else.

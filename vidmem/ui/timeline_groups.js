@@ -1,5 +1,6 @@
 // Draws what vidmem/ui/timeline.py tells. The body of a function that Gradio calls with `element`, `props` and `watch`.
-// `props.value` is a video's timeline or null, `props.evidence` an answer's, `props.player` finds the player.
+// `props.value` is a video's timeline or null, `props.evidence` an answer's. What finds the player stands in the template:
+// Gradio forgets other properties of what is updated before it is shown.
 
 const BUTTON_PX = 24; // as wide as a button must be to be hit
 const PICTURE_PX = 62; // at most, as the style sheet has it
@@ -21,7 +22,7 @@ let duration = 0;
 let video = ""; // which one is shown: its key
 let awaited = false;
 
-const player = () => document.querySelector(props.player);
+const player = () => document.querySelector(root.dataset.player);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
 const secondsPerPixel = () => shown.seconds / Math.max(1, view.clientWidth);
 const left = (seconds) => (seconds - shown.start) / secondsPerPixel();

@@ -46,7 +46,8 @@ def lay_out(shell: Shell) -> None:
 
     def draw(opened: Opened | None, before: Drawn) -> dict[Any, Any]:
         """What is other than it was: asked again and again while this screen is shown."""
-        now, changes = _status(shell, opened), {}
+        changes: dict[Any, Any] = {}
+        now = _status(shell, opened)
         told = previews.of(opened)
         if now != before.status:
             changes[status] = now
@@ -66,7 +67,7 @@ def lay_out(shell: Shell) -> None:
 
     def open_another(opened: Opened | None, turns: Turns) -> dict[Any, Any]:
         """Another video: away with what was shown of the last one."""
-        emptied = {title: _title(shell, opened), under: gr.HTML(value=None, evidence=None)}
+        emptied: dict[Any, Any] = {title: _title(shell, opened), under: gr.HTML(value=None, evidence=None)}
         return emptied | asking.open(opened, turns) | draw(opened, Drawn())
 
     def cancel(event: gr.EventData) -> None:

@@ -14,6 +14,12 @@
     if (event.target.closest("[data-seek]")) show("Watch & ask");
   });
 
+  // A conversation is read at its end.
+  new MutationObserver((changes) => {
+    const talk = document.querySelector("#talk");
+    if (talk && changes.some((one) => talk.contains(one.target))) talk.scrollTop = talk.scrollHeight;
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
   const isTyped = (element) => element?.closest?.("input, textarea, select, [contenteditable=true]");
   const isPressed = (element) => element?.closest?.("button, a, [role=tab], [role=slider], summary, video");
 
