@@ -85,7 +85,7 @@ def test_each_object_is_told_with_its_name_spans_and_boxes() -> None:
 
 @pytest.mark.parametrize("phase, over", [("waiting", False), ("running", False), ("failed", True), ("cancelled", True)])
 def test_work_is_told_with_how_far_it_is(phase: str, over: bool) -> None:
-    job = JobState(7, "follow", "s", "/v/a.mp4", phase, "Followed 00:03 of 00:10", 0.3)  # type: ignore[arg-type]
+    job = JobState(7, "follow", "s", "/v/a.mp4", phase=phase, message="Followed 00:03 of 00:10", fraction=0.3)  # type: ignore[arg-type]
     (told,) = object_view([], [job], video="a", hours=False)["jobs"]
     assert (told["id"], told["over"], told["fraction"]) == (7, over, 0.3)
     assert told["title"] == "Following what you pointed at"

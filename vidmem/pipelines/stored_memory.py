@@ -154,6 +154,13 @@ class StoredMemory:
             if (thumbnail := line.thumbnails[place]) is not None
         ]
 
+    def newest_picture(self, video: str) -> Picture | None:
+        """The newest frame of a video that has a picture; None while there is none. Errors as of `scenes`."""
+        line = self._timelines.of(self._found(video))
+        places = reversed(range(len(line)))
+        found = ((float(line.pts_seconds[place]), line.thumbnails[place]) for place in places)
+        return next((Picture(seconds, path) for seconds, path in found if path is not None), None)
+
     def video_bytes(self, video: str) -> int:
         """Bytes that a video takes on disk, but for its objects and its rows in catalogue and index. Errors as of
         `scenes`."""

@@ -18,7 +18,7 @@ import gradio as gr
 from vidmem.errors import BadInput, NotFound
 from vidmem.samples import Sample
 from vidmem.samples import samples as shipped_samples
-from vidmem.ui import batch, library, memory, objects, settings, watch
+from vidmem.ui import batch, library, live, memory, objects, settings, watch
 from vidmem.ui.access import Access
 from vidmem.ui.limits import Limits
 from vidmem.ui.session import Session
@@ -32,6 +32,7 @@ SCREENS: dict[str, ModuleType] = {
     "watch": watch,
     "memory": memory,
     "objects": objects,
+    "live": live,
     "batch": batch,
     "settings": settings,
 }
