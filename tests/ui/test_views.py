@@ -1,4 +1,4 @@
-"""The screens Memory and Objects of the whole page, over a real store with the embedded models, in a browser."""
+"""The screens Memory, Objects and Live of the whole page, over a real store with the embedded models, in a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 AXE = os.environ.get("VIDMEM_AXE")
 """The file axe.min.js of npm's axe-core, where it was fetched."""
 
-SCREENS = {"Memory": "#memory .ts-one", "Objects": "#objects .ov-one"}
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+SCREENS = {"Memory": "#memory .ts-one", "Objects": "#objects .ov-one", "Live": "#live .lv-none, #live .lv-stream"}
 """By their titles, what is there once they have something to show."""
 
 pytestmark = [
@@ -46,7 +47,7 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *CAMERA])
         yield browser
         browser.close()
 
@@ -244,6 +245,57 @@ def test_what_went_wrong_is_one_sentence(page: Page, world: World) -> None:
         said.wait_for(state="detached")
     finally:
         shutil.move(moved, world.video)
+
+
+def test_a_stream_is_watched_asked_about_and_stopped(page: Page, world: World) -> None:
+    show(page, "Live")
+    address = page.locator("#live-address textarea, #live-address input").first
+    address.fill(str(world.video))  # a file is played as if it were a camera
+    address.press("Enter")
+    card = page.locator(".lv-stream").filter(has_text=world.video.name)
+    card.wait_for()
+    card.locator(".lv-picture img").wait_for()
+    assert "Frames kept" in card.inner_text() and "320 x 180" in card.inner_text()
+    card.get_by_role("button", name="Ask about it").click()
+    question = page.locator("#live-question textarea:enabled, #live-question input:enabled").first
+    question.fill("What was there?")
+    question.press("Enter")
+    page.locator("#live-answer .vm-turn").get_by_text("What was read").wait_for()
+    card.get_by_role("button", name="Stop").click()
+    card.get_by_role("button", name="Put away").wait_for()
+    assert "what was seen stays in memory" in card.inner_text()
+    card.get_by_role("button", name="Put away").click()
+    card.wait_for(state="detached")
+
+
+def test_a_stream_that_is_not_there_gets_one_sentence(page: Page) -> None:
+    show(page, "Live")
+    address = page.locator("#live-address textarea, #live-address input").first
+    address.fill("rtsp://user:secret@127.0.0.1:9/nothing")
+    address.press("Enter")
+    said = page.locator(".lv-job.lv-failed")
+    said.wait_for()
+    assert "refused the connection" in said.inner_text() and "secret" not in said.inner_text()
+    said.get_by_role("button", name="Dismiss").click()
+    said.wait_for(state="detached")
+    address.fill("gopher://nowhere/")
+    address.press("Enter")
+    page.locator("#live-said [role=alert]").wait_for()
+    assert "no kind of stream that vidmem watches" in page.locator("#live-said").inner_text()
+
+
+def test_the_browsers_own_camera_is_watched_once_asked_for(page: Page) -> None:
+    show(page, "Live")
+    page.get_by_text("This browser's camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.locator("#live-camera video").wait_for()
+    page.locator("#live-camera button").filter(has_text="Record").first.click()
+    page.locator("#live-own-watch").click()
+    card = page.locator(".lv-stream").filter(has_text="Browser camera")
+    card.wait_for()
+    card.locator(".lv-picture img").wait_for()
+    card.get_by_role("button", name="Stop").click()
+    card.get_by_role("button", name="Put away").wait_for()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -128,12 +128,14 @@ class Lives:
         return live
 
     def _stream(self, live: Live) -> Stream:
-        state = live.watch.state()
-        seconds, thumbnail = 0.0, None
+        state, newest = live.watch.state(), None
         if state.committed:
-            with self._session.store(live.store).look() as memory:
-                newest = memory.newest_picture(live.watch.video_id)
-                seconds, thumbnail = (newest.seconds, newest.path) if newest is not None else (0.0, None)
+            try:
+                with self._session.store(live.store).look() as memory:
+                    newest = memory.newest_picture(live.watch.video_id)
+            except VidmemError:
+                pass  # it was removed from the store meanwhile
+        seconds, thumbnail = (0.0, None) if newest is None else (newest.seconds, newest.path)
         return Stream(live.key, state, seconds, thumbnail, self._failure(live.watch))
 
     def _failure(self, watch: Watch) -> str:
