@@ -52,6 +52,7 @@ def serving(
 def open_sample(page: Page) -> None:
     """From the Library, the first sample into the player, watched as far as needed to ask."""
     page.locator("#samples button").first.click()
+    page.locator("#opened", has_text="street.mp4").wait_for()
     page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
     field(page, "question").wait_for()
 

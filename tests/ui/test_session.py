@@ -17,6 +17,7 @@ from vidmem.types import Answer
 from vidmem.ui import bringing
 from vidmem.ui.jobs import Tell
 from vidmem.ui.limits import Limits
+from vidmem.ui.previews import Previews
 from vidmem.ui.session import Opened, Session
 from vidmem.ui.stores import OpenStore
 from vidmem.ui.watched import stamp_of, watched
@@ -180,6 +181,23 @@ def test_browsers_may_fetch_pictures_and_open_videos_and_nothing_else(session: S
         assert all(is_served(Path(one.path)) for one in memory.pictures(store.videos()[0].video_id, 4))
     assert is_served(videos[0]) and not is_served(videos[1])
     assert not is_served(store.path / "catalogue.sqlite") and not is_served(store.path / "manifest.toml")
+
+
+def test_a_store_opened_at_the_page_names_no_file_outside_of_the_roots(
+    session: Session, tmp_path: Path, preset: Path, videos: list[Path]
+) -> None:
+    with vidmem.open(tmp_path / "theirs.vidmem", preset) as memory:
+        memory.ingest(videos[0], progress=False)
+    theirs = session.open_store(tmp_path / "theirs.vidmem")
+    for store, may in ((theirs, False), (store_of(session), True)):
+        assert session.may_play(Opened(store.key, str(videos[0]))) is may
+    assert session.may_play(Opened(theirs.key, str(tmp_path / "own.mp4")))
+    previews = Previews(session)
+    opened = Opened(theirs.key, str(videos[0]), theirs.videos()[0].video_id)
+    while "src" not in (shown := previews.of(opened)):
+        assert not any(state.phase == "failed" for state in session.jobs.states()), session.jobs.states()
+        Event().wait(0.01)
+    assert "previews" in shown["src"], "its pictures are shown, of which the store has one a second"
 
 
 def test_a_store_that_nothing_came_into_is_not_made(tmp_path: Path, preset: Path) -> None:

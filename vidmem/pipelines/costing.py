@@ -12,6 +12,8 @@ from vidmem.pipelines.loading import Models
 
 _TOKEN_BYTES = 2
 """Tokens are kept as 16 bits a channel."""
+_MINUTE = 60.0
+"""Any time: marks of all times are about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,9 @@ def costs(models: Models, preset: Preset, *, fps: float = 1.0) -> Costs:
     kv_bytes = 0
     if preset.mode == "kv":
         form = Form.of(models.kv_language.family)
-        kept = (
-            round(language.tokens_per_frame * preset.kv.keep_ratio)
-            + language.frame_cost("")
-            - language.tokens_per_frame
-        )
-        kv_bytes = num_frames * num_bytes(preset.kv.format, form.layout, max(1, kept), form.dtype)
+        mark_tokens = language.frame_cost(language.label(_MINUTE)) - language.tokens_per_frame
+        kept = max(1, round(language.tokens_per_frame * preset.kv.keep_ratio) + mark_tokens)
+        kv_bytes = num_frames * num_bytes(preset.kv.format, form.layout, kept, form.dtype)
     memory = MemoryConfig(**preset.memory)
     held = round(memory.sensory_seconds * fps) + memory.working_max_frames + memory.max_elements
     return Costs(kv_bytes, num_frames * frame_bytes, held * 2 * frame_bytes, preset.budget.context_tokens)

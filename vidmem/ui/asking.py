@@ -25,6 +25,7 @@ from vidmem.ui.timeline import evidence_lane, timeline
 from vidmem.ui.watched import NUM_QUESTIONS
 
 _EMPTY = '<p class="vm-empty">Ask what happens, when, where, or how often. Each answer shows where it was seen.</p>'
+_LOG = '<div class="vm-talk" role="log" aria-label="Conversation" tabindex="0">${value}</div>'
 _REMEMBERED = 6
 """Turns that a follow-up question may mean."""
 
@@ -48,7 +49,7 @@ class Talk:
 
 
 def lay_out_talk() -> Talk:
-    log = gr.HTML(_EMPTY, elem_id="talk", elem_classes="vm-talk")
+    log = gr.HTML(_EMPTY, html_template=_LOG, elem_id="talk")
     saying = gr.HTML(elem_id="answer")
     with gr.Row(elem_id="examples"):
         examples = [gr.Button("", size="sm", visible=False) for _ in range(NUM_QUESTIONS)]

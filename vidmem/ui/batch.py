@@ -33,38 +33,46 @@ def lay_out(shell: Shell) -> None:
     said = gr.HTML(elem_id="batch-said")
     shown = chooser(_EMPTY, elem_id="batch")
     drawn = gr.State("")
-    timer = shell.timer("batch", 1.0)
+    events = _Events(shell, said)
+    folder.submit(events.start, [folder, stores], said, **PRIVATE)
+    shown.select(events.change, None, [said, shell.opened, shell.tabs], **PRIVATE)
+    shell.panes["batch"].select(lambda: gr.Dropdown(_choices(session)), None, stores, **QUIET)
+    shell.timer("batch", 1.0).tick(events.draw, drawn, [shown, drawn], **QUIET)
 
-    def start(text: str, store: str) -> str:
+
+class _Events:
+    """What happens on the Batch of one page."""
+
+    def __init__(self, shell: Shell, said: gr.HTML) -> None:
+        self._shell, self._session, self._said = shell, shell.session, said
+
+    def start(self, text: str, store: str) -> str:
         try:
-            place = session.limits.path(text)
+            place = self._session.limits.path(text)
             for path in videos_in(place):
-                session.ingest(session.store(store), path, group=str(place))
+                self._session.ingest(self._session.store(store), path, group=str(place))
         except Exception as error:
             return failed(sentence(error))
         return ""
 
-    def draw(before: str) -> tuple[Any, Any]:
-        now = batches(session.jobs.states()) or _EMPTY
+    def draw(self, before: str) -> tuple[Any, Any]:
+        now = batches(self._session.jobs.states()) or _EMPTY
         return (gr.skip(), gr.skip()) if now == before else (now, now)
 
-    def change(event: gr.EventData) -> dict[Any, Any]:
-        told = chosen(event)
-        states = [state for state in session.jobs.states() if state.group == told.get("group")]
+    def change(self, event: gr.EventData) -> dict[Any, Any]:
+        told, jobs = chosen(event), self._session.jobs
         if told["choose"] == "open":
-            return {shell.opened: Opened(told["store"], told["source"]), shell.tabs: gr.Tabs(selected="watch")}
-        for state in states:
+            opened = Opened(told["store"], told["source"])
+            return {self._shell.opened: opened, self._shell.tabs: gr.Tabs(selected="watch")}
+        for state in jobs.states():
+            if state.group != told["group"]:
+                continue
             if told["choose"] == "cancel":
-                session.jobs.cancel(state.job_id)
+                jobs.cancel(state.job_id)
             elif state.phase in ("failed", "cancelled"):
-                session.jobs.dismiss(state.job_id)
-                session.ingest(session.store(state.store), Path(state.subject), group=state.group)
-        return {said: ""}
-
-    folder.submit(start, [folder, stores], said, **PRIVATE)
-    shown.select(change, None, [said, shell.opened, shell.tabs], **PRIVATE)
-    shell.panes["batch"].select(lambda: gr.Dropdown(_choices(session)), None, stores, **QUIET)
-    timer.tick(draw, drawn, [shown, drawn], **QUIET)
+                jobs.dismiss(state.job_id)
+                self._session.ingest(self._session.store(state.store), Path(state.subject), group=state.group)
+        return {self._said: ""}
 
 
 def _choices(session: Session) -> list[tuple[str, str]]:

@@ -67,6 +67,7 @@ def lay_out(shell: Shell) -> None:
     store_path.submit(events.open_store, store_path, [said, kept_in], **PRIVATE)
     jobs.select(events.change_job, None, said, **QUIET)
     videos.select(events.change_video, None, shown, **PRIVATE)
+    shell.panes["library"].select(lambda: gr.Dropdown(_choices(session)), None, kept_in, **QUIET)
     for ticking in (timer.tick, shell.panes["library"].select):
         ticking(events.draw, drawn, [jobs, videos, drawn], **QUIET)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,6 +27,8 @@ class Previews:
         self._session, self._lock = session, Lock()
         self._plays: dict[tuple[str, int], bool] = {}
         self._jobs: dict[Path, Job[None]] = {}
+        self._shown: dict[str, Path] = {}
+        """The newest copy of each video that is whole, by `Opened.key`."""
 
     def of(self, opened: Opened | None) -> dict[str, Any]:
         """What the player shows now. Called again and again while something is under way."""
@@ -33,7 +36,7 @@ class Previews:
             return not_playing(_NOTHING)
         path = Path(opened.source)
         try:
-            if path.exists():
+            if path.exists() and self._session.may_play(opened):
                 return self._file(opened, path)
         except VidmemError as error:
             return not_playing(str(error))
@@ -41,9 +44,9 @@ class Previews:
         if video is None:
             job = self._session.job_of(opened)
             return not_playing(job.message if job is not None else f"{path.name} is not here any more.")
-        return self._copy(
-            opened, f"{video.key}{video.num_frames // 60}", lambda target, _: self._slides(opened, video, target)
-        )
+        # Of a stream that goes on another one is made whenever twice as much of it is there.
+        named = f"{video.key}{video.num_frames.bit_length()}"
+        return self._copy(opened, named, lambda target, _: self._slides(opened, video, target))
 
     def _file(self, opened: Opened, path: Path) -> dict[str, Any]:
         changed = path.stat().st_mtime_ns
@@ -55,17 +58,19 @@ class Previews:
             return playing(self._session.url(path))
         return self._copy(opened, f"{path}{changed}", lambda target, tell: _preview(path, target, tell))
 
-    def _copy(self, opened: Opened, named: str, make: Any) -> dict[str, Any]:
-        """The copy of this name; it is begun if nobody did."""
+    def _copy(self, opened: Opened, named: str, make: Callable[[Path, Tell], None]) -> dict[str, Any]:
+        """The copy of this name, which is begun if nobody did; until it is whole, the one before."""
         target = self._session.folder("previews") / f"{hashlib.sha256(named.encode()).hexdigest()[:20]}.mp4"
-        if target.exists():
-            return playing(self._session.url(target))
         with self._lock:
-            if target not in self._jobs:
+            if target.exists():
+                self._shown[opened.key] = target
+            elif target not in self._jobs:
                 self._jobs[target] = self._session.help(
                     "preview", opened.store, opened.source, lambda tell: make(target, tell)
                 )
-        return not_playing(self._jobs[target].state().message)
+            if opened.key in self._shown:
+                return playing(self._session.url(self._shown[opened.key]))
+            return not_playing(self._jobs[target].state().message)
 
     def _slides(self, opened: Opened, video: StoredVideo, target: Path) -> None:
         """A stream, or a file that is gone, is shown by the pictures that its store has of it."""

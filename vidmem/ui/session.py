@@ -67,8 +67,8 @@ class Session:
         self.served: list[str] = [str(sample.path) for sample in samples]
         """Files and folders that browsers may fetch. Gradio reads this very list at each request."""
         self._serve(self.folder("previews"), self.folder("uploads"))
-        for path in stores or [Path(self._folder.name) / "scratch.vidmem"]:
-            self.open_store(path)
+        opened = [self.open_store(path) for path in stores or [Path(self._folder.name) / "scratch.vidmem"]]
+        self._trusted = frozenset(store.key for store in opened)
 
     # -- stores --
 
@@ -99,6 +99,16 @@ class Session:
     def models_of(self, preset: Preset) -> Models:
         """A preset's models, which all stores of it share."""
         return self._models.setdefault((preset.origin, preset.mode), Models(preset))
+
+    def may_play(self, opened: Opened) -> bool:
+        """Whether a video's own file may be shown: a store that comes from elsewhere may name any file of the machine.
+
+        Those of stores that were named when the app was started may, of others what lies within the roots or came in
+        here.
+        """
+        path = Path(opened.source).resolve()
+        places = (*self.limits.roots, Path(opened.store), *(sample.path.resolve() for sample in self.samples))
+        return opened.store in self._trusted or any(path.is_relative_to(place) for place in places)
 
     # -- videos --
 

@@ -37,18 +37,16 @@ def lay_out(shell: Shell) -> None:
     session = shell.session
     gr.HTML('<h2 class="vm-way">How it looks</h2>')
     with gr.Row(elem_id="looks"):
-        for name in ("Light", "Dark", "As the system"):
-            looks = gr.Button(name, size="sm", min_width=90)
-            looks.click(None, None, None, js=f"() => window.vidmem.look({name.split()[-1].lower()!r})", **PRIVATE)
+        for look in ("Light", "Dark", "As the system"):
+            button = gr.Button(look, size="sm", min_width=90)
+            button.click(None, None, None, js=f"() => window.vidmem.look({look.split()[-1].lower()!r})", **PRIVATE)
     gr.HTML(
         '<h2 class="vm-way">A new store</h2><p class="vm-aside">What a store is made with it keeps: models, policy and'
         " budgets are chosen once, here.</p>"
     )
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
-            preset = gr.Dropdown(
-                list(presets()), value=session.stores()[0].preset.name, label="Preset", elem_id="preset"
-            )
+            preset = gr.Dropdown(list(presets()), value=presets()[0], label="Preset", elem_id="preset")
             mode = gr.Dropdown(
                 [(text, name) for name, text in _MODES.items()], value="kv", label="What is kept of a frame"
             )
@@ -72,7 +70,7 @@ def lay_out(shell: Shell) -> None:
     )
     said = gr.HTML(elem_id="settings-said")
     gr.HTML(_limits(session), elem_id="limits")
-    chosen = [preset, mode, form, ratio, policy, elements, working, context]
+    chosen: list[Any] = [preset, mode, form, ratio, policy, elements, working, context]
     events = _Events(session)
     policy.change(_policy, policy, about, **QUIET)
     preset.change(events.budget_of, preset, [mode, form, ratio, context], **QUIET)

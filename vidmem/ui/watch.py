@@ -18,6 +18,8 @@ from vidmem.ui.session import Opened
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen
 from vidmem.ui.watched import stamp_of, watched
 
+_LOOK_SECONDS = 0.7
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
@@ -30,7 +32,6 @@ class Drawn:
 
 
 def lay_out(shell: Shell) -> None:
-    previews = Previews(shell.session)
     drawn = gr.State(Drawn())
     with gr.Row(equal_height=False, elem_classes="vm-watch"):
         with gr.Column(scale=5, min_width=320):
@@ -42,41 +43,66 @@ def lay_out(shell: Shell) -> None:
             talk = lay_out_talk()
     asking = Asking(shell, talk, under)
     asking.connect()
-    timer = shell.timer("watch", 0.7)
-
-    def draw(opened: Opened | None, before: Drawn) -> dict[Any, Any]:
-        """What is other than it was: asked again and again while this screen is shown."""
-        changes: dict[Any, Any] = {}
-        now = _status(shell, opened)
-        told = previews.of(opened)
-        if now != before.status:
-            changes[status] = now
-        if str(told) != before.player:
-            changes[shown] = told
-        stamp = ""
-        try:
-            video = shell.session.video(opened)
-            stamp = stamp_of(shell.session, opened, video) if opened is not None and video is not None else ""
-            if opened is not None and video is not None and (opened, stamp) != (before.opened, before.stamp):
-                known = watched(shell.session, opened, video)
-                changes |= {under: gr.HTML(value=known.timeline), **asking.can_ask(video, known.questions)}
-        except VidmemError:
-            stamp = ""  # it was removed between two looks
-        after = Drawn(opened, stamp, now, str(told))
-        return changes | ({drawn: after} if after != before else {drawn: gr.skip()})
-
-    def open_another(opened: Opened | None, turns: Turns) -> dict[Any, Any]:
-        """Another video: away with what was shown of the last one."""
-        emptied: dict[Any, Any] = {title: _title(shell, opened), under: gr.HTML(value=None, evidence=None)}
-        return emptied | asking.open(opened, turns) | draw(opened, Drawn())
-
-    def cancel(event: gr.EventData) -> None:
-        shell.session.jobs.cancel(int(chosen(event)["job"]))
-
+    watching = _Watching(shell, asking, title=title, player=shown, timeline=under, status=status, drawn=drawn)
     moving = [shown, under, status, drawn, *asking.changed_by_watching]
-    timer.tick(draw, [shell.opened, drawn], moving, **QUIET)
-    shell.opened.change(open_another, [shell.opened, talk.turns], [title, *moving, *asking.changed_by_opening], **QUIET)
-    status.select(cancel, None, None, **PRIVATE)
+    timer = shell.timer("watch", _LOOK_SECONDS)
+    timer.tick(watching.draw, [shell.opened, drawn], moving, **QUIET)
+    opening = [title, *moving, *asking.changed_by_opening]
+    shell.opened.change(watching.open, [shell.opened, talk.turns], opening, **QUIET)
+    status.select(watching.cancel, None, None, **PRIVATE)
+
+
+class _Watching:
+    """What happens on the left side of one page: the player, its timeline, how far watching is."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        asking: Asking,
+        *,
+        title: gr.HTML,
+        player: gr.HTML,
+        timeline: gr.HTML,
+        status: gr.HTML,
+        drawn: gr.State,
+    ) -> None:
+        self._shell, self._asking, self._previews = shell, asking, Previews(shell.session)
+        self._title, self._player, self._timeline = title, player, timeline
+        self._status, self._drawn = status, drawn
+
+    def open(self, opened: Opened | None, turns: Turns) -> dict[Any, Any]:
+        """Another video: away with what was shown of the last one."""
+        emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=None)}
+        return emptied | self._asking.open(opened, turns) | self.draw(opened, Drawn())
+
+    def draw(self, opened: Opened | None, before: Drawn) -> dict[Any, Any]:
+        """What is other than it was: asked again and again while this screen is shown."""
+        status, told = _status(self._shell, opened), self._previews.of(opened)
+        stamp, changes = self._watched(opened, before)
+        if status != before.status:
+            changes[self._status] = status
+        if str(told) != before.player:
+            changes[self._player] = told
+        after = Drawn(opened, stamp, status, str(told))
+        return changes | {self._drawn: after if after != before else gr.skip()}
+
+    def cancel(self, event: gr.EventData) -> None:
+        self._shell.session.jobs.cancel(int(chosen(event)["job"]))
+
+    def _watched(self, opened: Opened | None, before: Drawn) -> tuple[str, dict[Any, Any]]:
+        """What is known of the open video, as `stamp_of` says it, and what is other if that is."""
+        session = self._shell.session
+        try:
+            video = session.video(opened)
+            if opened is None or video is None:
+                return "", {}
+            stamp = stamp_of(session, opened, video)
+            if (opened, stamp) == (before.opened, before.stamp):
+                return stamp, {}
+            known = watched(session, opened, video)
+        except VidmemError:  # it was removed between two looks
+            return "", {}
+        return stamp, {self._timeline: gr.HTML(value=known.timeline), **self._asking.can_ask(video, known.questions)}
 
 
 def _title(shell: Shell, opened: Opened | None) -> str:

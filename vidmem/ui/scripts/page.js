@@ -16,8 +16,8 @@
 
   // A conversation is read at its end.
   new MutationObserver((changes) => {
-    const talk = document.querySelector("#talk");
-    if (talk && changes.some((one) => talk.contains(one.target))) talk.scrollTop = talk.scrollHeight;
+    const talk = document.querySelector(".vm-talk");
+    if (talk && changes.some((one) => one.target.closest?.("#talk"))) talk.scrollTop = talk.scrollHeight;
   }).observe(document.documentElement, { childList: true, subtree: true });
 
   const isTyped = (element) => element?.closest?.("input, textarea, select, [contenteditable=true]");
