@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_page import CHROMIUM, PATIENCE_MS, QUIET
+from browsing import PATIENCE_MS, needs_axe, needs_browser, serious
 from three_stores_page import EMPTY, serving
 
 from vidmem.memory import policy_names
@@ -16,13 +14,7 @@ from vidmem.memory import policy_names
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-AXE = os.environ.get("VIDMEM_AXE")
-"""The file axe.min.js of npm's axe-core, where it was fetched."""
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the Memory screen is not tested"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -32,28 +24,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def page(browser: Browser, served: tuple[str, dict[str, Any]]) -> Iterator[Page]:
     page = open_page(browser, served[0], width=1280)
     yield page
     page.context.close()
 
 
-def open_page(browser: Browser, address: str, *, width: int, query: str = "", **options: Any) -> Page:
+def open_page(browser: Browser, address: str, *, width: int, **options: Any) -> Page:
     """The page before anything is shown. An error in its script fails the test."""
     page = browser.new_context(viewport={"width": width, "height": 1000}, **options).new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.on("pageerror", lambda error: pytest.fail(f"the page's script failed: {error}"))
-    page.goto(address + query)
+    page.goto(address)
     page.locator("#memory .ts").wait_for()
     return page
 
@@ -183,15 +165,13 @@ def test_it_is_as_wide_as_the_window_and_no_wider(
     page.context.close()
 
 
-@pytest.mark.skipif(AXE is None, reason="NO AXE: VIDMEM_AXE names no axe.min.js (npm pack axe-core)")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, served: tuple[str, dict[str, Any]], theme: str) -> None:
-    page = open_page(browser, served[0], width=1280, query=f"?__theme={theme}")
+def test_axe_finds_nothing_serious(page: Page, theme: str) -> None:
+    page.evaluate("theme => document.body.classList.toggle('dark', theme === 'dark')", theme)
     show(page, "hippomm")
-    page.add_script_tag(content=Path(str(AXE)).read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run('#memory')")["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
-    page.context.close()
+    assert serious(page, "#memory") == []
+    page.evaluate("document.body.classList.remove('dark')")
 
 
 def test_names_from_a_store_are_text(page: Page) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import browsing
 import pytest
-from test_page import CHROMIUM, PATIENCE_MS, QUIET
+from browsing import field, needs_axe, needs_browser, serious, shoot, show
 from views_world import World, made, page_over
 
 from vidmem.ui.session import Session
@@ -18,17 +18,10 @@ from vidmem.world.video import render_file
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-AXE = os.environ.get("VIDMEM_AXE")
-"""The file axe.min.js of npm's axe-core, where it was fetched."""
+pytestmark = needs_browser
 
-CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SCREENS = {"Memory": "#memory .ts-one", "Objects": "#objects .ov-one", "Live": "#live .lv-none, #live .lv-stream"}
 """By their titles, what is there once they have something to show."""
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the screens are not tested"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -43,33 +36,18 @@ def served(world: World) -> Iterator[tuple[str, Session]]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *CAMERA])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def opened(browser: Browser, served: tuple[str, Session]) -> Iterator[Page]:
-    """One page for all tests: what takes longest is its beginning."""
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(served[0])
-    yield page
+    """One page for all tests: what takes longest is its beginning. An error in a script fails the last of them."""
+    with browsing.opened(browser, served[0]) as page:
+        yield page
 
 
 @pytest.fixture
-def page(opened: Page) -> Iterator[Page]:
-    """The page with the world's video open. An error in a script fails the test."""
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.set_viewport_size({"width": 1280, "height": 900})
+def page(opened: Page) -> Page:
+    """The page with the world's video open."""
+    opened.set_viewport_size({"width": 1280, "height": 860})
     open_video(opened, "street.mp4")
-    yield opened
-    assert errors == []
+    return opened
 
 
 def open_video(page: Page, name: str) -> None:
@@ -77,16 +55,6 @@ def open_video(page: Page, name: str) -> None:
     page.locator("#videos [data-choose]").filter(has_text=name).first.click()
     page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
     page.locator("#opened h2").filter(has_text=name).wait_for()
-
-
-def show(page: Page, title: str) -> None:
-    """Go to a screen, also where its tab is in the menu of those that have no room."""
-    tab = "[...document.querySelectorAll('#screens [role=tab], #screens .overflow-dropdown button')]"
-    page.evaluate(f"title => {tab}.find((one) => one.textContent.trim() === title).click()", title)
-
-
-def now(page: Page, player: str) -> float:
-    return page.evaluate(f"document.querySelector('{player} video').currentTime")
 
 
 def test_memory_shows_the_open_videos_stores_and_a_click_goes_to_the_frame(
@@ -135,9 +103,9 @@ def test_memory_tells_what_a_question_has_used(page: Page) -> None:
     page.locator("#memory .ts-one").first.wait_for()
     before = page.locator(".ts-long-term .ts-note").inner_text()
     show(page, "Watch & ask")
-    field = page.locator("#question textarea:enabled, #question input:enabled").first
-    field.fill("What was there at 00:05?")
-    field.press("Enter")
+    asked = field(page, "question")
+    asked.fill("What was there at 00:05?")
+    asked.press("Enter")
     page.locator("[data-seek]").first.wait_for()
     show(page, "Memory")
     page.wait_for_function("document.querySelector('.ts-long-term .ts-note').textContent.includes('were of use')")
@@ -249,7 +217,7 @@ def test_what_went_wrong_is_one_sentence(page: Page, world: World) -> None:
 
 def test_a_stream_is_watched_asked_about_and_stopped(page: Page, world: World) -> None:
     show(page, "Live")
-    address = page.locator("#live-address textarea, #live-address input").first
+    address = field(page, "live-address")
     address.fill(str(world.video))  # a file is played as if it were a camera
     address.press("Enter")
     card = page.locator(".lv-stream").filter(has_text=world.video.name)
@@ -257,7 +225,7 @@ def test_a_stream_is_watched_asked_about_and_stopped(page: Page, world: World) -
     card.locator(".lv-picture img").wait_for()
     assert "Frames kept" in card.inner_text() and "320 x 180" in card.inner_text()
     card.get_by_role("button", name="Ask about it").click()
-    question = page.locator("#live-question textarea:enabled, #live-question input:enabled").first
+    question = field(page, "live-question")
     question.fill("What was there?")
     question.press("Enter")
     page.locator("#live-answer .vm-turn").get_by_text("What was read").wait_for()
@@ -270,7 +238,7 @@ def test_a_stream_is_watched_asked_about_and_stopped(page: Page, world: World) -
 
 def test_a_stream_that_is_not_there_gets_one_sentence(page: Page) -> None:
     show(page, "Live")
-    address = page.locator("#live-address textarea, #live-address input").first
+    address = field(page, "live-address")
     address.fill("rtsp://user:secret@127.0.0.1:9/nothing")
     address.press("Enter")
     said = page.locator(".lv-job.lv-failed")
@@ -307,17 +275,15 @@ def test_no_screen_is_wider_than_the_window(page: Page, width: int) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, screen
 
 
-@pytest.mark.skipif(AXE is None, reason="NO AXE: VIDMEM_AXE names no axe.min.js (npm pack axe-core)")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page: Page, theme: str) -> None:
     page.evaluate("theme => document.body.classList.toggle('dark', theme === 'dark')", theme)
-    page.add_script_tag(content=Path(str(AXE)).read_text(encoding="utf-8"))
     try:
         for screen, ready in SCREENS.items():
             show(page, screen)
             page.locator(ready).first.wait_for()
-            found = page.evaluate("axe.run('#screens')")["violations"]
-            serious = [one for one in found if one["impact"] in ("serious", "critical")]
-            assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == [], screen
+            shoot(page, f"{screen.lower()}-{theme}")
+            assert serious(page, "#screens") == [], screen
     finally:
         page.evaluate("document.body.classList.remove('dark')")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
 
+from browsing import free_port
 from follow_world import write_tracker
 from object_truth import follow, things_of
 
@@ -61,13 +61,6 @@ def made(folder: Path) -> World:
         things = things_of(SCRIPT)
         objects = {name: follow(memory, SCRIPT, video_id, things[name, 0]) for name in ("panda", "clock")}
     return World(folder, preset, video, path, video_id, objects)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextmanager
