@@ -77,6 +77,8 @@ class _Events:
 
     def __init__(self, shell: Shell, said: gr.HTML) -> None:
         self.shell, self.session, self.said = shell, shell.session, said
+        self._cards: dict[tuple[str, VideoId], tuple[object, Card]] = {}
+        """What was last made of each video, and of what state: a store may hold thousands."""
 
     def add_sample(self, event: gr.EventData, kept_in: str) -> dict[Any, Any]:
         def add() -> dict[Any, Any]:
@@ -135,7 +137,7 @@ class _Events:
         """The jobs and the videos, where they are others than those that are drawn."""
         now = (
             job_list(_told_jobs(self.session)),
-            shelves([_shelf(self.session, one) for one in self.session.stores()]),
+            shelves([self._shelf(one) for one in self.session.stores()]),
         )
         changed = [html if html != before else gr.skip() for html, before in zip(now, drawn, strict=True)]
         return changed[0], changed[1], now if now != drawn else gr.skip()
@@ -147,6 +149,25 @@ class _Events:
             self.shell.opened: Opened(store, source, video_id),
             self.shell.tabs: gr.Tabs(selected="watch"),
         }
+
+    def _shelf(self, store: OpenStore) -> Shelf:
+        busy = {state.subject for state in self.session.jobs.states(store=store.key) if not state.is_over}
+        try:
+            with store.look() as memory:
+                cards = [self._card(store, memory, video, video.source in busy) for video in memory.videos()]
+        except NotFound:
+            cards = []
+        except VidmemError as error:
+            return Shelf(store.name, store.preset.name, (), trouble=str(error))
+        return Shelf(store.name, store.preset.name, cards)
+
+    def _card(self, store: OpenStore, memory: StoredMemory, video: StoredVideo, is_busy: bool) -> Card:
+        state = (video.key, video.num_frames, video.is_finished, is_busy)
+        known = self._cards.get((store.key, video.video_id))
+        if known is None or known[0] != state:
+            known = state, _card(self.session, store, memory, video, is_busy)
+            self._cards[store.key, video.video_id] = known
+        return known[1]
 
     def _told(self, work: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
         """What work returns, or one sentence on why it failed."""
@@ -164,18 +185,6 @@ def _told_jobs(session: Session) -> list[JobState]:
     """Those that go on, and the latest that failed."""
     states = [state for state in session.jobs.states() if state.phase not in ("done", "cancelled")]
     return states[-_TOLD_JOBS:]
-
-
-def _shelf(session: Session, store: OpenStore) -> Shelf:
-    try:
-        with store.look() as memory:
-            busy = {state.subject for state in session.jobs.states(store=store.key) if not state.is_over}
-            cards = [_card(session, store, memory, video, video.source in busy) for video in memory.videos()]
-    except NotFound:
-        cards = []
-    except VidmemError as error:
-        return Shelf(store.name, store.preset.name, (), trouble=str(error))
-    return Shelf(store.name, store.preset.name, cards)
 
 
 def _card(session: Session, store: OpenStore, memory: StoredMemory, video: StoredVideo, is_busy: bool) -> Card:

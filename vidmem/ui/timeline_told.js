@@ -16,6 +16,7 @@ function read() {
   // What is still being watched is known in part; its player knows how long it is.
   const known = [told?.duration, player()?.duration].filter(Number.isFinite);
   const [before, focused] = [duration, focusedSegment()];
+  const [held, many] = [focused && lanes[focused.lane].name, lanes.length];
   duration = Math.max(0, ...known);
   const evidence = props.evidence || null;
   lanes = [evidence, told].flatMap((one) => one?.lanes.map((lane) => ({ ...lane, thumbnails: one.thumbnails })) ?? []);
@@ -23,7 +24,7 @@ function read() {
   video = told?.key ?? "";
   // A video that grows leaves who looks closer where they are.
   if (isAnother || shown.seconds >= before || !before) Object.assign(shown, { start: 0, seconds: duration });
-  if (isAnother) cursors.length = 0;
+  if (isAnother || lanes.length !== many) cursors.length = 0;
   drawn.clear();
   part("lanes").replaceChildren(...lanes.map(row));
   part("names").replaceChildren(...lanes.map(nameOf));
@@ -31,7 +32,8 @@ function read() {
   const inView = (one) => one.end > shown.start && one.start < shown.start + shown.seconds;
   if (cited.length && !cited.some(inView)) Object.assign(shown, { start: 0, seconds: duration });
   draw();
-  if (focused && lanes[focused.lane]) focusAt(focused.lane, focused.start, false);
+  const again = focused ? lanes.findIndex((lane) => lane.name === held) : -1;
+  if (again >= 0) focusAt(again, focused.start, false);
 }
 
 function row(lane) {

@@ -18,7 +18,8 @@ from vidmem.ui.session import Opened
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen
 from vidmem.ui.watched import stamp_of, watched
 
-_LOOK_SECONDS = 0.7
+_BUSY_SECONDS, _IDLE_SECONDS = 0.7, 3.0
+"""From one look of a page at the server to the next, while its video is worked on and while it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Drawn:
     stamp: str = ""
     status: str = ""
     player: str = ""
+    seconds: float = _BUSY_SECONDS
+    """Until the next look."""
 
 
 def lay_out(shell: Shell) -> None:
@@ -43,9 +46,11 @@ def lay_out(shell: Shell) -> None:
             talk = lay_out_talk()
     asking = Asking(shell, talk, under)
     asking.connect()
-    watching = _Watching(shell, asking, title=title, player=shown, timeline=under, status=status, drawn=drawn)
-    moving = [shown, under, status, drawn, *asking.changed_by_watching]
-    timer = shell.timer("watch", _LOOK_SECONDS)
+    timer = shell.timer("watch", _BUSY_SECONDS)
+    watching = _Watching(
+        shell, asking, title=title, player=shown, timeline=under, status=status, drawn=drawn, timer=timer
+    )
+    moving = [shown, under, status, drawn, timer, *asking.changed_by_watching]
     timer.tick(watching.draw, [shell.opened, drawn], moving, **QUIET)
     opening = [title, *moving, *asking.changed_by_opening]
     shell.opened.change(watching.open, [shell.opened, talk.turns], opening, **QUIET)
@@ -65,15 +70,16 @@ class _Watching:
         timeline: gr.HTML,
         status: gr.HTML,
         drawn: gr.State,
+        timer: gr.Timer,
     ) -> None:
         self._shell, self._asking, self._previews = shell, asking, Previews(shell.session)
         self._title, self._player, self._timeline = title, player, timeline
-        self._status, self._drawn = status, drawn
+        self._status, self._drawn, self._timer = status, drawn, timer
 
     def open(self, opened: Opened | None, turns: Turns) -> dict[Any, Any]:
         """Another video: away with what was shown of the last one."""
         emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=None)}
-        return emptied | self._asking.open(opened, turns) | self.draw(opened, Drawn())
+        return emptied | self._asking.open(opened, turns) | self.draw(opened, Drawn(seconds=0.0))
 
     def draw(self, opened: Opened | None, before: Drawn) -> dict[Any, Any]:
         """What is other than it was: asked again and again while this screen is shown."""
@@ -83,8 +89,16 @@ class _Watching:
             changes[self._status] = status
         if str(told) != before.player:
             changes[self._player] = told
-        after = Drawn(opened, stamp, status, str(told))
+        seconds = _BUSY_SECONDS if self._goes_on(opened, stamp, told) else _IDLE_SECONDS
+        if seconds != before.seconds:
+            changes[self._timer] = gr.Timer(seconds)
+        after = Drawn(opened, stamp, status, str(told), seconds)
         return changes | {self._drawn: after if after != before else gr.skip()}
+
+    def _goes_on(self, opened: Opened | None, stamp: str, told: dict[str, Any]) -> bool:
+        """Whether there will soon be something else to show: it is watched, or made playable, or has just begun."""
+        video = self._shell.session.video(opened)
+        return opened is not None and (video is None or not video.is_finished or not stamp or "src" not in told)
 
     def cancel(self, event: gr.EventData) -> None:
         self._shell.session.jobs.cancel(int(chosen(event)["job"]))
