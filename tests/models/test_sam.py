@@ -62,7 +62,7 @@ def test_published_sizes_are_built_as_the_package_builds_them(name: str, letter:
     plain = (int, float, bool, str, tuple)
     switches = {key: value for key, value in vars(theirs).items() if isinstance(value, plain)}
     assert {key: vars(ours)[key] for key in switches} == switches
-    assert str(ours) == str(theirs)
+    assert str(ours).replace("StillHiera", "Hiera") == str(theirs)
 
 
 @pytest.mark.parametrize("config", [*SAM2_1.values(), EDGE_SIZED, EMBEDDED, SMALL])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,9 +28,10 @@ COURSE = Course(
         Phase("images", 1, 1e-3, clips=2, objects=2),
         Phase("memory", 1, 1e-3, clips=1, objects=2, frames=3),
         Phase("clips", 2, 1e-3, clips=1, objects=2, frames=3),
+        Phase("recovery", 2, 1e-3, clips=1, objects=2, frames=3),
     ),
     log_every=1,
-    judge_every=6,
+    judge_every=8,  # at its end
 )
 
 
@@ -66,7 +68,7 @@ def _prediction(masks: torch.Tensor, present: float = 3.0) -> Prediction:
     return Prediction(masks, torch.full(masks.shape[:2], 0.5), torch.full((len(masks), 1), present))
 
 
-def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
+def test_the_loss_is_twenty_focal_one_dice_two_iou_three_presence() -> None:
     torch.manual_seed(2)
     truth = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     truth[0, 0, 2:6, 1:5] = True
@@ -79,16 +81,32 @@ def test_the_loss_is_twenty_focal_one_dice_one_iou_one_presence() -> None:
     hit, either = ((logits > 0) & truth).sum((2, 3)), ((logits > 0) | truth).sum((2, 3))
     off = (0.5 - hit / either).abs().mean()
     presence = -torch.tensor(3.0).sigmoid().log()
-    expected = (20 * focal + dice).min() + off + presence
+    expected = (20 * focal + dice).min() + 2 * off + 3 * presence
     torch.testing.assert_close(mask_loss(_prediction(full[0]), full[1]), expected)
 
 
 def test_an_absent_object_is_only_taught_to_be_absent() -> None:
     logits = torch.randn(2, 1, 8, 8, requires_grad=True)
     loss = mask_loss(_prediction(logits, present=-2.0), torch.zeros(2, 1, 8, 8, dtype=torch.bool))
-    torch.testing.assert_close(loss, -torch.tensor(2.0).sigmoid().log())
+    torch.testing.assert_close(loss, -3 * torch.tensor(2.0).sigmoid().log())
     loss.backward()
     assert logits.grad is not None and not logits.grad.any()
+
+
+@torch.no_grad()
+def test_a_mistaken_frame_is_remembered_with_the_other_object_of_its_clip() -> None:
+    torch.manual_seed(5)
+    model = Trainer(COURSE, SMALL).model.eval()
+    two = draw_batch(ClipShape(2, 4, 2, 64), 3)
+    one = replace(two, masks=two.masks[:, :1])
+    for batch, is_other in ((two, True), (one, False)):
+        pixels = to_pixels(batch.frames, SMALL, torch.device("cpu"))
+        right, wrong = (
+            {index: made.masks for index, made in unroll(model, batch, pixels, Plan("mask", mistaken=mistaken))}
+            for mistaken in (range(0), range(2, 3))
+        )
+        assert all(torch.equal(right[index], wrong[index]) for index in (1, 2)), "what was before is as it was"
+        assert torch.equal(right[3], wrong[3]) != is_other
 
 
 def test_overlap_of_two_empty_masks_is_whole() -> None:
@@ -182,7 +200,7 @@ def test_points_leave_the_encoder_as_it_is() -> None:
 
 
 def test_clips_that_are_seen_again_and_again_are_learnt() -> None:
-    trainer = Trainer(Course((Phase("clips", 120, 3e-3, clips=1, objects=2, frames=3),)), SMALL)
+    trainer = Trainer(Course((Phase("clips", 120, 1e-3, clips=1, objects=2, frames=3),)), SMALL)
     batch = draw_batch(ClipShape(1, 3, 2, 64), 12)
     losses = [trainer.learn(batch) for _ in range(120)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:10])
@@ -197,7 +215,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
         before.learn(batch)
     before.save(tmp_path / "tracker-state.pt")
     resumed = train(tmp_path, COURSE, SMALL)
-    assert resumed.step == whole.step == 6
+    assert resumed.step == whole.step == COURSE.steps
     for part in ("model", "kept"):
         states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
         for (name, value), wanted in zip(next(states).items(), next(states).values(), strict=True):

@@ -15,16 +15,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vidmem.models.sam import sam_image_encoder
 from vidmem.models.sam_config import STRIDE, SamConfig
 from vidmem.models.tracking.prompts import Prompt
 
 
 def package_predictor(model: Any, config: SamConfig, **options: Any) -> Any:
-    """A `SAM2VideoPredictor` that shares the big parts of `model` and has copies of its other weights."""
+    """A `SAM2VideoPredictor` that shares all weights of `model`, with the package's own image encoder."""
+    from sam2.modeling.backbones.hieradet import Hiera
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
     predictor = SAM2VideoPredictor(
-        image_encoder=model.image_encoder,
+        image_encoder=sam_image_encoder(config, Hiera),
         memory_attention=model.memory_attention,
         memory_encoder=model.memory_encoder,
         image_size=config.image_size,
@@ -33,7 +35,7 @@ def package_predictor(model: Any, config: SamConfig, **options: Any) -> Any:
         **dataclasses.asdict(config.base),
         **options,
     )
-    predictor.load_state_dict(model.state_dict())
+    predictor.load_state_dict(model.state_dict(), assign=True)
     return predictor.to(model.device).eval()
 
 

@@ -28,7 +28,7 @@ def build_sam(config: SamConfig) -> Any:
     from sam2.modeling.sam2_base import SAM2Base
 
     return SAM2Base(
-        image_encoder=_image_encoder(config),
+        image_encoder=sam_image_encoder(config),
         memory_attention=_memory_attention(config),
         memory_encoder=_memory_encoder(config),
         image_size=config.image_size,
@@ -91,9 +91,11 @@ def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
     model.load_state_dict(weights)
 
 
-def _image_encoder(config: SamConfig) -> Any:
-    from sam2.modeling.backbones.hieradet import Hiera
+def sam_image_encoder(config: SamConfig, hiera: type | None = None) -> Any:
+    """Its image encoder alone, with random weights; `hiera` is the class of its trunk, ours if None."""
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+
+    from vidmem.models.sam_trunk import StillHiera
 
     trunk = config.trunk
     neck = FpnNeck(
@@ -103,7 +105,8 @@ def _image_encoder(config: SamConfig) -> Any:
         fpn_top_down_levels=list(config.neck.fpn_top_down_levels),
         fpn_interp_model=config.neck.fpn_interp_model,
     )
-    return ImageEncoder(scalp=config.neck.scalp, trunk=Hiera(q_pool=len(trunk.stages) - 1, **_named(trunk)), neck=neck)
+    made = (hiera or StillHiera)(q_pool=len(trunk.stages) - 1, **_named(trunk))
+    return ImageEncoder(scalp=config.neck.scalp, trunk=made, neck=neck)
 
 
 def _memory_attention(config: SamConfig) -> Any:

@@ -1,7 +1,8 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
 First which pixels belong together, then what a click or a box points at, then single images with clicks that correct,
-then short and longer clips, unrolled, in which its own masks and pointers become its memory.
+then short and longer clips, unrolled, in which its own masks and pointers become its memory; at last clips in which
+that memory is wrong for a while.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
 """
 
@@ -30,18 +31,18 @@ from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
 from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listening
 from vidmem.recipes.tracker_remembering import begin_remembering
-from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_video, to_pixels, unroll
+from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_recovery, plan_video, to_pixels, unroll
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A part of a course: what is taught for `steps`, the learning rate rising to `peak_rate` and falling to nothing.
 
-    `pixels` teaches the image encoder alone; `points` and `memory` what is behind it; `images` and `clips` all, as far
-    as they reach.
+    `pixels` teaches the image encoder alone; `points` and `memory` what is behind it; the others all, as far as they
+    reach.
     """
 
-    lesson: Literal["pixels", "points", "images", "memory", "clips"]
+    lesson: Literal["pixels", "points", "images", "memory", "clips", "recovery"]
     steps: int
     peak_rate: float
     clips: int
@@ -60,8 +61,9 @@ class Course:
         Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
         Phase("points", 900, 1e-3, clips=12, objects=3),
         Phase("images", 1200, 5e-4, clips=12, objects=3),
-        Phase("memory", 1500, 6e-4, clips=4, objects=3, frames=4),
+        Phase("memory", 1000, 6e-4, clips=4, objects=3, frames=4),
         Phase("clips", 2500, 4e-4, clips=3, objects=3, frames=7),
+        Phase("recovery", 1200, 4e-4, clips=2, objects=3, frames=12),
     )
     seed: int = 11
     log_every: int = 20
@@ -103,11 +105,12 @@ class Trainer:
         draw = self.course.seed * 1_000_003 + self.step
         torch.manual_seed(draw)
         self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
-        if phase.lesson == "memory" and number == 1:
-            begin_remembering(self.model)
-        if phase.lesson == "points" and number == 1:
-            begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
-            self.kept.n_averaged.zero_()  # the next step copies the model: its scales are others now
+        if number == 1 and phase.lesson in ("points", "memory"):
+            if phase.lesson == "points":
+                begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
+            else:
+                begin_remembering(self.model)
+            self.kept.n_averaged.zero_()  # the next step copies the model: a mean with what it was makes no sense
         loss = self.loss(phase, batch, draw)
         self.optimizer.zero_grad()
         loss.backward()
@@ -153,6 +156,7 @@ _PLANS: dict[str, Callable[[random.Random, int], Plan]] = {
     "images": plan_image,
     "memory": plan_video,
     "clips": plan_video,
+    "recovery": plan_recovery,
 }
 
 

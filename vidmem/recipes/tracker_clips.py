@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vidmem.world.render import Renderer
 from vidmem.world.script import Chapter
-from vidmem.world.tracking import DRAMAS, TrackingScript, object_masks
+from vidmem.world.tracking import DRAMAS, Drama, TrackingScript, object_masks
 
 HELD_OUT = 1_900_000_000
 """Training draws its worlds from seeds below this, validation from here on; benchmarks use none below 2**31."""
@@ -21,6 +21,12 @@ _SECONDS = 16.0
 _LEAST_SHARE = 0.4
 """Of what an object shows at the clip's start, where nothing hides it: less is too little to prompt it by."""
 _TRIES = 20
+_GLANCE = 48
+"""Pixels along a side of the pictures that moments are chosen by."""
+_LOST = 0.5
+"""Part of the clips for which moments are looked for at which something is hidden or away: by chance alone it is so on
+3 % of frames, and a tracker that learns from those says of nothing that it is gone."""
+_LOSING: tuple[Drama, ...] = ("hidden", "away", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +82,36 @@ def _mixed(seed: int, step: int) -> int:
 
 def _draw_clip(shape: ClipShape, rng: random.Random, seed: int, gap: int) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 (T, S, S, 3) and masks bool (K, T, S, S) of some moments of one world."""
-    chapter = TrackingScript(seed, _SECONDS, rng.choice(DRAMAS)).chapter(0)
-    renderer = Renderer(shape.side, shape.side)
-    whole = _areas(renderer, chapter, 0.0)
+    loses = shape.frames > 1 and rng.random() < _LOST
+    chapter = TrackingScript(seed, _SECONDS, rng.choice(_LOSING if loses else DRAMAS)).chapter(0)
+    renderer, glance = Renderer(shape.side, shape.side), Renderer(_GLANCE, _GLANCE)
+    whole = _areas(glance, chapter, [0.0])[0]
     for _ in range(_TRIES):
         times = _moments(rng, shape.frames, gap)
-        shown = _areas(renderer, chapter, times[0])
-        seen = np.flatnonzero((shown > 0) & (shown >= _LEAST_SHARE * whole)).tolist()
-        if seen:
+        shown = _areas(glance, chapter, times if loses else times[:1])
+        is_seen = (shown[0] > 0) & (shown[0] >= _LEAST_SHARE * whole)
+        is_lost = is_seen & (shown == 0).any(axis=0)
+        if is_lost.any() or (is_seen.any() and not loses):
             break
     else:
-        times = [time - min(times) for time in sorted(times)]
-        seen = np.flatnonzero(whole).tolist()
-    chosen = rng.sample(seen, min(len(seen), shape.objects))
-    chosen += rng.choices(seen, k=shape.objects - len(chosen))
+        times = times if is_seen.any() else [time - min(times) for time in sorted(times)]
+        is_seen = is_seen if is_seen.any() else whole > 0
+    chosen = _chosen(rng, is_seen, is_lost, shape.objects)
     masks = np.stack([object_masks(renderer, chapter, time)[chosen] for time in times], axis=1)
     return _disturb(_draw(renderer, chapter, times, rng), rng), masks
 
 
-def _areas(renderer: Renderer, chapter: Chapter, seconds: float) -> np.ndarray:
-    return object_masks(renderer, chapter, seconds).sum(axis=(1, 2))
+def _chosen(rng: random.Random, is_seen: np.ndarray, is_lost: np.ndarray, count: int) -> list[int]:
+    """As many objects that are seen at first: one that is lost if there is one, each once if there are enough."""
+    lost = rng.sample(np.flatnonzero(is_lost).tolist(), min(1, int(is_lost.sum())))
+    others = [index for index in np.flatnonzero(is_seen).tolist() if index not in lost]
+    chosen = lost + rng.sample(others, min(len(others), count - len(lost)))
+    return chosen + rng.choices(chosen, k=count - len(chosen))
+
+
+def _areas(renderer: Renderer, chapter: Chapter, times: Sequence[float]) -> np.ndarray:
+    """Pixels of each object that are seen at some times: (T, K)."""
+    return np.stack([object_masks(renderer, chapter, time).sum(axis=(1, 2)) for time in times])
 
 
 def _moments(rng: random.Random, count: int, gap: int) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -25,6 +25,8 @@ class Plan:
     kind: PromptKind
     clicks: int = 0
     later: int | None = None
+    mistaken: range = range(0)
+    """Frames that are remembered as if another object of the clip had been followed on them."""
 
 
 def plan_points(rng: random.Random, num_frames: int) -> Plan:
@@ -39,6 +41,18 @@ def plan_video(rng: random.Random, num_frames: int) -> Plan:
     kind: PromptKind = rng.choice(("click", "box", "mask"))
     clicks = 0 if kind == "mask" else rng.choice((0, 0, 1, 2))
     return Plan(kind, clicks, rng.randrange(1, num_frames) if rng.random() < 0.2 else None)
+
+
+def plan_recovery(rng: random.Random, num_frames: int) -> Plan:
+    """Memory that is wrong for a while, in half of the clips: what was pointed at is to be found again all the same.
+
+    A tracker that learns from its own memory alone trusts the last frames, and what hid an object becomes the object.
+    """
+    plan = plan_video(rng, num_frames)
+    if rng.random() < 0.5:
+        return plan
+    begin = rng.randrange(1, num_frames - 1)
+    return replace(plan, later=None, mistaken=range(begin, min(begin + rng.randint(1, 6), num_frames - 1)))
 
 
 def to_pixels(frames: Tensor, config: Any, device: torch.device) -> Tensor:
@@ -80,11 +94,19 @@ def unroll(model: Any, batch: ClipBatch, pixels: Tensor, plan: Plan) -> list[tup
         clicks = plan.clicks if index == 0 else int(index == plan.later)
         kind = plan.kind if index == 0 else None
         frame = _Frame(model, features, first_rows + index, number, truth)
-        predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1))
+        is_last = index + 1 == batch.num_frames
+        predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1), is_remembered=not is_last)
         made += [(index, prediction) for prediction in predictions]
+        if index in plan.mistaken:
+            out |= {name: _of_another(out[name], num_objects) for name in ("maskmem_features", "obj_ptr")}
         prompted = kind is not None or clicks > 0
         memory["cond_frame_outputs" if prompted else "non_cond_frame_outputs"][number] = out
     return made
+
+
+def _of_another(rows: Tensor, num_objects: int) -> Tensor:
+    """Rows (B * K, ...), with those of the next of its clip's K objects for each."""
+    return rows.unflatten(0, (-1, num_objects)).roll(1, dims=1).flatten(0, 1)
 
 
 class _Frame:
@@ -96,7 +118,13 @@ class _Frame:
         self.sizes = features.sizes
 
     def track(
-        self, memory: dict[str, dict[int, Any]], kind: PromptKind | None, clicks: int, *, total: int
+        self,
+        memory: dict[str, dict[int, Any]],
+        kind: PromptKind | None,
+        clicks: int,
+        *,
+        total: int,
+        is_remembered: bool,
     ) -> tuple[list[Prediction], Any]:
         """What was predicted, before and after each correcting click, and what memory keeps."""
         first = kind is not None
@@ -126,7 +154,7 @@ class _Frame:
             )
             predictions.append(_prediction(found))
         out |= {"pred_masks": found[3], "pred_masks_high_res": found[4], "obj_ptr": found[5]}
-        self.model._encode_memory_in_output(self.levels, self.sizes, points, True, found[4], found[6], out)
+        self.model._encode_memory_in_output(self.levels, self.sizes, points, is_remembered, found[4], found[6], out)
         return predictions, out
 
     def _first_points(self, kind: PromptKind | None) -> Points:
