@@ -105,6 +105,7 @@ def test_pointing_shows_the_frame_its_time_and_use_and_a_click_names_the_time(pa
 
 
 def test_each_group_is_one_stop_of_tab_with_arrows_within(page: Page) -> None:
+    show(page, "moviechat")  # right behind the first value of all, the focus was lost once on a busy machine
     show(page, "hippomm")
     held(page, "sensory").last.focus()
     page.keyboard.press("Home")
