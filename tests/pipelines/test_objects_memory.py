@@ -81,6 +81,22 @@ def test_an_object_is_followed_to_the_end_and_remembered(memory: VideoMemory) ->
     assert memory.verify() == []
 
 
+def test_what_is_pointed_at_in_fractions_of_the_frame_is_what_is_in_its_pixels(memory: VideoMemory) -> None:
+    box = (20.0, 10.0, 25.0, 20.0)
+    parts = (20.0 / WIDTH, 10.0 / HEIGHT, 25.0 / WIDTH, 20.0 / HEIGHT)
+    point = (32.0 / WIDTH, 20.0 / HEIGHT)
+    tracks = []
+    for given in ({"box": box}, {"box": parts, "in_fractions": True}, {"point": point, "in_fractions": True}):
+        done = memory.track("moving.mp4", 0.0, until=3.0, selection="sam2", progress=False, **given)  # type: ignore[arg-type]
+        tracks.append(memory.track_of(done.object_id))
+    np.testing.assert_array_equal(tracks[0].boxes, tracks[1].boxes)
+    assert len(tracks[2]) == len(tracks[0]) == 15
+    with pytest.raises(BadInput, match="inside|outside|frame"):
+        memory.track("moving.mp4", 0.0, point=(1.5, 0.5), in_fractions=True, progress=False)
+    with pytest.raises(NotFound, match="object"):
+        memory.track_of(99)
+
+
 def test_where_is_the_box_of_the_last_frame_on_which_it_was_seen(memory: VideoMemory) -> None:
     done = memory.track("moving.mp4", 0.0, mask=MASK, label="key", selection="sam2", until=9.0, progress=False)
     found = memory.where("the key")

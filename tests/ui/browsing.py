@@ -24,6 +24,8 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",  # a camera that shows a moving pattern, and no question whether it may
+    "--use-fake-ui-for-media-stream",
 )
 PATIENCE_MS = 120_000
 """Long, for a busy machine: nothing here measures time."""

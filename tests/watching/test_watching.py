@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vidmem
@@ -215,3 +216,27 @@ def test_a_camera_that_went_away_leaves_a_gap_in_the_store(tmp_path: Path, prese
         assert abs(gap.wall_start - killed) < 3 and -1 < gap.wall_end - back < 30
         assert gap.end - gap.start == pytest.approx(gap.wall_end - gap.wall_start, abs=0.2)
         assert clock.place_of(gap.wall_end) == pytest.approx(gap.end, abs=0.3)
+
+
+def test_pictures_that_are_handed_over_are_watched_like_a_camera(tmp_path: Path, preset: Path) -> None:
+    def shaded(shade: int) -> np.ndarray:
+        return np.full((90, 160, 3), shade, np.uint8)
+
+    with vidmem.open(tmp_path / "a.vidmem", preset) as memory:
+        watch = memory.watch_pushed("desk", shaded(0), fps=None, policy="block")
+        with pytest.raises(BadInput, match="pushed:desk is being watched"):
+            memory.watch_pushed("desk", shaded(0))
+        begun = time.monotonic()
+        while time.monotonic() - begun < 2.5:
+            watch.push(shaded(round(50 * (time.monotonic() - begun))))
+            time.sleep(0.1)
+        until(lambda: watch.state().clips >= 2)
+        watch.close()
+        (stored,) = memory.videos()
+        assert (stored.source, stored.name) == ("pushed:desk", "desk") and stored.num_frames >= 10
+        assert memory.ask("What is there at 1 second?").evidence
+        with pytest.raises(BadInput, match="desk was stopped"):
+            watch.push(shaded(1))
+        with memory.watch_pushed("desk", shaded(9), fps=None, policy="block") as again:
+            assert again.video_id == watch.video_id
+        assert memory.verify() == []

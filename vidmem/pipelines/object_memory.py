@@ -44,6 +44,7 @@ class ObjectMemory(StoredMemory):
         box: tuple[float, float, float, float] | None = None,
         point: tuple[float, float] | None = None,
         mask: np.ndarray | None = None,
+        in_fractions: bool = False,
         until: float | None = None,
         fps: float | None = TRACK_FPS,
         label: str = "",
@@ -61,6 +62,7 @@ class ObjectMemory(StoredMemory):
             box: x and y of its left top corner, width and height, in pixels of the video.
             point: x and y in pixels of the video. Give one of box, point and mask.
             mask: (H, W) of the video's frames, true or above 0 where the object is.
+            in_fractions: whether box and point are fractions of the frame's width and height, whatever its size.
             until: where to stop, in seconds; None for the end of the video.
             fps: frames to look at in a second of video, None for all.
             label: what it is called; "" leaves that to the preset's vocabulary.
@@ -78,7 +80,7 @@ class ObjectMemory(StoredMemory):
         from vidmem.pipelines.tracking import Pointed
 
         self._check_writable("follow objects")
-        pointed = Pointed(box, point, mask)
+        pointed = Pointed(box, point, mask, in_fractions)
         stored, path = self._in_store(video)
         with ExitStack() as stack:
             return self._tracking.track(

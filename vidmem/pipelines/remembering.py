@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -68,19 +69,28 @@ class Memories:
         except ValueError as error:
             raise ModelMismatch(f"{video.name} can't be remembered with this preset: {error}.") from error
 
-    def _replay(self, memory: Memory, video: StoredVideo) -> None:
+    def frames_of(self, video: StoredVideo, *, after: int = 0, at_most: int = sys.maxsize) -> Iterator[Elements]:
+        """The committed frames of a video as they are written to its memory, some at a time.
+
+        Args:
+            after: frames to pass over.
+            at_most: frames to give in all.
+        """
         timeline = self._timelines.of(video)
-        newest = float(memory.working.elements.span_seconds[-1, 0]) if len(memory.working) else -1.0
-        first = int(np.searchsorted(timeline.pts_seconds, newest, side="right"))
-        if first == len(timeline):
-            return
-        for start in range(first, len(timeline), _FRAMES_AT_ONCE):
-            places = slice(start, min(start + _FRAMES_AT_ONCE, len(timeline)))  # more may have been committed since
+        end = min(len(timeline), after + at_most)
+        for start in range(after, end, _FRAMES_AT_ONCE):
+            places = slice(start, min(start + _FRAMES_AT_ONCE, end))  # more may have been committed since
             begin, limit = float(timeline.pts_seconds[start]), places.stop - start
             _, embeddings = self._store.embeddings(video.video_id, start=begin, limit=limit)
             tokens = self._store.load_tokens(timeline.frame_ids[places])
             spans = np.stack([timeline.pts_seconds[places], timeline.end_seconds[places]], axis=1)
-            memory.write(elements_of(torch.tensor(embeddings), tokens, spans))
+            yield elements_of(torch.tensor(embeddings), tokens, spans)
+
+    def _replay(self, memory: Memory, video: StoredVideo) -> None:
+        newest = float(memory.working.elements.span_seconds[-1, 0]) if len(memory.working) else -1.0
+        first = int(np.searchsorted(self._timelines.of(video).pts_seconds, newest, side="right"))
+        for elements in self.frames_of(video, after=first):
+            memory.write(elements)
 
 
 def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:

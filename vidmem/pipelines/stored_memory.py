@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,18 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import ObjectId, Store, StoredVideo, StoreIdentity
+from vidmem.index import ObjectId, Store, StoredVideo, StoreIdentity, Track
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
+from vidmem.pipelines.contents import Contents, contents_of
+from vidmem.pipelines.growth import Growth, Size
 from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.planning import spread
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
+from vidmem.pipelines.tiers import TierBytes, tiers_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import WatchState
 from vidmem.types import Gap
@@ -42,6 +46,7 @@ class StoredMemory:
         self._store, self._memories, self._timelines = store, memories, timelines
         self._scenes = Scenes(store, timelines)
         self._objects = Objects(store)
+        self._growth = Growth(memories)
 
     @property
     def path(self) -> Path:
@@ -91,6 +96,27 @@ class StoredMemory:
             watching=self._watching(),
         )
 
+    def contents(self, video: str) -> Contents:
+        """What the three stores hold of a video, element by element, each with a picture. Args and errors as `scenes`.
+
+        It is the memory after the last committed clip, with the reads that questions to this object have made of it.
+        """
+        found = self._found_present(video)
+        return contents_of(self._memories.of(found), self._timelines.of(found))
+
+    def tiers(self, video: str) -> tuple[TierBytes, ...]:
+        """Where the bytes lie: of a video's three stores, and of the store's files and blocks. Args as `scenes`."""
+        memory = self._memories.of(self._found_present(video))
+        return tiers_of(memory.state(), self._kv_state(), self._store.state())
+
+    def growth(self, video: str, *, at_most: int = sys.maxsize) -> list[Size]:
+        """How many elements the three stores of a video held all along it. Args and errors as of `scenes`.
+
+        Args:
+            at_most: frames to look at in this call: the next one goes on behind them.
+        """
+        return self._growth.of(self._found_present(video), at_most=at_most)
+
     def scenes(self, video: str | None = None) -> list[Scene]:
         """The stretches between changes of what a video shows, in the order of time, each with a frame of it.
 
@@ -128,10 +154,21 @@ class StoredMemory:
             if (thumbnail := line.thumbnails[place]) is not None
         ]
 
+    def newest_picture(self, video: str) -> Picture | None:
+        """The newest frame of a video that has a picture; None while there is none. Errors as of `scenes`."""
+        line = self._timelines.of(self._found(video))
+        places = reversed(range(len(line)))
+        found = ((float(line.pts_seconds[place]), line.thumbnails[place]) for place in places)
+        return next((Picture(seconds, path) for seconds, path in found if path is not None), None)
+
     def video_bytes(self, video: str) -> int:
         """Bytes that a video takes on disk, but for its objects and its rows in catalogue and index. Errors as of
         `scenes`."""
         return self._store.video_bytes(self._found(video).video_id)
+
+    def track_of(self, object_id: int) -> Track:
+        """Where an object was, on each frame that was looked at. Raises NotFound if there is no such object."""
+        return self._store.track_of(ObjectId(object_id))
 
     def remove_object(self, object_id: int) -> None:
         """Take an object out of the store for good. What was ingested of the video stays.
@@ -197,6 +234,10 @@ class StoredMemory:
         """One video by its id or its name, or all of them. Raises as `scenes`."""
         present = self._present()
         return present if video is None else [self._found(video)]
+
+    def _found_present(self, name: str) -> StoredVideo:
+        self._present()
+        return self._found(name)
 
     def _found(self, name: str) -> StoredVideo:
         videos = self._store.videos()

@@ -43,6 +43,8 @@ class Pointed:
     """x and y in pixels of the video."""
     mask: np.ndarray | None = None
     """(H, W) of the video's frames; the object is where it is true, or above 0."""
+    in_fractions: bool = False
+    """Whether box and point are fractions of the frame's width and height, and not pixels."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("box", "point", "mask") if getattr(self, name) is not None]
@@ -50,6 +52,18 @@ class Pointed:
             raise BadInput(
                 f"what is to be followed? Give one of box, point and mask, not {' and '.join(given) or 'none'}."
             )
+
+    def in_pixels(self, video_size: tuple[int, int]) -> Pointed:
+        """The same in pixels of a video of that height and width."""
+        if not self.in_fractions:
+            return self
+        height, width = video_size
+        box, point = self.box, self.point
+        return Pointed(
+            box=None if box is None else (box[0] * width, box[1] * height, box[2] * width, box[3] * height),
+            point=None if point is None else (point[0] * width, point[1] * height),
+            mask=self.mask,
+        )
 
     def prompt(self, number: int, video_size: tuple[int, int], picture_size: tuple[int, int], *, square: int) -> Prompt:
         """What the tracker is told, in pixels of a picture of the video's frame; sizes are heights and widths.
@@ -166,7 +180,7 @@ def pointed_plan(
     """What a pass does that begins with what somebody points at. Raises BadInput if that does not fit the video."""
     video_size = source.info.height, source.info.width
     square = follower.view.width
-    prompt = functools.partial(pointed.prompt, number, video_size, square=square)
+    prompt = functools.partial(pointed.in_pixels(video_size).prompt, number, video_size, square=square)
     prompt(video_size)  # what is wrong with it is said before the video is read
     return Plan(at, until, fps, picture, [(at, prompt)])
 

@@ -244,6 +244,25 @@ class VideoMemory(ObjectMemory):
         live = live_config(policy, transport=transport, speed=speed, loop=loop)
         return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password)
 
+    def watch_pushed(
+        self, name: str, first: np.ndarray, *, fps: float | None = 1.0, policy: WatchPolicy = "drop-oldest"
+    ) -> Watch:
+        """Watch pictures that the caller hands over as they come, such as those of a browser's camera.
+
+        As `watch` otherwise: the next picture is handed over with `Watch.push`, at the moment it is of, and where none
+        comes for five seconds there is a gap. The same name goes on with the same video.
+
+        Args:
+            first: the first picture, uint8 RGB (H, W, 3).
+
+        Raises:
+            BadInput: that is no picture, the name is empty, or pictures of this name are being watched already.
+        """
+        if self._store.is_read_only:
+            raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
+        live = live_config(policy, transport="tcp", speed=1.0, loop=False)
+        return self._watches.start_pushed(name, first, fps=fps, policy=policy, live=live)
+
     def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
         """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""
         return self.ask_stream(question, video_ids=video_ids).result

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+
+import numpy as np
 
 from vidmem.errors import BadInput
 from vidmem.index import Store, StoredVideo, VideoRow
-from vidmem.ingest import LiveConfig, open_live
+from vidmem.ingest import LiveConfig, LiveSource, open_live, open_pushed
 from vidmem.ingest.live.address import parse_address
+from vidmem.ingest.live.pushed import pushed_address
 from vidmem.memory import MemoryConfig
 from vidmem.pipelines.ingest import IngestConfig, video_row
 from vidmem.pipelines.loading import Models
@@ -50,14 +53,36 @@ class Watches:
         password: str | None,
     ) -> Watch:
         """Raises as `VideoMemory.watch`; then nothing runs and the store is as it was."""
-        config = IngestConfig(fps, CLIP_SECONDS, None, self._kv_settings)
         shown = parse_address(address, user=user, password=password).shown
+        opening = functools.partial(open_live, address, fps=fps, user=user, password=password, config=live)
+        return self._start(shown, opening, fps=fps, policy=policy, live=live)
+
+    def start_pushed(
+        self, name: str, first: np.ndarray, *, fps: float | None, policy: WatchPolicy, live: LiveConfig
+    ) -> Watch:
+        """Raises as `VideoMemory.watch_pushed`; then nothing runs and the store is as it was."""
+        shown = pushed_address(name).shown
+        return self._start(
+            shown, functools.partial(open_pushed, name, first, fps=fps, config=live), fps=fps, policy=policy, live=live
+        )
+
+    def _start(
+        self,
+        shown: str,
+        opening: Callable[..., LiveSource],
+        *,
+        fps: float | None,
+        policy: WatchPolicy,
+        live: LiveConfig,
+    ) -> Watch:
+        """`opening` is given the views."""
+        config = IngestConfig(fps, CLIP_SECONDS, None, self._kv_settings)
         if any(state.address == shown for state in self.states()):
             raise BadInput(f"{shown} is being watched into {self._store.path} already.")
         # Before the stream is opened: what comes while models are loaded would be dropped.
         self._models.load()
         looker = Looker(self._models.encoder, self._models.language)
-        source = open_live(address, fps=fps, views=looker.views, user=user, password=password, config=live)
+        source = opening(views=looker.views)
         try:
             settings = config.settings_hash(self._memory_config)
             there = self._store.find_stream(source.info.uri, settings)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
+import numpy as np
+
 from vidmem.errors import BadInput
 from vidmem.ingest import Gap, Health, LiveConfig, LiveFrame, LiveSource
 from vidmem.pipelines.stream_clips import Cutter, Pace, StreamClip
@@ -167,6 +169,11 @@ class Watch:
             lag_seconds=counts.lag_seconds,
             waited_seconds=counts.waited(now),
         )
+
+    def push(self, picture: np.ndarray) -> None:
+        """Hand over the next picture of a stream that `VideoMemory.watch_pushed` began, uint8 RGB (H, W, 3), of this
+        moment. For any thread. Raises BadInput if it is none, the watch has ended, or its stream has an address."""
+        self._source.push(picture)
 
     def stop(self) -> None:
         """Have it end: what is being looked at is still committed, the rest is dropped. For any thread; returns at once

@@ -18,7 +18,7 @@ import gradio as gr
 from vidmem.errors import BadInput, NotFound
 from vidmem.samples import Sample
 from vidmem.samples import samples as shipped_samples
-from vidmem.ui import batch, library, settings, watch
+from vidmem.ui import batch, library, live, memory, objects, settings, watch
 from vidmem.ui.access import Access
 from vidmem.ui.limits import Limits
 from vidmem.ui.session import Session
@@ -27,7 +27,15 @@ from vidmem.ui.theme import theme
 
 _log = logging.getLogger(__name__)
 
-SCREENS: dict[str, ModuleType] = {"library": library, "watch": watch, "batch": batch, "settings": settings}
+SCREENS: dict[str, ModuleType] = {
+    "library": library,
+    "watch": watch,
+    "memory": memory,
+    "objects": objects,
+    "live": live,
+    "batch": batch,
+    "settings": settings,
+}
 """By their ids, in the order of their tabs. Each has `lay_out(shell)`."""
 _AT_ONCE = 32
 """Events of one kind that may run at once: an answer that somebody waits for keeps nobody else from asking."""

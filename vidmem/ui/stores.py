@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, RLock
@@ -133,6 +133,11 @@ class OpenStore:
                 pieces.put(piece)
             stream.close()
             pieces.put(stream.result)
+
+    def with_reader(self, work: Callable[[VideoMemory], T]) -> Future[T] | None:
+        """Look into what answers questions, with all that they have read and used, behind the answers that are being
+        given. None while nothing was asked."""
+        return None if self._reader is None else self._answerer.submit(work, self._reader)
 
     def _reading(self) -> VideoMemory:
         """In the answering thread. Beside the writer, so that answers are logged, unless another process writes."""

@@ -11,8 +11,9 @@ from vidmem.ingest.live.handover import Policy
 from vidmem.ingest.live.health import Health
 from vidmem.ingest.live.item import Gap, LiveFrame
 from vidmem.ingest.live.link import Patience, Phase
-from vidmem.ingest.live.source import LiveConfig, LiveSource, Transport, open_live
+from vidmem.ingest.live.source import LiveConfig, LiveSource, Transport, open_live, open_pushed
 
 __all__ = [
     "Gap", "Health", "LiveConfig", "LiveFrame", "LiveSource", "Patience", "Phase", "Policy", "Transport", "open_live",
+    "open_pushed",
 ]  # fmt: skip

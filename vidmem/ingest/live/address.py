@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from vidmem.errors import BadInput
 from vidmem.ingest.probe import check_path
 
-Kind = Literal["rtsp", "rtmp", "http", "camera", "file"]
+Kind = Literal["rtsp", "rtmp", "http", "camera", "file", "pushed"]
 
 _KINDS: dict[str, Kind] = {
     "rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "rtmp", "rtmps": "rtmp", "http": "http", "https": "http",
@@ -28,7 +28,8 @@ class Address:
 
     kind: Kind
     url: str = field(repr=False)
-    """What FFmpeg opens; for a camera what follows `webcam:`, for a file its resolved path."""
+    """What FFmpeg opens; for a camera what follows `webcam:`, for a file its resolved path, for pictures that are
+    handed over their name."""
     shown: str
     """To be stored and printed."""
     name: str

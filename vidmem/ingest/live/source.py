@@ -1,4 +1,4 @@
-"""The one door to streams: `open_live`."""
+"""The doors to streams: `open_live`, and `open_pushed` for pictures that are handed over."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from vidmem.errors import BadInput, VidmemError
 from vidmem.ingest.live.address import Address, Kind, parse_address
 from vidmem.ingest.live.handover import Handover, Policy
@@ -16,6 +18,7 @@ from vidmem.ingest.live.health import Health, Meter
 from vidmem.ingest.live.item import Gap, LiveFrame
 from vidmem.ingest.live.link import Patience
 from vidmem.ingest.live.played import Player
+from vidmem.ingest.live.pushed import Pushed, pushed_address
 from vidmem.ingest.live.receiver import Receiver, Wanted
 from vidmem.ingest.source import SourceInfo, check_request
 from vidmem.types import View
@@ -61,15 +64,21 @@ class LiveSource:
     not. It is reconnected for ever; iteration ends when the source is closed, or a recording or played file is over.
     """
 
-    def __init__(self, address: Address, wanted: Wanted, config: LiveConfig) -> None:
+    def __init__(
+        self, address: Address, wanted: Wanted, config: LiveConfig, *, first: np.ndarray | None = None
+    ) -> None:
+        """`first` is the first picture of a stream whose pictures are handed over."""
         self._address = address
         self._handover = Handover(config.queue_frames, config.policy)
         self._meter = Meter()
         self._info: SourceInfo | None = None
         self._is_open = threading.Event()
         common: dict[str, Any] = {"handover": self._handover, "meter": self._meter, "opened": self._open}
-        self._feed: Receiver | Player
-        if address.kind == "file":
+        self._feed: Receiver | Player | Pushed
+        if first is not None:
+            patience = config.patience or Patience()
+            self._feed = Pushed(address, wanted, first=first, patience=patience, **common)
+        elif address.kind == "file":
             self._feed = Player(Path(address.url), wanted, speed=config.speed, loop=config.loop, **common)
         else:
             patience = config.patience or _patience(address.kind)
@@ -100,6 +109,16 @@ class LiveSource:
     def __iter__(self) -> Iterator[LiveFrame | Gap]:
         while (item := self._handover.get()) is not None:
             yield item
+
+    def push(self, picture: np.ndarray) -> None:
+        """Hand a picture over, uint8 RGB (H, W, 3), of this moment; see `open_pushed`. For any thread.
+
+        Raises:
+            BadInput: it is no such picture, or the source was closed, or it comes from an address.
+        """
+        if not isinstance(self._feed, Pushed):
+            raise BadInput(f"{self._address.shown} has pictures of its own: none can be handed over.")
+        self._feed.push(picture)
 
     def health(self) -> Health:
         """How it is now. For any thread."""
@@ -164,6 +183,31 @@ def open_live(
     parsed = parse_address(address, user=user, password=password)
     check_request(parsed.shown, fps, views, 0.0)
     source = LiveSource(parsed, Wanted(fps, tuple(views)), config or LiveConfig())
+    source.start()
+    return source
+
+
+def open_pushed(
+    name: str,
+    first: np.ndarray,
+    *,
+    fps: float | None = None,
+    views: Sequence[View] = (),
+    config: LiveConfig | None = None,
+) -> LiveSource:
+    """A stream of pictures that the caller hands over with `LiveSource.push`, each at the moment it comes.
+
+    Args:
+        name: for people, and to be found again by: its URI is `pushed:NAME`.
+        first: the first picture, uint8 RGB (H, W, 3).
+        fps, views, config: as of `open_live`.
+
+    Raises:
+        BadInput: that is no picture, or the name is empty.
+    """
+    address = pushed_address(name)
+    check_request(address.shown, fps, views, 0.0)
+    source = LiveSource(address, Wanted(fps, tuple(views)), config or LiveConfig(), first=first)
     source.start()
     return source
 

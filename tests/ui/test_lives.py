@@ -1,0 +1,104 @@
+"""The streams that a page watches, without the page: over small random models."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidmem.errors import BadInput
+from vidmem.ui.limits import Limits
+from vidmem.ui.lives import Lives
+from vidmem.ui.session import Session
+from vidmem.world.video import render_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
+from random_models import write_preset
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_preset(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture
+def session(tmp_path: Path, preset: Path) -> Iterator[Session]:
+    session = Session([tmp_path / "a.vidmem"], preset=str(preset), limits=Limits(roots=(tmp_path,)))
+    yield session
+    session.close()
+
+
+def until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not is_true():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+def shaded(shade: int) -> np.ndarray:
+    return np.full((90, 160, 3), shade, np.uint8)
+
+
+def test_a_page_may_watch_files_of_its_folders_only(session: Session, tmp_path: Path) -> None:
+    lives, store = Lives(session), session.stores()[0]
+    with pytest.raises(BadInput, match="outside of the folders"):
+        lives.connect(store, "/etc/hostname", fps=1.0, user=None, password=None)
+    with pytest.raises(BadInput, match="no kind of stream"):
+        lives.connect(store, "gopher://nowhere/", fps=1.0, user=None, password=None)
+    assert not lives.jobs() and not lives.streams() and lives.chosen(None) == ""
+    render_file(tmp_path / "street.mp4", seed=3, duration=20, fps=5, size=(160, 90))
+    lives.connect(store, "street.mp4", fps=2.0, user=None, password=None)
+    until(lambda: any(stream.state.committed and stream.thumbnail for stream in lives.streams()))
+    (stream,) = lives.streams()
+    assert stream.state.address == str(tmp_path / "street.mp4") and Path(str(stream.thumbnail)).is_file()
+    assert lives.chosen(None) == stream.key
+    opened = lives.opened(stream.key)
+    assert opened is not None and session.video(opened) is not None and lives.chosen(opened) == stream.key
+    lives.dismiss(stream.key)
+    assert lives.streams(), "what runs is not put away"
+    lives.stop(stream.key)
+    until(lambda: not lives.streams()[0].state.is_running)
+    lives.dismiss(stream.key)
+    assert not lives.streams()
+
+
+def test_what_can_not_be_reached_is_told_without_its_secrets(session: Session) -> None:
+    lives = Lives(session)
+    lives.connect(session.stores()[0], "rtsp://user:secret@127.0.0.1:9/x", fps=1.0, user=None, password=None)
+    until(lambda: [job.phase for job in lives.jobs()] == ["failed"])
+    (job,) = lives.jobs()
+    assert "refused the connection" in job.message and "secret" not in job.message + job.subject
+
+
+def test_a_pages_camera_is_watched_once_that_is_asked_for_and_not_after_it_was_stopped(session: Session) -> None:
+    lives, store, shade = Lives(session), session.stores()[0], iter(range(256))
+
+    def push() -> None:
+        lives.push(store, "my camera", shaded(next(shade)), fps=None)
+
+    push()
+    assert not lives.jobs() and not lives.streams(), "nobody asked for it"
+    lives.await_camera("my camera")
+    push()
+    until(lambda: bool(lives.streams()))
+    with pytest.raises(BadInput, match="watched already"):
+        lives.await_camera("my camera")
+    for _ in range(20):
+        push()
+        time.sleep(0.1)
+    until(lambda: lives.streams()[0].state.committed > 0)
+    (first,) = lives.streams()
+    assert first.state.address == "pushed:my camera"
+    lives.stop(first.key)
+    until(lambda: not lives.streams()[0].state.is_running)
+    push()
+    assert len(lives.streams()) == 1 and not lives.jobs()
+    lives.await_camera("my camera")
+    push()
+    until(lambda: len(lives.streams()) == 2)
+    again = lives.streams()[1]
+    assert again.state.video_id == first.state.video_id, "the same camera is one video, with a gap"

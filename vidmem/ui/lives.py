@@ -1,0 +1,148 @@
+"""The streams that the page watches: connected, handed pictures, looked at and stopped, for all pages of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from vidmem.errors import BadInput, VidmemError
+from vidmem.ingest.live.address import parse_address
+from vidmem.pipelines import VideoMemory, Watch
+from vidmem.ui.jobs import JobState, Tell, sentence
+from vidmem.ui.live_view import Stream
+from vidmem.ui.session import Opened, Session
+from vidmem.ui.stores import OpenStore
+
+KIND = "connect"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A watch, and the store that it goes into."""
+
+    store: str
+    watch: Watch
+
+    @property
+    def key(self) -> str:
+        return f"{self.watch.video_id} {id(self.watch)}"
+
+
+class Lives:
+    """Everything here is for any thread. The watches themselves are ended with their stores."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._lock = session, Lock()
+        self._lives: dict[str, Live] = {}
+        self._pushed: dict[str, Live] = {}
+        """By the name of a page's camera, its latest watch."""
+        self._awaited: set[str] = set()
+        """Names of cameras whose next picture is to begin a watch."""
+
+    def connect(
+        self, store: OpenStore, address: str, *, fps: float | None, user: str | None, password: str | None
+    ) -> None:
+        """Begin to watch an address, behind what the store does already.
+
+        Raises what is wrong with the address itself; what comes later the job tells.
+        """
+        parsed = parse_address(address, user=user, password=password) if "://" in address else None
+        if parsed is None and not address.strip().lower().startswith("webcam:"):
+            address = str(self._session.limits.path(address))
+
+        def work(memory: VideoMemory, tell: Tell) -> None:
+            tell("Connecting, and waiting for a first picture")
+            self._add(store, memory.watch(address.strip(), fps=fps, user=user, password=password))
+
+        store.submit(KIND, parsed.shown if parsed else address.strip(), work)
+
+    def await_camera(self, name: str) -> None:
+        """Have the next picture of a page's own camera begin a watch. Raises BadInput if one is running."""
+        with self._lock:
+            live = self._pushed.get(name)
+            if live is not None and live.watch.is_running:
+                raise BadInput("this browser's camera is being watched already: it stands below")
+            self._awaited.add(name)
+
+    def push(self, store: OpenStore, name: str, picture: np.ndarray, *, fps: float | None) -> None:
+        """Take a picture of a page's own camera, uint8 RGB (H, W, 3), if it is being watched or awaited."""
+        with self._lock:
+            begins, live = name in self._awaited, self._pushed.get(name)
+            self._awaited.discard(name)
+        if live is not None and live.watch.is_running:
+            live.watch.push(picture)
+        elif begins:
+
+            def work(memory: VideoMemory, tell: Tell) -> None:
+                tell("Beginning to watch")
+                begun = self._add(store, memory.watch_pushed(name, picture, fps=fps))
+                with self._lock:
+                    self._pushed[name] = begun
+
+            store.submit(KIND, name, work)
+
+    def stop(self, key: str) -> None:
+        """End a watch; what it has committed stays. One that nobody knows any more is passed over."""
+        if (live := self._lives.get(key)) is not None:
+            live.watch.stop()
+
+    def dismiss(self, key: str) -> None:
+        """Tell of a watch that is over no more."""
+        with self._lock:
+            if key in self._lives and not self._lives[key].watch.is_running:
+                del self._lives[key]
+
+    def opened(self, key: str) -> Opened | None:
+        """A stream as the other screens open it."""
+        live = self._lives.get(key)
+        return None if live is None else Opened(live.store, live.watch.state().address, live.watch.video_id)
+
+    def chosen(self, opened: Opened | None) -> str:
+        """The stream that is asked about: the open one, or the newest one that runs; "" if there is none."""
+        with self._lock:
+            lives = list(self._lives.values())
+        own = [one for one in lives if opened is not None and one.watch.video_id == opened.video_id]
+        running = [one for one in lives if one.watch.is_running]
+        found = own or running or lives
+        return found[-1].key if found else ""
+
+    def streams(self) -> list[Stream]:
+        """All that are told of, in the order they were begun."""
+        with self._lock:
+            lives = list(self._lives.values())
+        return [self._stream(live) for live in lives]
+
+    def jobs(self) -> Sequence[JobState]:
+        """Those that connect, or could not."""
+        return [
+            job for job in self._session.jobs.states() if job.kind == KIND and job.phase not in ("done", "cancelled")
+        ]
+
+    def _add(self, store: OpenStore, watch: Watch) -> Live:
+        live = Live(store.key, watch)
+        with self._lock:
+            self._lives[live.key] = live
+        return live
+
+    def _stream(self, live: Live) -> Stream:
+        state, newest = live.watch.state(), None
+        if state.committed:
+            try:
+                with self._session.store(live.store).look() as memory:
+                    newest = memory.newest_picture(live.watch.video_id)
+            except VidmemError:
+                pass  # it was removed from the store meanwhile
+        seconds, thumbnail = (0.0, None) if newest is None else (newest.seconds, newest.path)
+        return Stream(live.key, state, seconds, thumbnail, self._failure(live.watch))
+
+    def _failure(self, watch: Watch) -> str:
+        if not watch.has_failed:
+            return ""
+        try:
+            watch.wait(0)
+        except VidmemError as error:
+            return sentence(error)
+        return ""

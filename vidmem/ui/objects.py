@@ -1,0 +1,181 @@
+"""Objects: point at something on a paused frame, have it followed, and see where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from vidmem.errors import BadInput, VidmemError
+from vidmem.pipelines import VideoMemory
+from vidmem.types import format_time
+from vidmem.ui import object_view
+from vidmem.ui.jobs import Tell, sentence
+from vidmem.ui.object_view import Seen
+from vidmem.ui.player import player
+from vidmem.ui.previews import Previews
+from vidmem.ui.session import Opened, Session
+from vidmem.ui.shell import QUIET, Shell, failed, note
+
+_SECONDS = 0.7
+_KINDS = ("follow", "find")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody points at, in fractions of the frame."""
+
+    at: float
+    box: tuple[float, float, float, float] | None
+    point: tuple[float, float] | None
+    label: str
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Asked:
+        """Out of what the page tells. Raises BadInput if that is not what it should be."""
+        try:
+            box, point = told.get("box"), told.get("point")
+            sides = None if box is None else tuple(float(side) for side in box)
+            place = None if point is None else tuple(float(one) for one in point)
+            if (sides is None) == (place is None) or len(sides or place or ()) != (2 if sides is None else 4):
+                raise ValueError(told)
+            return cls(float(told["at"]), sides, place, str(told.get("label") or ""))  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput("nothing is marked on the frame: draw a box over the object, or click on it") from error
+
+
+def lay_out(shell: Shell) -> None:
+    session = shell.session
+    previews, drawn, playing = Previews(session), gr.State(None), gr.State(None)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            said = gr.HTML(elem_id="objects-said")
+            shown = player("objects-player", "No video is open. Pick one in the Library.")
+        with gr.Column(scale=4, min_width=320):
+            view = object_view_of("objects")
+    timer = shell.timer("objects", _SECONDS)
+
+    def draw(opened: Opened | None, before: Any, played: Any) -> tuple[Any, ...]:
+        """What is other than it was."""
+        try:
+            now, told = _told(session, opened), previews.of(opened)
+        except VidmemError as error:
+            return failed(sentence(error)), *[gr.skip()] * 4
+        changed = (gr.skip(), gr.skip()) if now == before else (gr.HTML(value=now), now)
+        return _noted(opened, now), *changed, *((gr.skip(), gr.skip()) if told == played else (told, told))
+
+    def do(opened: Opened | None, before: Any, played: Any, event: gr.EventData) -> tuple[Any, ...]:
+        told = dict(event._data)
+        try:
+            _DOING[str(told.get("do"))](session, opened, told)
+        except (VidmemError, KeyError) as error:
+            return failed(sentence(error)), *[gr.skip()] * 4
+        return draw(opened, before, played)
+
+    reads, writes = [shell.opened, drawn, playing], [said, view, drawn, shown, playing]
+    timer.tick(draw, reads, writes, **QUIET)
+    shell.opened.change(draw, reads, writes, **QUIET)
+    view.select(do, reads, writes, **QUIET)
+
+
+def object_view_of(elem_id: str) -> gr.HTML:
+    """The objects of a video, of which none is open. Its value is made by `object_view.object_view`.
+
+    The players that it draws over are named in `object_view.html`: Gradio drops properties of its own of a component
+    that is written to before it was shown.
+    """
+    return gr.HTML(
+        None,
+        html_template=object_view.HTML,
+        css_template=object_view.CSS,
+        js_on_load=object_view.JS,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def _noted(opened: Opened | None, now: dict[str, Any] | None) -> str:
+    if opened is not None and now is None:
+        return note("Objects can be followed once vidmem has begun to watch this video.")
+    return ""
+
+
+def _told(session: Session, opened: Opened | None) -> dict[str, Any] | None:
+    video = session.video(opened)
+    if opened is None or video is None:
+        return None
+    with session.store(opened.store).look() as memory:
+        seen = [Seen(one, memory.track_of(one.object_id)) for one in memory.objects(video=video.video_id)]
+    jobs = [job for job in session.jobs.states(store=opened.store) if job.kind in _KINDS and job.phase != "done"]
+    own = [job for job in jobs if job.subject == opened.source]
+    return object_view.object_view(seen, own, video=video.video_id, hours=video.has_hours)
+
+
+# -- what a person does --
+
+
+def _follow(session: Session, opened: Opened | None, told: dict[str, Any]) -> None:
+    asked = Asked.of(told)
+
+    def work(memory: VideoMemory, video_id: str, tell: Tell) -> None:
+        memory.track(
+            video_id,
+            asked.at,
+            box=asked.box,
+            point=asked.point,
+            in_fractions=True,
+            label=asked.label,
+            progress=_progress(tell, "Followed"),
+        )
+
+    _submit(session, opened, "follow", work)
+
+
+def _find(session: Session, opened: Opened | None, told: dict[str, Any]) -> None:
+    def work(memory: VideoMemory, video_id: str, tell: Tell) -> None:
+        memory.find_objects(video_id, progress=_progress(tell, "Looked through"))
+
+    _submit(session, opened, "find", work)
+
+
+def _forget(session: Session, opened: Opened | None, told: dict[str, Any]) -> None:
+    def work(memory: VideoMemory, video_id: str, tell: Tell) -> None:
+        memory.remove_object(int(told["id"]))
+
+    _submit(session, opened, "forget", work)
+
+
+def _submit(session: Session, opened: Opened | None, kind: str, work: Callable[[VideoMemory, str, Tell], None]) -> None:
+    """Do something that writes to the open video. Raises BadInput if none is open."""
+    video = session.video(opened)
+    if opened is None or video is None:
+        raise BadInput("no video is open: pick one in the Library")
+    store = session.store(opened.store)
+    store.submit(kind, opened.source, lambda memory, tell: work(memory, video.video_id, tell))
+
+
+def _cancel(session: Session, opened: Opened | None, told: dict[str, Any]) -> None:
+    session.jobs.cancel(int(told["id"]))
+
+
+def _dismiss(session: Session, opened: Opened | None, told: dict[str, Any]) -> None:
+    session.jobs.dismiss(int(told["id"]))
+
+
+_DOING: dict[str, Callable[[Session, Opened | None, dict[str, Any]], None]] = {
+    "follow": _follow,
+    "find": _find,
+    "forget": _forget,
+    "cancel": _cancel,
+    "dismiss": _dismiss,
+}
+
+
+def _progress(tell: Tell, what: str) -> Callable[[float, float | None], None]:
+    def progress(done: float, duration: float | None) -> None:
+        of = f" of {format_time(duration)}" if duration else ""
+        tell(f"{what} {format_time(done)}{of}", min(done / duration, 1.0) if duration else None)
+
+    return progress
