@@ -13,6 +13,7 @@ import numpy as np
 from vidmem.errors import NotFound, StoreCorrupt
 from vidmem.index.blocks import blocks_bytes, blocks_folder
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
+from vidmem.index.expired_rows import Expired, ExpiredRows
 from vidmem.index.files import translated
 from vidmem.index.folder import inside
 from vidmem.index.following import follow
@@ -23,7 +24,7 @@ from vidmem.index.segments import read_rows, read_tensors
 from vidmem.index.stream_rows import StreamRows
 from vidmem.index.streams import StreamClock
 from vidmem.index.vectors import INDEX_NAME
-from vidmem.kv.records import Position
+from vidmem.kv.records import Beginning, Position
 from vidmem.types import Answer, Hit, VideoId
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ class StoreReader(ObjectReader):
             self._check_known(catalogue, video_id)
             return [self._frame(row) for row in catalogue.frames_between(video_id, start, end)]
 
+    def frame_ids_before(self, video_id: VideoId, seconds: float) -> np.ndarray:
+        """(n,) int64: ids of a video's frames before a time. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            return catalogue.frame_ids_before(video_id, seconds)
+
     def embeddings(
         self, video_id: VideoId, *, start: float = 0.0, limit: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -149,17 +156,31 @@ class StoreReader(ObjectReader):
         """Where the log of a video's KV blocks lies in a store in kv mode. It may not be there yet."""
         return blocks_folder(self.path, video_id)
 
-    def landmarks(self, video_id: VideoId, *, after: int = 0) -> list[LandmarkRow]:
-        """Landmarks of a video's committed frames from place `after` on, in order. Raises NotFound."""
+    def landmarks(self, video_id: VideoId, *, start: float = 0.0) -> list[tuple[int, LandmarkRow]]:
+        """Landmarks of a video's committed clips that begin at or after a time, each with its clip's id, in order.
+
+        Raises NotFound.
+        """
         with self._transaction() as catalogue:
             self._check_known(catalogue, video_id)
-            return catalogue.landmarks(video_id, after)
+            return catalogue.landmarks(video_id, start)
 
     def blocks_position(self, video_id: VideoId) -> Position:
         """How far that log is committed. Raises NotFound."""
         with self._transaction() as catalogue:
             self._check_known(catalogue, video_id)
             return catalogue.blocks_position(video_id)
+
+    def blocks_beginning(self, video_id: VideoId) -> Beginning:
+        """Where that log begins: blocks before it have left. Raises NotFound."""
+        return self.expired(video_id).begin
+
+    def expired(self, video_id: VideoId) -> Expired:
+        """What has left a video. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            rows = ExpiredRows.of(catalogue)
+            return rows.find(video_id) if rows is not None else Expired()
 
     def blocks_state(self) -> TierState | None:
         """The committed KV blocks on disk; None in tokens mode."""
@@ -168,8 +189,11 @@ class StoreReader(ObjectReader):
         if not self._has_kv:
             return None
         with self._transaction() as catalogue:
-            num_blocks = sum(catalogue.blocks_position(video_id).num_blocks for video_id in catalogue.video_ids())
-        num_bytes = blocks_bytes(self.path)
+            video_ids = catalogue.video_ids()
+            expired = ExpiredRows.of(catalogue)
+            num_gone = sum(found.begin.block for found in expired.all().values()) if expired is not None else 0
+            num_blocks = sum(catalogue.blocks_position(video_id).num_blocks for video_id in video_ids) - num_gone
+        num_bytes = blocks_bytes(self.path, video_ids)
         return TierState("disk", num_blocks, num_bytes, num_bytes, None)
 
     def load_memory(self, video_id: VideoId) -> dict[str, Tensor] | None:
@@ -207,8 +231,9 @@ class StoreReader(ObjectReader):
             if objects is not None:
                 counts["num_objects"] = objects.num_objects()
                 counts["thumbs_bytes"] += objects.crops_bytes()
+            video_ids = catalogue.video_ids()
         if self._has_kv:
-            counts["kv_bytes"] += blocks_bytes(self.path)
+            counts["kv_bytes"] += blocks_bytes(self.path, video_ids)
         journal = _size(self.path / f"{CATALOGUE_NAME}-wal")
         return StoreState(
             catalogue_bytes=_size(self.path / CATALOGUE_NAME) + journal,
@@ -219,7 +244,7 @@ class StoreReader(ObjectReader):
     # -- within --
 
     def _follow(self, catalogue: Catalogue) -> None:
-        self._index = follow(self._index, catalogue, self.identity.embedding_dim)
+        follow(self._index, catalogue, self.identity.embedding_dim)
 
     def _video(self, catalogue: Catalogue, video_id: str) -> StoredVideo:
         self._check_known(catalogue, video_id)

@@ -150,14 +150,16 @@ class Recall:
             return None
         (video_index,) = relevant
         line = lines[video_index]
+        blocks = self._blocks.of(line.video)
         return Inquiry(
             question=question,
             asked=asked[video_index],
             line=line,
+            block_tokens=blocks.sizes_of(line.log_ids),
             video_index=video_index,
             label_of=labels.of,
             store=self._store,
-            blocks=self._blocks.of(line.video),
+            blocks=blocks,
             language=self._models.kv_language,
             config=self._blocks.config,
         )
