@@ -172,10 +172,28 @@ class ExpiredRows:
         ).fetchone()
         return tokens + pictures, seconds
 
+    def num_frames_from(self, video_id: str, start: float) -> int:
+        query = "SELECT count(*) FROM frames WHERE video_id = ? AND pts_seconds >= ?"
+        return self._run(query, (video_id, start)).fetchone()[0]
+
+    def num_clips_between(self, video_id: str, start: float, end: float) -> int:
+        """That begin at or after `start` and end by `end`."""
+        query = "SELECT count(*) FROM clips WHERE video_id = ? AND start_seconds >= ? AND end_seconds <= ?"
+        return self._run(query, (video_id, start, end)).fetchone()[0]
+
     def starts_of(self, video_id: str, clip_ids: Sequence[int]) -> list[float]:
         """When clips begin, of those that are a video's."""
         query = f"SELECT start_seconds FROM clips WHERE video_id = ? AND clip_id IN {LISTED}"
         return [row[0] for row in self._run(query, (video_id, json.dumps(list(clip_ids))))]
+
+    def end_of_last_before(self, video_id: str, seconds: float) -> float:
+        """When the last clip ends that begins before a time; 0 if there is none."""
+        row = self._run(
+            "SELECT end_seconds FROM clips WHERE video_id = ? AND start_seconds < ?"
+            " ORDER BY start_seconds DESC LIMIT 1",
+            (video_id, seconds),
+        ).fetchone()
+        return row[0] if row else 0.0
 
     def start_of_newest(self, video_id: str, num_clips: int) -> float:
         """When the first of a video's newest clips begins; infinite if it has none."""

@@ -113,6 +113,16 @@ class ExpiringStore(ObjectWriter):
         with self._transaction() as catalogue:
             return ExpiredRows(catalogue).files_bytes(video_id, start, end)
 
+    def num_frames_from(self, video_id: VideoId, start: float) -> int:
+        """How many frames of a video lie at or after a time."""
+        with self._transaction() as catalogue:
+            return ExpiredRows(catalogue).num_frames_from(video_id, start)
+
+    def num_clips_between(self, video_id: VideoId, start: float, end: float) -> int:
+        """How many clips of a video begin at or after `start` and end by `end`."""
+        with self._transaction() as catalogue:
+            return ExpiredRows(catalogue).num_clips_between(video_id, start, end)
+
     def start_of_newest(self, video_id: VideoId, num_clips: int) -> float:
         """When the first of a video's newest clips begins; infinite if it has none."""
         with self._transaction() as catalogue:
@@ -162,6 +172,8 @@ def _check_leaving(catalogue: Catalogue, video_id: str, clip_ids: Sequence[int],
     starts = rows.starts_of(video_id, clip_ids)
     if len(starts) != len(set(clip_ids)):
         raise ValueError(f"some of the clips {clip_ids} are not of video {video_id}")
+    if rows.end_of_last_before(video_id, until) > until:
+        raise ValueError(f"{until} s lies within a clip of video {video_id}, not between two")
     newest = rows.start_of_newest(video_id, 1)
     if any(start >= until or start >= newest for start in starts):
         raise ValueError(f"clips {clip_ids} of video {video_id} begin at {until} s or later, or one is its newest")

@@ -2,6 +2,7 @@
 
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.ingest import IngestReport, Progress
+from vidmem.pipelines.keeping import Keeping, Pruned
 from vidmem.pipelines.loading import preset_for
 from vidmem.pipelines.objects import RememberedObject, Whereabouts
 from vidmem.pipelines.scenes import Scene
@@ -13,7 +14,9 @@ from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState
 __all__ = [
     "AnswerStream",
     "IngestReport",
+    "Keeping",
     "Progress",
+    "Pruned",
     "RememberedObject",
     "Scene",
     "State",

@@ -175,7 +175,7 @@ class VideoBlocks:
         return [size or largest for size in sizes]
 
     def _tell(self, lost: Iterable[int]) -> None:
-        """Add a sentence to the store's notices for blocks that were not told of before, and did not leave meanwhile."""
+        """Add a sentence to the store's notices for blocks that were not told of before and did not leave meanwhile."""
         first = self._store.blocks_beginning(self._video_id).block
         new = sorted({block_id for block_id in lost if block_id >= first} - self._told)
         if new:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
@@ -27,7 +27,7 @@ the model are made again from them."""
 CLIPS_AT_ONCE = 64
 """In one transaction: what ingest waits for is some ten milliseconds."""
 _FILLED = 0.95
-"""Of the bytes allowed, above which clips leave: what comes meanwhile, and the index while it is saved, has the rest."""
+"""Of the bytes allowed, above which clips leave: the rest is for what comes meanwhile, and for a new index file."""
 _BEHIND = 0.5
 """Of the bytes allowed, what important clips may take that stayed behind."""
 _CITED_SECONDS = 60.0
@@ -122,7 +122,9 @@ class Keeper:
             return None
         row_bytes = state.catalogue_bytes // max(1, state.num_frames)
         behind_bytes = sum(self._store.files_bytes(one.video_id, 0.0, one.expired.until)[0] for one in streams)
-        fronts = [(one.clock.wall_at(clips[0].span.start), one, clips) for one in streams if (clips := self._front(one))]
+        fronts = [
+            (one.clock.wall_at(clips[0].span.start), one, clips) for one in streams if (clips := self._front(one))
+        ]
         if fronts and behind_bytes <= _BEHIND * allowed:
             _, stream, clips = min(fronts, key=lambda front: front[0])
             return self._passing(stream, clips, over, row_bytes)
@@ -196,15 +198,17 @@ class Upkeep:
     """What a watch does for its store between clips: a `Keeper`'s step every so many of them, or after each one while
     there is more to do."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Callable[[], Keeper | None]) -> None:
+        """`keeper`: the store's, at the moment; None where all is kept."""
         self._keeper, self._num_clips, self._has_more = keeper, 0, True
 
     def committed(self, num_clips: int) -> bool:
         """After so many clips were committed; whether a step was done."""
         self._num_clips += num_clips
-        if not self._has_more and self._num_clips < CLIPS_AT_ONCE:
+        keeper = self._keeper()
+        if keeper is None or (not self._has_more and self._num_clips < CLIPS_AT_ONCE):
             return False
-        self._num_clips, self._has_more = 0, self._keeper.step()
+        self._num_clips, self._has_more = 0, keeper.step()
         return True
 
 

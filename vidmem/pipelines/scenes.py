@@ -86,7 +86,8 @@ class Scenes:
         known.starts += self._cut(known.stream, timeline)
         self._known[video.key] = known
         firsts = np.unique(np.searchsorted(timeline.pts_seconds, known.starts)).tolist()
-        ranges = scene_ranges([first - 1 for first in firsts if first], len(timeline))
+        num_frames = int(np.searchsorted(timeline.pts_seconds, known.stream.until, side="right"))
+        ranges = scene_ranges([first - 1 for first in firsts if first], num_frames)
         return [_scene(timeline, start, end) for start, end in ranges]
 
     def stream_of(self, video: StoredVideo) -> SceneStream:

@@ -13,12 +13,14 @@ from vidmem.index import ObjectId, Store, StoredVideo, StoreIdentity
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
+from vidmem.pipelines.keeping import Keeping, Pruned, keeping_of, prune
 from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import WatchState
+from vidmem.types import Retention
 
 
 class StoredMemory:
@@ -78,7 +80,27 @@ class StoredMemory:
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
             watching=self._watching(),
+            keeping=self.keeping(),
         )
+
+    def keeping(self, retention: Retention | None = None) -> Keeping | None:
+        """How the store grows, and what would leave it now; None if no stream was watched into it.
+
+        `retention`: in place of what was last said of how long clips are kept.
+        """
+        return keeping_of(self._store, retention)
+
+    def keeping_noted(self) -> Retention:
+        """What was last said of how long clips are kept."""
+        return self._store.retention()
+
+    def prune(self, keep: Retention) -> Pruned:
+        """Let go, for good, of all that the store's streams are not to keep, and note what is. The gist stays.
+
+        Raises BadInput if the store was opened read-only.
+        """
+        self._check_writable("let clips go")
+        return prune(self._store, keep)
 
     def scenes(self, video: str | None = None) -> list[Scene]:
         """The stretches between changes of what a video shows, in the order of time, each with a frame of it.

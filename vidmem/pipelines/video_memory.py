@@ -42,7 +42,7 @@ from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watches import Watches
 from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState, live_config
-from vidmem.types import Answer, Hit, VideoId
+from vidmem.types import Answer, Hit, Retention, VideoId
 
 _STRETCHES = 32
 """Stretches that look most like words, among which the last one tells where something was."""
@@ -220,6 +220,7 @@ class VideoMemory(ObjectMemory):
         password: str | None = None,
         speed: float = 1.0,
         loop: bool = False,
+        keep: Retention | None = None,
     ) -> Watch:
         """Watch a stream and keep it, in a thread of its own, until it is stopped or this is closed.
 
@@ -233,6 +234,8 @@ class VideoMemory(ObjectMemory):
             transport: of RTSP.
             user, password: for the server, in the place of those in the address.
             speed, loop: of a file, times its own pace, and round and round.
+            keep: how long clips of streams stay in this store, from now on; None keeps all. What has left can't be
+                seen any more, but the long-term memory keeps its gist.
 
         Raises:
             BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.
@@ -240,7 +243,7 @@ class VideoMemory(ObjectMemory):
         if self._store.is_read_only:
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
         live = live_config(policy, transport=transport, speed=speed, loop=loop)
-        return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password)
+        return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password, keep=keep)
 
     def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
         """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""
@@ -324,7 +327,8 @@ class VideoMemory(ObjectMemory):
             pieces = self._models.language.stream(recalled.context, question)
         else:
             pieces = self._models.kv_language.stream(recalled.context, question)
-        return with_gaps(pieces, recalled.gaps) if recalled.gaps else pieces
+        is_bare = not recalled.gaps and not recalled.notes
+        return pieces if is_bare else with_gaps(pieces, recalled.gaps, recalled.notes)
 
     def _block_stream(self, video: StoredVideo, duration_seconds: float | None) -> BlockStream:
         hours = duration_seconds is not None and duration_seconds >= 3600

@@ -15,12 +15,13 @@ from vidmem.memory import MemoryConfig
 from vidmem.pipelines.ingest import IngestConfig, video_row
 from vidmem.pipelines.loading import Models
 from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.retention import Keeper, Upkeep
 from vidmem.pipelines.scenes import Scenes
 from vidmem.pipelines.stream_clips import Cutter, Earlier
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import CLIP_SECONDS, Watch, WatchPolicy, WatchState
 from vidmem.pipelines.writing import BlocksOf, ClipWriter, Clock, Looker, opened
-from vidmem.types import VideoId
+from vidmem.types import Retention, VideoId
 
 
 class Watches:
@@ -38,6 +39,7 @@ class Watches:
         self._store, self._models, self._memory_config = store, models, memory_config
         self._blocks_of, self._kv_settings = blocks_of, kv_settings
         self._started: list[Watch] = []
+        self._keeper: Keeper | None = None
 
     def start(
         self,
@@ -48,6 +50,7 @@ class Watches:
         live: LiveConfig,
         user: str | None,
         password: str | None,
+        keep: Retention | None,
     ) -> Watch:
         """Raises as `VideoMemory.watch`; then nothing runs and the store is as it was."""
         config = IngestConfig(fps, CLIP_SECONDS, None, self._kv_settings)
@@ -63,6 +66,9 @@ class Watches:
             there = self._store.find_stream(source.info.uri, settings)
             name = there.video_id if there else VideoId(secrets.token_hex(8))
             row = video_row(source.info, name, name, settings)
+            if keep is not None:
+                self._store.set_retention(keep)
+                self._keeper = Keeper(self._store, keep)
             watch = Watch(
                 source,
                 name,
@@ -117,5 +123,6 @@ class Watches:
                 blocks=blocks,
                 clock=Clock(),
                 patience_seconds=0.0,
+                upkeep=Upkeep(lambda: self._keeper),
             )
         )
