@@ -59,7 +59,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let go of the oldest of what the streams in STORE have shown, for good. In Python: `vidmem.open(store).prune(...)`.
+    """Let go, for good, of the oldest that streams in STORE have shown. In Python: `vidmem.open(store).prune(keep)`.
 
     Without options, as was last said to `watch` or to this verb. Frames, blocks, pictures and vectors go; what the
     long-term memory has of them stays. The newest clips of a stream always stay, and so do videos that were ingested:

@@ -175,13 +175,13 @@ def print_state(state: State) -> None:
     shares = ", ".join(f"{part} {num_bytes(size)}" for part, size in parts.items())
     say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
     if state.keeping is not None:
-        print_keeping(state.keeping, state.disk.total_bytes)
+        print_keeping(state.keeping)
     if state.kv:
         tiers = ", ".join(f"{tier.name} {num_bytes(tier.num_bytes)}" for tier in state.kv)
         say(f"  {state.kv[0].num_blocks} KV blocks of {state.disk.num_frames} frames: {tiers}")
 
 
-def print_keeping(keeping: Keeping, total_bytes: int) -> None:
+def print_keeping(keeping: Keeping) -> None:
     """How streams grow, and what is kept of them."""
     day = num_bytes(24 * keeping.bytes_an_hour)
     held = format_time(keeping.held_seconds, hours=True)

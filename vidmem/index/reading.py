@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidmem.errors import NotFound, StoreCorrupt
+from vidmem.errors import FramesGone, StoreCorrupt
 from vidmem.index.blocks import blocks_bytes, blocks_folder
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.expired_rows import Expired, ExpiredRows
 from vidmem.index.files import translated
 from vidmem.index.folder import inside
-from vidmem.index.following import follow
+from vidmem.index.following import follow, load_index
 from vidmem.index.object_reading import ObjectReader
 from vidmem.index.object_rows import ObjectRows
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, LandmarkRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
 from vidmem.index.stream_rows import StreamRows
 from vidmem.index.streams import StreamClock
-from vidmem.index.vectors import INDEX_NAME
+from vidmem.index.vectors import INDEX_NAME, VectorIndex
 from vidmem.kv.records import Beginning, Position
 from vidmem.types import Answer, Hit, VideoId
 
@@ -94,8 +94,8 @@ class StoreReader(ObjectReader):
         with self._transaction() as catalogue:
             for video_id in video_ids or ():
                 self._check_known(catalogue, video_id)
-            self._follow(catalogue)
-            found = self._index.search(query, k, video_ids=video_ids, start=start, end=end)
+            self._is_searched = True
+            found = self._followed(catalogue).search(query, k, video_ids=video_ids, start=start, end=end)
             rows = catalogue.frames(found.frame_ids.tolist())
         hits = []
         for frame_id, score in zip(found.frame_ids.tolist(), found.scores.tolist(), strict=True):
@@ -135,7 +135,7 @@ class StoreReader(ObjectReader):
         """Tokens (n, P, D) of frames of any videos, in the order asked for, on the CPU, in the dtype they came in.
 
         Raises:
-            NotFound: a frame is not in the store.
+            FramesGone: a frame is not in the store.
             StoreCorrupt: a segment is gone or damaged.
         """
         import torch
@@ -147,7 +147,7 @@ class StoreReader(ObjectReader):
                 by_id = {placement.frame_id: placement for placement in catalogue.placements(frame_ids)}
             missing = [frame_id for frame_id in frame_ids if frame_id not in by_id]
             if missing:
-                raise NotFound(f"No frame {missing[0]} in {self.path}: its video may have been removed.")
+                raise FramesGone(f"No frame {missing[0]} in {self.path}: it has left, or its video was removed.")
             with translated(self.path), _gone_meanwhile(attempt):
                 return read_rows(self.path, [by_id[frame_id] for frame_id in frame_ids])
         raise AssertionError("the last attempt returns or raises")
@@ -243,8 +243,13 @@ class StoreReader(ObjectReader):
 
     # -- within --
 
-    def _follow(self, catalogue: Catalogue) -> None:
-        follow(self._index, catalogue, self.identity.embedding_dim)
+    def _followed(self, catalogue: Catalogue) -> VectorIndex:
+        """The index, at the catalogue's present state."""
+        dim = self.identity.embedding_dim
+        if self._index is None:
+            self._index, _ = load_index(self.path, catalogue, dim)
+        follow(self._index, catalogue, dim)
+        return self._index
 
     def _video(self, catalogue: Catalogue, video_id: str) -> StoredVideo:
         self._check_known(catalogue, video_id)

@@ -303,8 +303,7 @@ class Store(ExpiringStore):
             problems = catalogue.damage()
             if problems:
                 return [f"{CATALOGUE_NAME}: {problem}" for problem in problems]
-            self._follow(catalogue)
-            problems += index_problems(catalogue, self._index)
+            problems += index_problems(catalogue, self._followed(catalogue))
             inventory = Inventory.of(catalogue)
             problems += order_problems(catalogue)
             problems += object_problems(catalogue, self.identity.embedding_dim)
@@ -327,15 +326,15 @@ class Store(ExpiringStore):
         """Mend after opening: remove leftovers, complete the index, say what was found."""
         num_missing = 0
         with self._transaction() as catalogue:
+            assert self._index is not None, "it was just loaded"
             num_loaded = len(self._index)
-            self._follow(catalogue)
+            num_added = len(self._followed(catalogue)) - num_loaded
             if not self.is_read_only:
                 inventory = Inventory.of(catalogue)
                 num_missing = sum(not inside(self.path, name).exists() for name in inventory.names())
                 discard_leftovers(self.path, inventory.kept())
                 if self._has_kv:
                     discard_uncommitted(self.path, catalogue)
-        num_added = len(self._index) - num_loaded
         if notice is not None:
             self.notices.append(notice)
         elif num_added and not self.is_read_only:
@@ -363,22 +362,30 @@ class Store(ExpiringStore):
         stream of some days adds in hours takes a second or two to write, and less than that to read again."""
         with self._transaction() as catalogue:
             num_unsaved = catalogue.last_frame_id() - max(0, self._saved[0])
-        if num_unsaved >= max(_UNSAVED_FRAMES, len(self._index) // 10):
+        if num_unsaved >= max(_UNSAVED_FRAMES, self._num_saved // 10):
             self._save_index()
+            if not self._is_searched:
+                self._index = None
 
     def _save_index(self) -> None:
         """Write the index file if it is behind. It can be rebuilt, so a full disk is only noticed."""
         try:
             with self._transaction() as catalogue:
-                self._follow(catalogue)
-                present = (self._index.last_frame_id, self._index.num_removals)
-                packed = self._index.packed() if present != self._saved else None
+                if self._index is None and self._is_at(self._saved, catalogue):
+                    return
+                index = self._followed(catalogue)
+                present = (index.last_frame_id, index.num_removals)
+                packed = index.packed() if present != self._saved else None
             if packed is not None:
                 with translated(self.path):
                     packed.save(self.path / INDEX_NAME)
-                self._saved = present
+                self._saved, self._num_saved = present, packed.count
         except VidmemError as error:
             self.notices.append(f"The index was not saved and will be rebuilt. {error}")
+
+    @staticmethod
+    def _is_at(saved: tuple[int, int], catalogue: Catalogue) -> bool:
+        return saved == (catalogue.last_frame_id(), catalogue.num_removals())
 
     def _write_files(
         self,

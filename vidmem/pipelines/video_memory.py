@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from vidmem.errors import BadInput, NotFound
+from vidmem.errors import BadInput, FramesGone, NotFound
 from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, Transport, open_source
 from vidmem.kv.tier import TierState
@@ -44,6 +45,9 @@ from vidmem.pipelines.watches import Watches
 from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState, live_config
 from vidmem.types import Answer, Hit, Retention, VideoId
 
+T = TypeVar("T")
+
+_READ_ATTEMPTS = 5
 _STRETCHES = 32
 """Stretches that look most like words, among which the last one tells where something was."""
 
@@ -263,12 +267,11 @@ class VideoMemory(ObjectMemory):
         """
         begun = time.perf_counter()
         question = words_of(question, "question")
-        videos = self._chosen(video_ids)
-        if (known := self._recall.beyond(question, videos)) is not None:
+        if (known := self._anew(lambda videos: self._recall.beyond(question, videos), video_ids)) is not None:
             timings = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
             return AnswerStream(question, iter([known]), (), timings, begun=begun, on_end=self._log_question)
         loading = self._models.load()
-        recalled = self._recall.recall(question, videos)
+        recalled = self._anew(lambda videos: self._recall.recall(question, videos), video_ids)
         timings = ({"load": loading} if loading else {}) | recalled.timings
         return AnswerStream(
             question,
@@ -291,7 +294,8 @@ class VideoMemory(ObjectMemory):
         """
         if k < 1:
             raise BadInput(f"{k} hits can't be found: ask for at least 1.")
-        return self._recall.search(words_of(words, "search"), k, self._chosen(video_ids), merge=merge)
+        words = words_of(words, "search")
+        return self._anew(lambda videos: self._recall.search(words, k, videos, merge=merge), video_ids)
 
     def where(self, text: str, *, video: str | None = None) -> Whereabouts | None:
         """Where something was last seen: when, and in which part of the frame.
@@ -356,6 +360,15 @@ class VideoMemory(ObjectMemory):
 
     def _preset_name(self) -> str:
         return self.preset.name
+
+    def _anew(self, read: Callable[[list[StoredVideo]], T], video_ids: Sequence[str] | None) -> T:
+        """What is read of some videos. A writer may let frames go between two steps: then it is read once more."""
+        for _ in range(_READ_ATTEMPTS - 1):
+            try:
+                return read(self._chosen(video_ids))
+            except FramesGone:
+                continue
+        return read(self._chosen(video_ids))
 
     def _chosen(self, video_ids: Sequence[str] | None) -> list[StoredVideo]:
         videos = self._present()
