@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidmem.bench.clips import SIZE, unseen_seed
+from vidmem.bench.clips import unseen_seed
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, unmeasured
 from vidmem.errors import VidmemError
 from vidmem.world.needle import NeedleScript, needle_questions
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from vidmem.pipelines import VideoMemory
 
 SPEED = 200.0
-_VIDEO_FPS = 2
+_SIZE = (320, 180)
+"""Of the rendered video, at the one frame a second that is looked at: a day of it is 86,400 pictures to draw."""
 _WARM = 0.25
 """Of the samples, those that come before memory and growth are looked at."""
 _NEEDLES_AN_EDGE = 20
@@ -121,7 +122,7 @@ def watch_day(folder: Path, seed: int, *, hours: float, speed: float, keep_days:
     script = edge_script(unseen_seed(seed, 700_000), duration)
     video, store = folder / "day.mp4", folder / "day.vidmem"
     say(f"live day: rendering {hours:g} h")
-    encode(video, frames(script, fps=_VIDEO_FPS, size=SIZE), fps=_VIDEO_FPS, size=SIZE, duration=duration)
+    encode(video, frames(script, fps=1, size=_SIZE), fps=1, size=_SIZE, duration=duration)
     say(f"live day: watching {hours:g} h at up to {speed:g} times")
     begun = time.perf_counter()
     samples = _watched(video, store, preset, speed, keep_days)

@@ -27,6 +27,7 @@ from vidmem.index.files import remove_file, translated
 from vidmem.index.folder import (
     CROPS,
     THUMBS,
+    count_missing,
     create_store,
     discard_leftovers,
     discard_store,
@@ -331,7 +332,7 @@ class Store(ExpiringStore):
             num_added = len(self._followed(catalogue)) - num_loaded
             if not self.is_read_only:
                 inventory = Inventory.of(catalogue)
-                num_missing = sum(not inside(self.path, name).exists() for name in inventory.names())
+                num_missing = count_missing(self.path, inventory.names(), inventory.block_folders)
                 discard_leftovers(self.path, inventory.kept())
                 if self._has_kv:
                     discard_uncommitted(self.path, catalogue)
