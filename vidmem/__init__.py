@@ -13,12 +13,12 @@ import os
 from typing import TYPE_CHECKING
 
 from vidmem.errors import VidmemError
-from vidmem.types import Answer, Hit, Span, VideoId
+from vidmem.types import Answer, Hit, Retention, Span, VideoId
 
 if TYPE_CHECKING:
     from vidmem.pipelines import VideoMemory
 
-__all__ = ["Answer", "Hit", "Span", "VideoId", "VidmemError", "open"]
+__all__ = ["Answer", "Hit", "Retention", "Span", "VideoId", "VidmemError", "open"]
 
 
 def open(

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from vidmem import console
+from vidmem.cli_retention import KeepBytes, KeepDays, KeepImportantDays, retention_of
 from vidmem.errors import BadInput
 from vidmem.verbs import Preset, verbs, writing, writing_beside
 
@@ -38,6 +39,9 @@ def watch(
     ] = None,
     speed: Annotated[float, typer.Option(min=0.001, help="Of a file, times its own pace.")] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Of a file: again and again.")] = False,
+    keep_days: KeepDays = None,
+    keep_bytes: KeepBytes = None,
+    keep_important_days: KeepImportantDays = None,
     service: Annotated[bool, typer.Option("--service", help="Under a supervisor: a line of health each 10 s.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON each second.")] = False,
 ) -> None:
@@ -58,12 +62,13 @@ def watch(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
     options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}
+    keep = retention_of(keep_days, keep_bytes, keep_important_days)
     screen = panel.json_lines if as_json else panel.lines if service or not sys.stdout.isatty() else panel.panel
     with ExitStack() as stack:
         first = stack.enter_context(writing(store[0], preset))
         memories = [first, *(stack.enter_context(writing_beside(first, one)) for one in store[1:])]
         watches = {
-            memory.path: memory.watch(address, user=user, password=password, **options)  # type: ignore[arg-type]
+            memory.path: memory.watch(address, user=user, password=password, keep=keep, **options)  # type: ignore[arg-type]
             for memory, address in zip(memories, addresses, strict=True)
         }
         stop = stack.enter_context(panel.told_to_stop())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vidmem import demo
     from vidmem.doctor import Check
     from vidmem.memory import MemoryConfig, PolicyInfo
-    from vidmem.pipelines import IngestReport, Scene, State
+    from vidmem.pipelines import IngestReport, Keeping, Scene, State
     from vidmem.pipelines.state import VideoState
 
 
@@ -173,9 +173,32 @@ def print_state(state: State) -> None:
     parts = {part: getattr(state.disk, f"{part}_bytes") for part in ("catalogue", "index", "kv", "memory", "thumbs")}
     shares = ", ".join(f"{part} {num_bytes(size)}" for part, size in parts.items())
     say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
+    if state.keeping is not None:
+        print_keeping(state.keeping)
     if state.kv:
         tiers = ", ".join(f"{tier.name} {num_bytes(tier.num_bytes)}" for tier in state.kv)
         say(f"  {state.kv[0].num_blocks} KV blocks of {state.disk.num_frames} frames: {tiers}")
+
+
+def print_keeping(keeping: Keeping) -> None:
+    """How streams grow, and what is kept of them."""
+    day = num_bytes(24 * keeping.bytes_an_hour)
+    held = format_time(keeping.held_seconds, hours=True)
+    say(f"  {held} of streams, which grow by {num_bytes(keeping.bytes_an_hour)} an hour, {day} a day")
+    if keeping.retention.is_bounded:
+        left = f"; {keeping.expired_clips} clips have left" if keeping.expired_clips else ""
+        say(f"  {due_of(keeping)}{left}")
+
+
+def due_of(keeping: Keeping) -> str:
+    """What is kept, and what would go now."""
+    retention = keeping.retention
+    bounds = [] if retention.days is None else [f"{retention.days:g} days"]
+    bounds += [] if retention.important_days is None else [f"{retention.important_days:g} days if important"]
+    bounds += [] if retention.num_bytes is None else [f"at most {num_bytes(retention.num_bytes)}"]
+    due = [f"{keeping.due_clips} clips"] if keeping.due_clips else []
+    due += [num_bytes(keeping.due_bytes)] if keeping.due_bytes else []
+    return f"kept: {', '.join(bounds)}; to leave now: {' and '.join(due) or 'nothing'}"
 
 
 def _progress_of(video: VideoState) -> str:

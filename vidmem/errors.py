@@ -28,6 +28,10 @@ class NotFound(VidmemError):
     exit_code = 5
 
 
+class FramesGone(NotFound):
+    """Frames that a reader knew of have left the store since: what it wants is to be looked up anew."""
+
+
 class NoVideoStream(BadInput):
     """The file is a media file, but holds no moving pictures."""
 

@@ -96,6 +96,37 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what streams have shown is kept. What is not named has no bound."""
+
+    days: float | None = None
+    """Clips older than this leave."""
+    num_bytes: int | None = None
+    """The store's size on disk, above which its oldest clips leave."""
+    important_days: float | None = None
+    """In place of `days` for what is important; None for the same."""
+
+    def __post_init__(self) -> None:
+        for days in (self.days, self.important_days):
+            if days is not None and not (math.isfinite(days) and days > 0):
+                raise ValueError(f"clips can't be kept for {days} days: give a number above 0")
+        if self.num_bytes is not None and self.num_bytes < LEAST_BYTES:
+            least = LEAST_BYTES // 10**6
+            raise ValueError(f"a store can't be kept to {self.num_bytes} bytes: give {least} MB or more")
+        if self.important_days is not None and (self.days is None or self.important_days < self.days):
+            raise ValueError("what is important is kept for longer than all else: give fewer days for that")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether anything ever leaves."""
+        return self.days is not None or self.num_bytes is not None
+
+
+LEAST_BYTES = 10**7
+"""Fewer than the newest clips of a stream and its memory take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One retrieved span of a video: what a search finds and an answer cites."""
 

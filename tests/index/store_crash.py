@@ -11,7 +11,7 @@ from pathlib import Path
 
 import store_world as world
 
-from vidmem.index import Store
+from vidmem.index import Store, StoreIdentity
 
 HERE = str(Path(__file__).parent)
 _SOURCES = (str(Path(sys.modules[Store.__module__].__file__ or "").parent), "contextlib.py")
@@ -81,8 +81,8 @@ def remove_and_die(path: str, video_id: str, line: int) -> None:
     os._exit(0)
 
 
-def act_and_die(path: str, act: Callable[[Store], None], line: int) -> None:
-    store = Store.open(path, world.IDENTITY)
+def act_and_die(path: str, act: Callable[[Store], None], line: int, identity: StoreIdentity = world.IDENTITY) -> None:
+    store = Store.open(path, identity)
     sys.settrace(at_line(line, die))
     act(store)
     sys.settrace(None)

@@ -176,7 +176,7 @@ def test_compressed_blocks_take_fewer_bytes(memory: VideoMemory, whole: VideoMem
 
 
 def landmarks_of(memory: VideoMemory) -> list[LandmarkRow]:
-    return memory._store.landmarks(memory.videos()[0].video_id)
+    return [row for _, row in memory._store.landmarks(memory.videos()[0].video_id)]
 
 
 def test_landmarks_are_of_all_frames_and_of_whole_blocks(memory: VideoMemory, whole: VideoMemory) -> None:
@@ -399,7 +399,7 @@ def test_landmarks_that_are_gone_are_made_of_what_the_blocks_still_hold(
     monkeypatch.setattr("vidmem.pipelines.kv_blocks.LandmarkIndex", Noted)
     with vidmem.open(still_store, way_preset, read_only=True) as memory:
         line, blocks = line_of(memory), blocks_of(memory)
-        held = stored_of(memory).landmarks(line.block_ids)
+        held = stored_of(memory).landmarks(line)
         assert isinstance(held, Noted) and [num_frames for _, num_frames in held.rows] == [8] * 4
         ids = list(dict.fromkeys(line.block_ids[8:16].tolist()))
         made, of_blocks = (

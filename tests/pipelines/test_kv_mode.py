@@ -185,7 +185,8 @@ def test_landmarks_are_those_of_the_blocks_and_made_again_where_the_catalogue_ha
             catalogue.commit()
     with vidmem.open(store, kv_preset, read_only=True) as memory:
         assert memory._blocks is not None
-        held = memory._blocks.of(memory.videos()[0]).landmarks(np.arange(12))
+        (video,) = memory.videos()
+        held = memory._blocks.of(video).landmarks(memory._timelines.of(video))
         assert isinstance(held, Noted) and held.num_frames == 12
         blocks, place = blocks_of(memory), 0
         for data, num_blocks in held.rows:
@@ -200,7 +201,8 @@ def test_landmarks_of_other_heads_than_the_presets_are_made_again(
     other = changed(preset, "heads", format="none", window_tokens=WINDOW, heads=[[2, 0], [0, 1]])
     with vidmem.open(store, other, read_only=True) as memory:
         assert memory._blocks is not None
-        held, blocks = memory._blocks.of(memory.videos()[0]).landmarks(np.arange(12)), blocks_of(memory)
+        (video,) = memory.videos()
+        held, blocks = memory._blocks.of(video).landmarks(memory._timelines.of(video)), blocks_of(memory)
         assert isinstance(held, Noted) and held.heads == ((2, 0), (0, 1))
         ends = [(first, end) for first, end in groups(12)]
         assert held.rows == [(marks(blocks[first:end], held.heads), end - first) for first, end in ends]

@@ -302,7 +302,7 @@ class _Asked:
 
     def landmark_bytes(self) -> float:
         """Bytes of landmarks a frame."""
-        return self._blocks["hybrid"].of(self._line.video).landmarks(self._line.block_ids).num_bytes / len(self._line)
+        return self._blocks["hybrid"].of(self._line.video).landmarks(self._line).num_bytes / len(self._line)
 
     def _hybrid(self, question: str) -> Iterator[str]:
         recalled = self._recalls["hybrid"].recall(question, self._videos)

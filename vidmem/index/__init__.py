@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vidmem.index.expired_rows import Expired, HeldClip
 from vidmem.index.manifest import Manifest, StoreIdentity
 from vidmem.index.masks import decode_mask, encode_mask
 from vidmem.index.objects import (
@@ -32,10 +33,12 @@ from vidmem.index.streams import StreamClock
 
 __all__ = [
     "ClipBlocks",
+    "Expired",
     "FrameHit",
     "FrameId",
     "FrameRow",
     "FrameRows",
+    "HeldClip",
     "LandmarkRow",
     "Look",
     "Manifest",

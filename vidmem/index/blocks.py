@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vidmem.index.catalogue import Catalogue
+from vidmem.index.expired_rows import ExpiredRows
 from vidmem.index.folder import KV, inside
 from vidmem.index.rows import are_in_order
-from vidmem.kv.records import Position
-from vidmem.kv.recovery import discard_beyond
+from vidmem.kv.records import Beginning, Position
+from vidmem.kv.recovery import discard_before, discard_beyond
 from vidmem.kv.segments import SegmentLog
 
 
@@ -21,11 +22,21 @@ def blocks_folder(store: Path, video_id: str) -> Path:
 
 
 def discard_uncommitted(store: Path, catalogue: Catalogue) -> None:
-    """Cut the logs of unfinished videos back to their last committed clip. A finished one has nothing behind it."""
+    """Cut the logs of unfinished videos back to their last committed clip, a finished one has nothing behind it; and
+    remove segments before a log's beginning."""
+    begins = beginnings(catalogue)
     for video in catalogue.videos():
         folder = blocks_folder(store, video.video_id)
         if not video.is_finished and folder.is_dir():
             discard_beyond(folder, catalogue.blocks_position(video.video_id))
+        if video.video_id in begins and folder.is_dir():
+            discard_before(folder, begins[video.video_id])
+
+
+def beginnings(catalogue: Catalogue) -> dict[str, Beginning]:
+    """Where the logs begin that do not begin with their video's first block, by video id."""
+    rows = ExpiredRows.of(catalogue)
+    return {} if rows is None else {video_id: found.begin for video_id, found in rows.all().items()}
 
 
 def remove_blocks(folder: Path) -> None:
@@ -36,33 +47,37 @@ def remove_blocks(folder: Path) -> None:
         folder.rmdir()
 
 
-def blocks_bytes(store: Path) -> int:
-    """Bytes of all logs on disk."""
+def blocks_bytes(store: Path, video_ids: Iterable[str]) -> int:
+    """Bytes of the logs of some videos on disk."""
     total = 0
-    with os.scandir(store / KV) as folders:
-        for folder in folders:
-            if folder.is_dir(follow_symlinks=False):
-                with suppress(FileNotFoundError), os.scandir(folder) as files:  # a writer may just remove it
-                    total += sum(file.stat().st_size for file in files)
+    for video_id in video_ids:  # not by looking into the folder, which has a file for each clip
+        with suppress(FileNotFoundError), os.scandir(blocks_folder(store, video_id)) as files:
+            for file in files:
+                with suppress(FileNotFoundError):  # a writer may just remove it
+                    total += file.stat().st_size
     return total
 
 
 def order_problems(catalogue: Catalogue) -> Iterator[str]:
     """One sentence for each video whose frames don't hold its blocks in order, clip by clip."""
+    rows = ExpiredRows.of(catalogue)
     for video in catalogue.videos():
-        start = 0
-        for block_ids, end in catalogue.blocks_by_clip(video.video_id):
+        start, until = 0, 0.0 if rows is None else rows.find(video.video_id).until
+        for begun, block_ids, end in catalogue.blocks_by_clip(video.video_id):
             known = [block_id for block_id in block_ids if block_id is not None]
+            if until and known:  # clips that have left left gaps, the last of them before the first that had not to
+                start = max(start, known[0])
+                until = until if begun < until else 0.0
             if end is None or len(known) < len(block_ids) or not are_in_order(known, start, end):
                 yield f"The catalogue names KV blocks of {video.name} out of order: remove it and ingest it anew."
                 break
             start = end
 
 
-def blocks_problems(store: Path, positions: Mapping[str, Position]) -> Iterator[str]:
+def blocks_problems(store: Path, positions: Mapping[str, Position], begins: Mapping[str, Beginning]) -> Iterator[str]:
     """One sentence for each video some of whose blocks are damaged or gone. Reads every block."""
     for video_id, position in positions.items():
-        log = SegmentLog(blocks_folder(store, video_id), position, read_only=True)
+        log = SegmentLog(blocks_folder(store, video_id), position, begin=begins.get(video_id), read_only=True)
         try:
             lost = [
                 block for part in log.verify() for block in range(part.first_block, part.first_block + part.num_blocks)

@@ -204,10 +204,21 @@ class Catalogue:
         self._run("DELETE FROM videos WHERE video_id = ?", (video_id,))
         self._run("UPDATE store SET removals = removals + 1")
 
-    def shrink(self) -> None:
-        """Give the space of removed rows back to the disk. Not within a transaction."""
+    def num_free_pages(self) -> int:
+        """Pages of removed rows, which new rows take."""
+        return self._one("PRAGMA freelist_count")
+
+    def page_bytes(self) -> int:
+        return self._one("PRAGMA page_size")
+
+    def give_back(self, num_pages: int | None = None) -> None:
+        """Give pages of removed rows back to the disk; None is all. Not within a transaction."""
         # `execute` would step this statement, which has rows without columns, only once: one page.
-        self._connection.executescript("PRAGMA incremental_vacuum")
+        self._connection.executescript(f"PRAGMA incremental_vacuum({num_pages or 0})")
+
+    def shrink(self) -> None:
+        """Give the space of removed rows, and the journal's, back to the disk. Not within a transaction."""
+        self.give_back()
         self._run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def memory_file(self, video_id: str) -> StoredFile | None:
@@ -241,14 +252,14 @@ class Catalogue:
         for row in rows:
             self._run("INSERT INTO landmarks VALUES (?, ?, ?, ?)", (clip_id, *astuple(row)))
 
-    def landmarks(self, video_id: str, after: int) -> list[LandmarkRow]:
-        """Of a video's frames from place `after` on, in order."""
+    def landmarks(self, video_id: str, start: float) -> list[tuple[int, LandmarkRow]]:
+        """Of a video's clips that begin at or after a time: the clip's id with each, in order."""
         rows = self._run(
-            "SELECT first_frame, num_frames, data FROM landmarks JOIN clips USING (clip_id)"
-            " WHERE video_id = ? AND first_frame >= ? ORDER BY first_frame",
-            (video_id, after),
+            "SELECT clip_id, first_frame, num_frames, data FROM landmarks JOIN clips USING (clip_id)"
+            " WHERE video_id = ? AND start_seconds >= ? ORDER BY start_seconds, first_frame",
+            (video_id, start),
         )
-        return [LandmarkRow(*row) for row in rows]
+        return [(clip_id, LandmarkRow(*row)) for clip_id, *row in rows]
 
     def set_memory(self, video_id: str, memory: StoredFile) -> None:
         self._run(
@@ -278,17 +289,18 @@ class Catalogue:
         """Say which KV block holds a frame."""
         self._run("INSERT INTO kv_frames VALUES (?, ?)", (frame_id, block_id))
 
-    def blocks_by_clip(self, video_id: str) -> list[tuple[list[int | None], int | None]]:
-        """Of each clip that has frames, in order: their KV blocks, and how many the log holds up to the clip's end."""
+    def blocks_by_clip(self, video_id: str) -> list[tuple[float, list[int | None], int | None]]:
+        """Of each clip that has frames, in order: the time of the first, their KV blocks, and how many the log holds up
+        to the clip's end."""
         if not self._has_blocks:
             return []
         rows = self._run(
-            "SELECT clip_id, block_id, num_blocks FROM frames LEFT JOIN kv_frames USING (frame_id)"
+            "SELECT clip_id, pts_seconds, block_id, num_blocks FROM frames LEFT JOIN kv_frames USING (frame_id)"
             " LEFT JOIN kv_clips USING (clip_id) WHERE video_id = ? ORDER BY pts_seconds",
             (video_id,),
         )
         clips = [list(group) for _, group in groupby(rows, key=itemgetter(0))]
-        return [([block_id for _, block_id, _ in clip], clip[-1][2]) for clip in clips]
+        return [(clip[0][1], [block_id for _, _, block_id, _ in clip], clip[-1][3]) for clip in clips]
 
     def frames(self, frame_ids: Sequence[int]) -> dict[int, tuple]:
         """Columns (frame_id, video_id, clip_id, pts_seconds, end_seconds, thumbnail_file, block_id) by frame id."""
@@ -327,6 +339,17 @@ class Catalogue:
 
     def last_frame_id(self) -> int:
         return self._one("SELECT coalesce(max(frame_id), 0) FROM frames")
+
+    def frame_ids(self, until: int) -> np.ndarray:
+        """(n,) int64, ascending: of all frames up to an id."""
+        # An index alone is read, not the rows: 600,000 take 0.2 s.
+        rows = self._run("SELECT frame_id FROM frames INDEXED BY frames_of_clip WHERE frame_id <= ?", (until,))
+        return np.sort(np.fromiter((row[0] for row in rows), np.int64))
+
+    def frame_ids_before(self, video_id: str, seconds: float) -> np.ndarray:
+        """(n,) int64: of a video's frames before a time."""
+        rows = self._run("SELECT frame_id FROM frames WHERE video_id = ? AND pts_seconds < ?", (video_id, seconds))
+        return np.fromiter((row[0] for row in rows), np.int64)
 
     def num_frames_until(self, frame_id: int) -> int:
         return self._one("SELECT count(*) FROM frames WHERE frame_id <= ?", frame_id)

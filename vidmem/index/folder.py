@@ -100,6 +100,18 @@ def leftovers(store: Path, named: Collection[str]) -> Iterator[str]:
             yield from _leftovers(store / folder, folder, named)
 
 
+def count_missing(store: Path, names: Collection[str], folders: Collection[str]) -> int:
+    """How many of the files that the catalogue names are gone. By listing folders, but for `folders`: asked for one by
+    one, the 172,800 files of a day of clips took seconds.
+
+    Raises StoreCorrupt if a name leads out of the store.
+    """
+    for name in names:
+        if name.partition("/")[0] not in _FOLDERS or ".." in name:
+            inside(store, name)
+    return len(set(names).difference(leftovers(store, set(folders))))
+
+
 def discard_leftovers(store: Path, named: Collection[str]) -> None:
     """Remove what no committed clip names: files of a clip that was cut short, or of a removed video."""
     for folder in _MADE_AT_ONCE:

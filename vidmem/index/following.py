@@ -16,12 +16,13 @@ from vidmem.index.vectors import INDEX_NAME, DamagedIndex, VectorIndex
 def load_index(folder: Path, catalogue: Catalogue, dim: int) -> tuple[VectorIndex, str | None]:
     """Read the index file, as far as it agrees with the catalogue; else start an empty one and say why.
 
-    The file may be behind the catalogue, never beside it: `follow` adds what it lacks.
+    The file may be behind the catalogue, never beside it: what has left is taken out, `follow` adds what it lacks.
     """
     try:
         index = VectorIndex.load(folder / INDEX_NAME, dim)
-        if index.num_removals != catalogue.num_removals():
+        if index.num_removals > catalogue.num_removals():
             raise DamagedIndex("stale")
+        _drop_removed(index, catalogue)
         if len(index) != catalogue.num_frames_until(index.last_frame_id):
             raise DamagedIndex("stale")
     except DamagedIndex as error:
@@ -34,17 +35,15 @@ def load_index(folder: Path, catalogue: Catalogue, dim: int) -> tuple[VectorInde
     return index, None
 
 
-def follow(index: VectorIndex, catalogue: Catalogue, dim: int) -> VectorIndex:
-    """Bring the index to the catalogue's present state: add new frames, or build it anew if frames have left.
+def follow(index: VectorIndex, catalogue: Catalogue, dim: int) -> None:
+    """Bring the index to the catalogue's present state: drop frames that have left, and add new ones.
 
-    Returns the index to use from now on. Raises StoreCorrupt if the vectors can't be right.
+    Raises StoreCorrupt if the vectors can't be right.
     """
-    if index.num_removals != catalogue.num_removals():
-        index = _emptied(catalogue, dim)
+    _drop_removed(index, catalogue)
     last_frame_id = catalogue.last_frame_id()
     if last_frame_id > index.last_frame_id:
         _extend(index, catalogue.index_rows(index.last_frame_id, last_frame_id, vectors=True), dim)
-    return index
 
 
 def follow_looks(index: VectorIndex | None, rows: ObjectRows, dim: int) -> VectorIndex:
@@ -58,6 +57,14 @@ def follow_looks(index: VectorIndex | None, rows: ObjectRows, dim: int) -> Vecto
     if last_look_id > index.last_frame_id:
         _extend(index, rows.index_rows(index.last_frame_id, last_look_id), dim)
     return index
+
+
+def _drop_removed(index: VectorIndex, catalogue: Catalogue) -> None:
+    """No id is given out twice, so that what is left of those that the index knows says it all."""
+    num_removals = catalogue.num_removals()
+    if index.num_removals != num_removals:
+        index.keep_only(catalogue.frame_ids(index.last_frame_id))
+        index.num_removals = num_removals
 
 
 def _extend(index: VectorIndex, batches: Iterator[IndexRows], dim: int) -> None:

@@ -29,8 +29,10 @@ class OpenStore:
         """Sentences for the user on what was found and mended."""
         self._catalogue: Catalogue | None = catalogue
         self._writer_lock = lock
-        self._index = index
-        self._saved = (index.last_frame_id, index.num_removals)
+        self._index: VectorIndex | None = index
+        """None where a writer that nobody searches has let it go: a stream of days would fill memory with it."""
+        self._is_searched = False
+        self._saved, self._num_saved = (index.last_frame_id, index.num_removals), len(index)
         self._looks: VectorIndex | None = None
         self._is_unsure = False
         self._lock = threading.RLock()  # the catalogue's connection and the indexes

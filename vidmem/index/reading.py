@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidmem.errors import NotFound, StoreCorrupt
+from vidmem.errors import FramesGone, StoreCorrupt
 from vidmem.index.blocks import blocks_bytes, blocks_folder
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
+from vidmem.index.expired_rows import Expired, ExpiredRows
 from vidmem.index.files import translated
 from vidmem.index.folder import inside
-from vidmem.index.following import follow
+from vidmem.index.following import follow, load_index
 from vidmem.index.object_reading import ObjectReader
 from vidmem.index.object_rows import ObjectRows
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, LandmarkRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
 from vidmem.index.stream_rows import StreamRows
 from vidmem.index.streams import StreamClock
-from vidmem.index.vectors import INDEX_NAME
-from vidmem.kv.records import Position
+from vidmem.index.vectors import INDEX_NAME, VectorIndex
+from vidmem.kv.records import Beginning, Position
 from vidmem.types import Answer, Hit, VideoId
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class StoreReader(ObjectReader):
         with self._transaction() as catalogue:
             for video_id in video_ids or ():
                 self._check_known(catalogue, video_id)
-            self._follow(catalogue)
-            found = self._index.search(query, k, video_ids=video_ids, start=start, end=end)
+            self._is_searched = True
+            found = self._followed(catalogue).search(query, k, video_ids=video_ids, start=start, end=end)
             rows = catalogue.frames(found.frame_ids.tolist())
         hits = []
         for frame_id, score in zip(found.frame_ids.tolist(), found.scores.tolist(), strict=True):
@@ -109,6 +110,12 @@ class StoreReader(ObjectReader):
         with self._transaction() as catalogue:
             self._check_known(catalogue, video_id)
             return [self._frame(row) for row in catalogue.frames_between(video_id, start, end)]
+
+    def frame_ids_before(self, video_id: VideoId, seconds: float) -> np.ndarray:
+        """(n,) int64: ids of a video's frames before a time. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            return catalogue.frame_ids_before(video_id, seconds)
 
     def embeddings(
         self, video_id: VideoId, *, start: float = 0.0, limit: int | None = None
@@ -128,7 +135,7 @@ class StoreReader(ObjectReader):
         """Tokens (n, P, D) of frames of any videos, in the order asked for, on the CPU, in the dtype they came in.
 
         Raises:
-            NotFound: a frame is not in the store.
+            FramesGone: a frame is not in the store.
             StoreCorrupt: a segment is gone or damaged.
         """
         import torch
@@ -140,7 +147,7 @@ class StoreReader(ObjectReader):
                 by_id = {placement.frame_id: placement for placement in catalogue.placements(frame_ids)}
             missing = [frame_id for frame_id in frame_ids if frame_id not in by_id]
             if missing:
-                raise NotFound(f"No frame {missing[0]} in {self.path}: its video may have been removed.")
+                raise FramesGone(f"No frame {missing[0]} in {self.path}: it has left, or its video was removed.")
             with translated(self.path), _gone_meanwhile(attempt):
                 return read_rows(self.path, [by_id[frame_id] for frame_id in frame_ids])
         raise AssertionError("the last attempt returns or raises")
@@ -149,17 +156,31 @@ class StoreReader(ObjectReader):
         """Where the log of a video's KV blocks lies in a store in kv mode. It may not be there yet."""
         return blocks_folder(self.path, video_id)
 
-    def landmarks(self, video_id: VideoId, *, after: int = 0) -> list[LandmarkRow]:
-        """Landmarks of a video's committed frames from place `after` on, in order. Raises NotFound."""
+    def landmarks(self, video_id: VideoId, *, start: float = 0.0) -> list[tuple[int, LandmarkRow]]:
+        """Landmarks of a video's committed clips that begin at or after a time, each with its clip's id, in order.
+
+        Raises NotFound.
+        """
         with self._transaction() as catalogue:
             self._check_known(catalogue, video_id)
-            return catalogue.landmarks(video_id, after)
+            return catalogue.landmarks(video_id, start)
 
     def blocks_position(self, video_id: VideoId) -> Position:
         """How far that log is committed. Raises NotFound."""
         with self._transaction() as catalogue:
             self._check_known(catalogue, video_id)
             return catalogue.blocks_position(video_id)
+
+    def blocks_beginning(self, video_id: VideoId) -> Beginning:
+        """Where that log begins: blocks before it have left. Raises NotFound."""
+        return self.expired(video_id).begin
+
+    def expired(self, video_id: VideoId) -> Expired:
+        """What has left a video. Raises NotFound."""
+        with self._transaction() as catalogue:
+            self._check_known(catalogue, video_id)
+            rows = ExpiredRows.of(catalogue)
+            return rows.find(video_id) if rows is not None else Expired()
 
     def blocks_state(self) -> TierState | None:
         """The committed KV blocks on disk; None in tokens mode."""
@@ -168,8 +189,11 @@ class StoreReader(ObjectReader):
         if not self._has_kv:
             return None
         with self._transaction() as catalogue:
-            num_blocks = sum(catalogue.blocks_position(video_id).num_blocks for video_id in catalogue.video_ids())
-        num_bytes = blocks_bytes(self.path)
+            video_ids = catalogue.video_ids()
+            expired = ExpiredRows.of(catalogue)
+            num_gone = sum(found.begin.block for found in expired.all().values()) if expired is not None else 0
+            num_blocks = sum(catalogue.blocks_position(video_id).num_blocks for video_id in video_ids) - num_gone
+        num_bytes = blocks_bytes(self.path, video_ids)
         return TierState("disk", num_blocks, num_bytes, num_bytes, None)
 
     def load_memory(self, video_id: VideoId) -> dict[str, Tensor] | None:
@@ -207,8 +231,9 @@ class StoreReader(ObjectReader):
             if objects is not None:
                 counts["num_objects"] = objects.num_objects()
                 counts["thumbs_bytes"] += objects.crops_bytes()
+            video_ids = catalogue.video_ids()
         if self._has_kv:
-            counts["kv_bytes"] += blocks_bytes(self.path)
+            counts["kv_bytes"] += blocks_bytes(self.path, video_ids)
         journal = _size(self.path / f"{CATALOGUE_NAME}-wal")
         return StoreState(
             catalogue_bytes=_size(self.path / CATALOGUE_NAME) + journal,
@@ -226,8 +251,13 @@ class StoreReader(ObjectReader):
 
     # -- within --
 
-    def _follow(self, catalogue: Catalogue) -> None:
-        self._index = follow(self._index, catalogue, self.identity.embedding_dim)
+    def _followed(self, catalogue: Catalogue) -> VectorIndex:
+        """The index, at the catalogue's present state."""
+        dim = self.identity.embedding_dim
+        if self._index is None:
+            self._index, _ = load_index(self.path, catalogue, dim)
+        follow(self._index, catalogue, dim)
+        return self._index
 
     def _video(self, catalogue: Catalogue, video_id: str) -> StoredVideo:
         self._check_known(catalogue, video_id)

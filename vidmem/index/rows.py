@@ -114,7 +114,7 @@ class LandmarkRow:
     """What internal retrieval looks at, of a few frames in a row: `vidmem.kv.landmarks.Landmarks.to_bytes`."""
 
     first_frame: int
-    """The first one's place in its video, from 0."""
+    """The first one's place in its video, from 0 and with those that have left."""
     num_frames: int
     data: bytes = field(repr=False)
 

@@ -171,6 +171,25 @@ OBJECTS = (
     """,
 )
 
+EXPIRED = (
+    # The first clips that leave a stream, or whoever first says what is to leave, bring these tables: a catalogue
+    # without them is of the same format. A program that does not know them finds fewer clips in a stream, and in kv
+    # mode takes the blocks of those that have left for lost.
+    """
+    CREATE TABLE expired (
+        video_id TEXT PRIMARY KEY REFERENCES videos ON DELETE CASCADE,
+        until_seconds REAL NOT NULL, -- each clip that begins before was looked at: it has left, or stayed behind
+        num_clips INTEGER NOT NULL, -- that have left
+        num_frames INTEGER NOT NULL,
+        first_segment INTEGER NOT NULL, -- where the log of KV blocks begins: `vidmem.kv.records.Beginning`
+        first_block INTEGER NOT NULL
+    )
+    """,
+    # One row: what was last said of how long clips are kept. NULL is no bound.
+    "CREATE TABLE retention (days REAL, num_bytes INTEGER, important_days REAL)",
+    "INSERT INTO retention VALUES (NULL, NULL, NULL)",
+)
+
 STREAMS = (
     # The first stream that comes to a store brings these tables, as the first object does its own: a catalogue without
     # them is of the same format, and a program that does not know them reads its streams as videos.

@@ -12,13 +12,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
-from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, order_problems, remove_blocks
+from vidmem.index.blocks import (
+    beginnings,
+    blocks_folder,
+    blocks_problems,
+    discard_uncommitted,
+    order_problems,
+    remove_blocks,
+)
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.clipfiles import ClipFiles
+from vidmem.index.expiring import ExpiringStore
 from vidmem.index.files import remove_file, translated
 from vidmem.index.folder import (
     CROPS,
     THUMBS,
+    count_missing,
     create_store,
     discard_leftovers,
     discard_store,
@@ -31,7 +40,6 @@ from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.newfiles import force
 from vidmem.index.object_rows import ObjectRows
-from vidmem.index.object_writing import ObjectWriter
 from vidmem.index.rows import ClipBlocks, FrameRows, NewClip, StoredVideo, VideoRow
 from vidmem.index.stream_rows import StreamRows
 from vidmem.index.vectors import INDEX_NAME
@@ -45,7 +53,7 @@ if TYPE_CHECKING:
 _UNSAVED_FRAMES = 1024
 
 
-class Store(ObjectWriter):
+class Store(ExpiringStore):
     """An open store. Made by `Store.open`; a context manager; its methods may be called from several threads.
 
     Clips are durable once `append_clips` returns, and what is new of objects once `extend_objects` does. A process that
@@ -246,6 +254,7 @@ class Store(ObjectWriter):
                 raise
             if old_memory is not None:
                 remove_file(inside(self.path, old_memory.name))
+            self._save_index_if_far_behind()
 
     def finish_video(self, video_id: VideoId, duration_seconds: float) -> None:
         """Note that a video was ingested to its end. Raises NotFound."""
@@ -254,10 +263,6 @@ class Store(ObjectWriter):
             with self._transaction(write=True) as catalogue:
                 self._video(catalogue, video_id)
                 catalogue.finish_video(video_id, duration_seconds)
-                num_unsaved = catalogue.last_frame_id() - self._saved[0]
-            # At a tenth of its size, so that an archive of many short videos does not rewrite the file for each.
-            if num_unsaved >= max(_UNSAVED_FRAMES, len(self._index) // 10):
-                self._save_index()
 
     def remove_video(self, video_id: VideoId) -> None:
         """Forget a video: rows, vectors, objects, files, and any question whose evidence names it. Raises NotFound."""
@@ -299,17 +304,17 @@ class Store(ObjectWriter):
             problems = catalogue.damage()
             if problems:
                 return [f"{CATALOGUE_NAME}: {problem}" for problem in problems]
-            self._follow(catalogue)
-            problems += index_problems(catalogue, self._index)
+            problems += index_problems(catalogue, self._followed(catalogue))
             inventory = Inventory.of(catalogue)
             problems += order_problems(catalogue)
             problems += object_problems(catalogue, self.identity.embedding_dim)
             positions = (
                 {name: catalogue.blocks_position(name) for name in catalogue.video_ids()} if self._has_kv else {}
             )
+            begins = beginnings(catalogue)
         with translated(self.path):
             problems += file_problems(self.path, inventory)
-            problems += blocks_problems(self.path, positions)
+            problems += blocks_problems(self.path, positions, begins)
         with suppress(StoreLocked, StorageFull), translated(self.path), self._nobody_writes():
             with self._transaction() as catalogue:
                 inventory = Inventory.of(catalogue)
@@ -322,15 +327,15 @@ class Store(ObjectWriter):
         """Mend after opening: remove leftovers, complete the index, say what was found."""
         num_missing = 0
         with self._transaction() as catalogue:
+            assert self._index is not None, "it was just loaded"
             num_loaded = len(self._index)
-            self._follow(catalogue)
+            num_added = len(self._followed(catalogue)) - num_loaded
             if not self.is_read_only:
                 inventory = Inventory.of(catalogue)
-                num_missing = sum(not inside(self.path, name).exists() for name in inventory.names())
+                num_missing = count_missing(self.path, inventory.names(), inventory.block_folders)
                 discard_leftovers(self.path, inventory.kept())
                 if self._has_kv:
                     discard_uncommitted(self.path, catalogue)
-        num_added = len(self._index) - num_loaded
         if notice is not None:
             self.notices.append(notice)
         elif num_added and not self.is_read_only:
@@ -353,17 +358,35 @@ class Store(ObjectWriter):
         finally:
             lock.release()
 
+    def _save_index_if_far_behind(self) -> None:
+        """At a tenth of its size, so that neither a stream nor many short videos rewrite the file all the time: what a
+        stream of some days adds in hours takes a second or two to write, and less than that to read again."""
+        with self._transaction() as catalogue:
+            num_unsaved = catalogue.last_frame_id() - max(0, self._saved[0])
+        if num_unsaved >= max(_UNSAVED_FRAMES, self._num_saved // 10):
+            self._save_index()
+            if not self._is_searched:
+                self._index = None
+
     def _save_index(self) -> None:
         """Write the index file if it is behind. It can be rebuilt, so a full disk is only noticed."""
         try:
             with self._transaction() as catalogue:
-                self._follow(catalogue)
-                present = (self._index.last_frame_id, self._index.num_removals)
-                if present != self._saved:
-                    self._index.save(self.path / INDEX_NAME)
-                    self._saved = present
+                if self._index is None and self._is_at(self._saved, catalogue):
+                    return
+                index = self._followed(catalogue)
+                present = (index.last_frame_id, index.num_removals)
+                packed = index.packed() if present != self._saved else None
+            if packed is not None:
+                with translated(self.path):
+                    packed.save(self.path / INDEX_NAME)
+                self._saved, self._num_saved = present, packed.count
         except VidmemError as error:
             self.notices.append(f"The index was not saved and will be rebuilt. {error}")
+
+    @staticmethod
+    def _is_at(saved: tuple[int, int], catalogue: Catalogue) -> bool:
+        return saved == (catalogue.last_frame_id(), catalogue.num_removals())
 
     def _write_files(
         self,

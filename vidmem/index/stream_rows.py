@@ -11,7 +11,7 @@ from vidmem.index.catalogue import Catalogue
 from vidmem.index.rows import NewClip
 from vidmem.index.schema import STREAMS
 from vidmem.index.streams import StreamClock
-from vidmem.types import Gap
+from vidmem.types import Gap, VideoId
 
 _DRIFT_SECONDS = 0.1
 """Clocks that part by more are noted as parted."""
@@ -41,6 +41,11 @@ class StreamRows:
 
     def add(self, video_id: str) -> None:
         self._run("INSERT INTO streams VALUES (?)", (video_id,))
+
+    def ids(self) -> list[VideoId]:
+        """Of all streams, in the order they came."""
+        found = self._run("SELECT video_id FROM streams JOIN videos USING (video_id) ORDER BY videos.rowid")
+        return [row[0] for row in found]
 
     def find(self, source: str, settings_hash: str) -> str | None:
         """Id of the newest stream from a source with these settings."""

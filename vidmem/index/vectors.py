@@ -27,6 +27,8 @@ from vidmem.index.files import replace_file
 INDEX_NAME = "index.faiss"
 _FOOTER = struct.Struct("<8sqqq32s")  # magic, last frame id, number of frames, removals, sha256 of all before
 _MAGIC = b"vidmemix"
+_MOST_GONE = 0.125
+"""Of the vectors for the first look, before those that have left are taken out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,24 @@ class Matches:
     """(n,) int64, best first."""
     scores: np.ndarray
     """(n,) float32 inner products; equal ones are in the order of their ids."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedIndex:
+    """The bytes of an index file, and what its footer says."""
+
+    parts: list[memoryview]
+    last_frame_id: int
+    count: int
+    num_removals: int
+
+    def save(self, path: Path) -> None:
+        """Replace the file in one step. Raises OSError and leaves the old file if that fails."""
+        checksum = hashlib.sha256()
+        for part in self.parts:
+            checksum.update(part)
+        footer = _FOOTER.pack(_MAGIC, self.last_frame_id, self.count, self.num_removals, checksum.digest())
+        replace_file(path, *self.parts, footer)
 
 
 class DamagedIndex(Exception):
@@ -51,6 +71,8 @@ class VectorIndex:
         self._faiss: Any = faiss.IndexIDMap2(_flat(dim))
         self._coarse: Any = None
         """The same vectors for the first look, once there are many."""
+        self._coarse_ids: np.ndarray | None = None
+        """(n,) of the frames in it, where some have left since; None while it holds just those that are here."""
         self._videos: dict[str, int] = {}
         self._columns = _Columns.empty()
         self._pending: list[_Columns] = []
@@ -66,6 +88,8 @@ class VectorIndex:
         self._faiss.add_with_ids(vectors, rows.frame_ids)
         if self._coarse is not None:
             self._coarse.add(vectors)
+            if self._coarse_ids is not None:
+                self._coarse_ids = np.concatenate([self._coarse_ids, rows.frame_ids])
         self._begin_coarse()
         self.describe(rows)
 
@@ -74,6 +98,30 @@ class VectorIndex:
             vectors = self.vectors()
             self._coarse = learnt(vectors)
             self._coarse.add(vectors)
+
+    def keep_only(self, frame_ids: np.ndarray) -> None:
+        """Let all frames go but these, of ascending ids (n,)."""
+        held = self.frame_ids()
+        gone = held[~np.isin(held, frame_ids, assume_unique=True)]
+        if not len(gone):
+            return
+        self._faiss.remove_ids(gone)
+        if self._coarse is not None and self._coarse_ids is None:
+            self._coarse_ids = held
+        columns = self._merged()
+        stays = np.isin(columns.frame_ids, frame_ids, assume_unique=True)
+        self._columns = _Columns(columns.frame_ids[stays], columns.videos[stays], columns.spans[stays])
+        if self._coarse_ids is not None and len(self._coarse_ids) - len(self) > _MOST_GONE * len(self._coarse_ids):
+            self._renew_coarse()
+
+    def _renew_coarse(self) -> None:
+        """Drop from the first look what has left: it can only be filled anew, at 5 us a vector."""
+        self._coarse_ids = None
+        if len(self) < COARSE_FROM:
+            self._coarse = None
+        elif self._coarse is not None:
+            self._coarse.reset()
+            self._coarse.add(self.vectors())
 
     def describe(self, rows: IndexRows) -> None:
         """Append the videos and spans of frames, not their vectors: for what `load` brought."""
@@ -122,22 +170,32 @@ class VectorIndex:
             passes = self._meets(self._merged(), video_ids, start, end)
         num_passing = len(self) if passes is None else np.count_nonzero(passes)
         if self._coarse is not None and num_passing >= COARSE_FROM and k <= MOST_WANTED:
-            places = self._coarse.search(query, NUM_CANDIDATES)[1][0]
+            places = self._places(self._coarse.search(query, NUM_CANDIDATES)[1][0])
             places = places if passes is None else places[passes[places]]
             # Those left are the best of all that pass. They may be too few: what passes is less alike than the rest.
             if len(places) >= NUM_CANDIDATES // 2:
                 return self._merged().frame_ids[places]
         return None if passes is None else self._merged().frame_ids[passes]
 
+    def _places(self, coarse: np.ndarray) -> np.ndarray:
+        """Places among the frames that are here, of places (n,) of the first look."""
+        if self._coarse_ids is None:
+            return coarse
+        ids, here = self._coarse_ids[coarse], self._merged().frame_ids
+        places = np.minimum(np.searchsorted(here, ids), len(here) - 1)
+        return places[here[places] == ids]
+
     def save(self, path: Path) -> None:
         """Replace the file in one step. Raises OSError and leaves the old file if that fails."""
+        self.packed().save(path)
+
+    def packed(self) -> PackedIndex:
+        """A copy of the whole, on its way to the disk: what the index takes up meanwhile is not in it."""
+        if self._coarse_ids is not None:
+            self._renew_coarse()
         indexes = [self._faiss] if self._coarse is None else [self._faiss, self._coarse]
         parts = [faiss.serialize_index(index).data for index in indexes]
-        checksum = hashlib.sha256()
-        for part in parts:
-            checksum.update(part)
-        footer = _FOOTER.pack(_MAGIC, self.last_frame_id, len(self), self.num_removals, checksum.digest())
-        replace_file(path, *parts, footer)
+        return PackedIndex(parts, self.last_frame_id, len(self), self.num_removals)
 
     @classmethod
     def load(cls, path: Path, dim: int) -> VectorIndex:

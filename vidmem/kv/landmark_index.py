@@ -38,6 +38,15 @@ class LandmarkIndex:
         self._firsts.append(np.int64(self.num_frames))
         self.num_frames += num_frames
 
+    def keep(self, stays: np.ndarray) -> None:
+        """Let frames go, of a group all or none: `stays` (num_frames,) is True for all others."""
+        per_group = np.add.reduceat(stays.astype(np.int64), self._firsts.rows) if self.num_frames else np.empty(0, int)
+        kept = per_group > 0
+        for part in (*self._scale, *self._owners, *self._codes, self._firsts):
+            part.keep(kept)
+        self.num_frames = int(per_group.sum())
+        self._firsts.rows[:] = np.cumsum(per_group[kept]) - per_group[kept]
+
     @property
     def num_bytes(self) -> int:
         """Bytes of what is searched."""
@@ -140,6 +149,11 @@ class _Growing:
             self._held = np.concatenate([self._held, np.empty_like(self._held)])
         self._held[self._used] = row
         self._used += 1
+
+    def keep(self, kept: np.ndarray) -> None:
+        rows = self.rows[kept]
+        self._used = len(rows)
+        self._held = np.concatenate([rows, np.empty((16, *rows.shape[1:]), rows.dtype)])
 
     @property
     def rows(self) -> np.ndarray:

@@ -64,6 +64,15 @@ class Position:
     num_blocks: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a log begins: what lay before was let go on purpose, and is not lost. Whole segments go."""
+
+    segment: int = 0
+    block: int = 0
+    """The segment's first."""
+
+
 def segment_name(segment: int) -> str:
     return f"{segment:06d}.kv"
 

@@ -15,6 +15,7 @@ from vidmem.kv.records import (
     FIRST_OFFSET,
     FORMAT,
     RECORD,
+    Beginning,
     BlockId,
     Position,
     end_of,
@@ -24,6 +25,20 @@ from vidmem.kv.records import (
     segment_name,
     table_place,
 )
+
+
+def discard_before(folder: Path, begin: Beginning) -> None:
+    """Remove segments that lie before the beginning of a log. Does the same when done again. Raises OSError."""
+    for path in folder.glob("*.kv"):
+        if path.stem.isdigit() and int(path.stem) < begin.segment:
+            path.unlink()
+
+
+def first_block_of(folder: Path, segment: int) -> int | None:
+    """The first block of a segment; None if its table does not tell. Raises OSError."""
+    found = [slot for slot in read_table(_table(folder / segment_name(segment))) if slot[0] == 0]
+    record = found[0][1] if found else None
+    return int(record["block_id"]) if record is not None and record["segment"] == segment else None
 
 
 def discard_beyond(folder: Path, position: Position) -> None:
@@ -51,9 +66,9 @@ def discard_beyond(folder: Path, position: Position) -> None:
 
 
 def load_records(
-    folder: Path, position: Position, known: np.ndarray | None = None, first_segment: int = 0
+    folder: Path, begin: Beginning, position: Position, known: np.ndarray | None = None, first_segment: int = 0
 ) -> tuple[np.ndarray, set[BlockId]]:
-    """The records of the blocks before `position`, and the ids of those that are known to be lost.
+    """The records of the blocks from `begin` to `position`, and the ids of those that are known to be lost.
 
     A record that is in neither of its places gets offset 0, and for its span all the time between its neighbours.
     Tables of segments before `first_segment` are not read: their records are among the first ones, `known`.
@@ -61,24 +76,27 @@ def load_records(
     Raises:
         StoreVersion: a newer vidmem wrote a segment.
     """
-    records = np.zeros(position.num_blocks, RECORD)
+    records = np.zeros(position.num_blocks - begin.block, RECORD)
     if known is not None:
         records[: len(known)] = known
     sizes = []
-    for segment in range(position.segment + 1 if position.num_blocks else 0):
+    for segment in range(begin.segment, position.segment + 1 if position.num_blocks else 0):
         path = folder / segment_name(segment)
         sizes.append(size_of(path))
         if segment < first_segment:
             continue
         _check_format(path)
         for _, record in read_table(_table(path)):
-            if record is not None and record["segment"] == segment and record["block_id"] < position.num_blocks:
-                records[record["block_id"]] = record
-    gone = [index for index in _where(records["offset"] == 0) if not _is_restored(folder, records, index)]
-    _bound_spans(records, gone)
+            if record is not None and record["segment"] == segment:
+                index = int(record["block_id"]) - begin.block
+                if 0 <= index < len(records):
+                    records[index] = record
+    gone = [index for index in _where(records["offset"] == 0) if not _is_restored(folder, begin, records, index)]
+    _bound_spans(begin, records, gone)
     ends = records["offset"] + ALIGNMENT + records["head_bytes"] + records["body_bytes"]
-    cut = _where(ends > np.array(sizes or [0], np.uint64)[records["segment"]])
-    return records, {BlockId(index) for index in (*gone, *cut)}
+    in_file = np.maximum(records["segment"].astype(np.int64) - begin.segment, 0)  # 0 where the record is gone
+    cut = _where(ends > np.array(sizes or [0], np.uint64)[in_file])
+    return records, {BlockId(begin.block + index) for index in (*gone, *cut)}
 
 
 def _where(flags: np.ndarray) -> list[int]:
@@ -99,11 +117,11 @@ def _check_format(path: Path) -> None:
         raise StoreVersion(f"{path} has format {found}, this vidmem reads up to {FORMAT}: update vidmem.")
 
 
-def _is_restored(folder: Path, records: np.ndarray, block_id: int) -> bool:
+def _is_restored(folder: Path, begin: Beginning, records: np.ndarray, index: int) -> bool:
     """Find a record beside its block: right after the block before it, or as the first of the next segment."""
-    before = records[block_id - 1] if block_id else None
+    before = records[index - 1] if index else None
     if before is None:
-        places = [(0, FIRST_OFFSET)]
+        places = [(begin.segment, FIRST_OFFSET)]
     elif before["offset"] == 0:
         return False
     else:
@@ -112,17 +130,17 @@ def _is_restored(folder: Path, records: np.ndarray, block_id: int) -> bool:
         data = bytearray(ALIGNMENT)
         read_at(folder / segment_name(segment), [data], offset)
         record = parse_record(bytes(data))
-        if record is not None and record["block_id"] == block_id and record["segment"] == segment:
-            records[block_id] = record
+        if record is not None and record["block_id"] == begin.block + index and record["segment"] == segment:
+            records[index] = record
             return True
     return False
 
 
-def _bound_spans(records: np.ndarray, gone: list[int]) -> None:
+def _bound_spans(begin: Beginning, records: np.ndarray, gone: list[int]) -> None:
     """Give the blocks whose records are gone, ascending, the time from the nearest one before to the nearest after."""
     is_gone = set(gone)
     for index in gone:
-        records[index]["block_id"] = index
+        records[index]["block_id"] = begin.block + index
         if index:
             records[index]["start"] = records[index - 1]["start" if index - 1 in is_gone else "end"]
     for index in reversed(gone):

@@ -23,6 +23,7 @@ from vidmem.kv.records import (
     FIRST_OFFSET,
     NUM_RECORDS,
     RECORD,
+    Beginning,
     BlockId,
     Position,
     end_of,
@@ -83,19 +84,22 @@ class SegmentLog:
         folder: Path,
         position: Position | None = None,
         *,
+        begin: Beginning | None = None,
         read_only: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         """Open the log as it was committed at `position`; None is an empty log.
 
         What lies beyond `position` is removed, or with `read_only` not looked at. Damage does not hinder opening:
-        see `lost_blocks`. A segment is closed once a block would carry it over `segment_bytes`.
+        see `lost_blocks`. A segment is closed once a block would carry it over `segment_bytes`. What lies before
+        `begin` was let go and is no part of the log, though ids and places go on being counted from it.
 
         Raises:
             StoreVersion: a newer vidmem wrote it.
             StorageFull: what lies beyond can't be removed.
         """
         self.folder = folder
+        self._begin = begin or Beginning()
         self._read_only = read_only
         self._segment_bytes = segment_bytes
         self._descriptor: int | None = None
@@ -153,6 +157,14 @@ class SegmentLog:
         assert not self._read_only, "a log opened to read is not cut"
         self._restore(position)
 
+    def forget(self, begin: Beginning) -> None:
+        """Begin later from now on. The files before are for the log's owner to remove."""
+        num_gone = begin.block - self._begin.block
+        if num_gone > 0:
+            self._records = self._records[num_gone:].copy()
+            self._lost = {block_id for block_id in self._lost if block_id >= begin.block}
+            self._begin = begin
+
     def close(self) -> None:
         """Let go of the files. What was not flushed may be lost."""
         if self._descriptor is not None:
@@ -168,18 +180,25 @@ class SegmentLog:
 
     @property
     def num_blocks(self) -> int:
+        """Of all that were ever put, also before the log's beginning."""
         return self._position.num_blocks
+
+    @property
+    def first_block(self) -> BlockId:
+        """The one that the log begins with."""
+        return BlockId(self._begin.block)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all blocks that are not known to be lost, heads and records included."""
-        records = self._records[: self.num_blocks]
+        records = self._records[: self.num_blocks - self.first_block]
         there = records[records["offset"] > 0]
         return int((there["head_bytes"] + there["body_bytes"]).sum()) + ALIGNMENT * len(there)
 
     def num_tokens(self) -> list[int]:
-        """Tokens of each block, 0 for one that is not known any more."""
-        return [int(number) for number in self._records["num_tokens"][: self.num_blocks].tolist()]
+        """Tokens of each block from `first_block` on, 0 for one that is not known any more."""
+        num_held = self.num_blocks - self.first_block
+        return [int(number) for number in self._records["num_tokens"][:num_held].tolist()]
 
     def position_of(self, num_blocks: int) -> Position:
         """Where the log ended when it held so many blocks, of which the last one is not lost."""
@@ -188,15 +207,18 @@ class SegmentLog:
         record = self._record(BlockId(num_blocks - 1))
         return Position(int(record["segment"]), end_of(record), num_blocks)
 
-    def follow(self, position: Position) -> None:
-        """In a log opened to read: see also what its writer has committed since. Reads only what is new.
+    def follow(self, position: Position, begin: Beginning | None = None) -> None:
+        """In a log opened to read: see also what its writer has committed since, and that it begins later. Reads only
+        what is new.
 
         Raises:
             StoreVersion: a newer vidmem wrote it.
         """
         assert self._read_only, "a log opened to write is ahead of what is committed"
-        known = self._records[: self.num_blocks]
-        records, lost = load_records(self.folder, position, known, self._position.segment)
+        if begin is not None:
+            self.forget(begin)
+        known = self._records[: self.num_blocks - self.first_block]
+        records, lost = load_records(self.folder, self._begin, position, known, self._position.segment)
         self._records, self._lost, self._position = records, self._lost | lost, position
 
     def body_bytes(self, block_id: BlockId) -> int:
@@ -274,16 +296,16 @@ class SegmentLog:
 
     def verify(self) -> list[LostBlocks]:
         """Read every block and say what is lost."""
-        for run in self.runs(map(BlockId, range(self.num_blocks))):
+        for run in self.runs(map(BlockId, range(self.first_block, self.num_blocks))):
             self.read_run(run, [bytearray(self.body_bytes(block_id)) for block_id in run])
         return self.lost_blocks()
 
     # -- inside --
 
     def _record(self, block_id: BlockId) -> np.void:
-        if not 0 <= block_id < self.num_blocks:
-            raise NotFound(f"{self.folder} has no block {block_id}: it holds {self.num_blocks}.")
-        return self._records[block_id]
+        if not self.first_block <= block_id < self.num_blocks:
+            raise NotFound(f"{self.folder} has no block {block_id}: it holds {self.num_blocks - self.first_block}.")
+        return self._records[block_id - self.first_block]
 
     def _path(self, segment: int) -> Path:
         return self.folder / segment_name(segment)
@@ -349,7 +371,8 @@ class SegmentLog:
     def _remember(self, written: bytes) -> None:
         """Take up the records of blocks that were written into the open segment."""
         records = np.frombuffer(written, RECORD)
-        before, after = self.num_blocks, self.num_blocks + len(records)
+        before = self.num_blocks - self.first_block
+        after = before + len(records)
         if after > len(self._records):
             grown = np.zeros(max(64, before * 2, after), RECORD)
             grown[:before] = self._records[:before]
@@ -357,11 +380,12 @@ class SegmentLog:
         self._records[before:after] = records
         self._offset = end_of(records[-1])
         self._num_in_segment += len(records)
-        self._position = Position(self._segment, self._offset, after)
+        self._position = Position(self._segment, self._offset, self.num_blocks + len(records))
 
     def _restore(self, position: Position) -> None:
         self.close()
-        self._records, self._lost = load_records(self.folder, position)  # which refuses what a newer vidmem wrote
+        # Which refuses what a newer vidmem wrote.
+        self._records, self._lost = load_records(self.folder, self._begin, position)
         self._position = position
         if not self._read_only:
             with translated(self.folder):

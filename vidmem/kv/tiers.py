@@ -17,7 +17,7 @@ from vidmem.errors import BadInput, NotFound
 from vidmem.kv.arena import Arena
 from vidmem.kv.copies import Copies
 from vidmem.kv.payload import Fields, Payload, body_bytes, fields_of, fill, make_head
-from vidmem.kv.records import BlockId, Position
+from vidmem.kv.records import Beginning, BlockId, Position
 from vidmem.kv.segments import NewBlock, SegmentLog
 from vidmem.kv.staging import Loan, Staging
 from vidmem.kv.tier import Guard, Held, Tier, TierState
@@ -122,9 +122,12 @@ class Tiers:
 
     # -- reading --
 
-    def follow(self, position: Position) -> None:
-        """Over a log that was opened to read: see also what was committed since. Raises as `SegmentLog.follow`."""
-        self._log.follow(position)
+    def follow(self, position: Position, begin: Beginning | None = None) -> None:
+        """Over a log that was opened to read: see also what was committed since, and that it begins later.
+
+        Raises as `SegmentLog.follow`.
+        """
+        self._log.follow(position, begin)
         self._next = position.num_blocks
 
     def fetch(self, block_ids: Sequence[BlockId]) -> Loan:
@@ -140,7 +143,7 @@ class Tiers:
         """Bytes by tier: accelerator, RAM, disk."""
         with self._guard:
             num_bytes = self._log.num_bytes
-            disk = TierState("disk", self._log.num_blocks, num_bytes, num_bytes, None)
+            disk = TierState("disk", self._log.num_blocks - self._log.first_block, num_bytes, num_bytes, None)
             return self._accelerator.state(), self._ram.state(), disk
 
     # -- inside --
@@ -198,8 +201,9 @@ class Tiers:
             raise self._failure
 
     def _num_bytes(self, block_id: BlockId) -> int:
-        if not 0 <= block_id < self._next:
-            raise NotFound(f"{self._log.folder} has no block {block_id}: it holds {self._next}.")
+        if not self._log.first_block <= block_id < self._next:
+            num_held = self._next - self._log.first_block
+            raise NotFound(f"{self._log.folder} has no block {block_id}: it holds {num_held}.")
         with self._guard:
             waiting = self._ram.size_of(block_id)
         return self._log.body_bytes(block_id) if waiting is None else waiting

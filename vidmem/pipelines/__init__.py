@@ -5,6 +5,7 @@ from vidmem.pipelines.contents import Contents, Held
 from vidmem.pipelines.following_up import in_context
 from vidmem.pipelines.growth import Size
 from vidmem.pipelines.ingest import IngestReport, Progress
+from vidmem.pipelines.keeping import Keeping, Pruned
 from vidmem.pipelines.loading import preset_for
 from vidmem.pipelines.objects import RememberedObject, Whereabouts
 from vidmem.pipelines.scenes import Scene
@@ -19,8 +20,10 @@ __all__ = [
     "Contents",
     "Held",
     "IngestReport",
+    "Keeping",
     "Picture",
     "Progress",
+    "Pruned",
     "RememberedObject",
     "Scene",
     "Size",

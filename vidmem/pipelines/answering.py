@@ -87,8 +87,8 @@ class AnswerStream:
         self._on_end(self._result)
 
 
-def with_gaps(pieces: Iterator[str], gaps: Sequence[Gap]) -> Iterator[str]:
-    """What a model says, and behind it what was not seen of the times that it is about."""
+def with_gaps(pieces: Iterator[str], gaps: Sequence[Gap], notes: Sequence[str] = ()) -> Iterator[str]:
+    """What a model says, and behind it what was not seen of the times that it is about, and what else is to be said."""
     with ExitStack() as stack:
         close = getattr(pieces, "close", None)
         if close is not None:
@@ -96,3 +96,5 @@ def with_gaps(pieces: Iterator[str], gaps: Sequence[Gap]) -> Iterator[str]:
         yield from pieces
     for gap in gaps:
         yield f" {gap_sentence(gap)}"
+    for note in notes:
+        yield f" {note}"

@@ -18,6 +18,7 @@ from vidmem.pipelines.planning import (
 )
 from vidmem.pipelines.question import Asked
 from vidmem.pipelines.timeline import Timeline
+from vidmem.types import Span
 
 Cost = Callable[[Pick], int]
 """Tokens of one frame with its time mark."""
@@ -85,8 +86,16 @@ def _named(asked: Sequence[Asked], lines: Sequence[Timeline]) -> list[Pick]:
         pick
         for index, (one, line) in enumerate(zip(asked, lines, strict=True))
         for moment in one.moments
+        if not line.has_expired(moment)
         for pick in around_moment(line.pts_seconds, moment, index, look=one.look)
     ]
+
+
+def _places_shown(line: Timeline, span: Span) -> range:
+    """Places of the frames that a stretch shows; where frames have left, the one before is not on display."""
+    places = places_within(line.pts_seconds, span)
+    is_over = len(places) and line.expired.until and float(line.end_seconds[places[0]]) <= span.start
+    return places[1:] if is_over else places
 
 
 def _tracked(found: Found) -> list[Pick]:
@@ -101,7 +110,7 @@ def _telling(config: RecallConfig, asked: Sequence[Asked], found: Found, lines: 
     ranges = [
         [Pick(index, places[place]) for place in spread(len(places), _SPREAD_FRAMES)]
         for index, (one, line) in enumerate(zip(asked, lines, strict=True))
-        for places in (places_within(line.pts_seconds, span) for span in one.ranges)
+        for places in (_places_shown(line, span) for span in one.ranges)
     ]
     full = config.full_runs
     groups = [around_run(run, len(lines[run.video_index])) for run in found.runs]

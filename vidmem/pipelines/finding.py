@@ -114,7 +114,7 @@ class Finder:
         for video_index, (one, line) in enumerate(zip(asked, lines, strict=True)):
             for moment in one.moments:
                 places = around_moment(line.pts_seconds, moment, video_index)
-                if places and not line.is_in_gap(moment):
+                if places and not line.is_in_gap(moment) and not line.has_expired(moment):
                     place = places[0].frame_index
                     found.cited.append(Cited(Run(video_index, place, place, place, 1.0), "the time in the question"))
         matches: list[Cited] = []

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from vidmem.kv.tier import TierState
 from vidmem.kv.tiers import TierConfig, Tiers
 from vidmem.models.families.family import Family
 from vidmem.models.preset import KvConfig
+from vidmem.pipelines.timeline import Timeline
 from vidmem.types import VideoId
 
 _VIDEOS_OPEN = 3
@@ -69,11 +72,13 @@ class VideoBlocks:
         self._store, self._video_id, self._form = store, video_id, form
         self._landmarks = LandmarkIndex(heads_of(form.layout, config.heads), form.layout.head_dim)
         folder = store.blocks_folder(video_id)
-        self._position = store.blocks_position(video_id)
-        self._log = SegmentLog(folder, self._position, read_only=True)
+        self._position, begin = store.blocks_position(video_id), store.blocks_beginning(video_id)
+        self._log = SegmentLog(folder, self._position, begin=begin, read_only=True)
+        self._described: Timeline | None = None
+        """The frames that there are landmarks of, as `landmarks` last saw them."""
         self._tiers = Tiers(self._log, form.device, TierConfig(config.accelerator_bytes, config.ram_bytes))
         self.block_tokens = self._sizes()
-        """Tokens of each block, by its id."""
+        """Tokens of each block of the log, from its first one on."""
         self._told: set[int] = set()
         self._tell(
             block_id
@@ -82,38 +87,59 @@ class VideoBlocks:
         )
 
     def follow(self) -> None:
-        """See what was committed since."""
-        position = self._store.blocks_position(self._video_id)
-        if position != self._position:
-            self._tiers.follow(position)
+        """See what was committed, and what has left, since."""
+        position, begin = self._store.blocks_position(self._video_id), self._store.blocks_beginning(self._video_id)
+        if position != self._position or begin.block != self._log.first_block:
+            self._tiers.follow(position, begin)
             self._position, self.block_tokens = position, self._sizes()
 
     def fetch(self, block_ids: Iterable[int]) -> dict[int, Block]:
-        """Blocks by their ids, on the model's device. Those that are lost are left out, and the store notices it."""
-        blocks, lost = fetch(self._tiers, block_ids, self._form)
+        """Blocks by their ids in the log, on the model's device.
+
+        Those that are lost are left out, and the store notices it; and those that have left.
+        """
+        blocks, lost = fetch(self._tiers, (one for one in block_ids if one >= self._log.first_block), self._form)
         if lost is not None:
             self._tell(lost.block_ids)
         return blocks
 
-    def landmarks(self, block_ids: np.ndarray) -> LandmarkIndex:
-        """Of all committed frames, whose blocks these are (n,).
+    def sizes_of(self, log_ids: np.ndarray) -> list[int]:
+        """Tokens of blocks (m,) by their ids in the log. One that has left, or is lost, counts as the largest: it will
+        be made again from its frame's tokens."""
+        sizes = np.array(self.block_tokens, np.int64)
+        places = log_ids - self._log.first_block
+        return np.where(places >= 0, sizes[np.maximum(places, 0)], sizes.max(initial=0)).tolist()
+
+    def landmarks(self, line: Timeline) -> LandmarkIndex:
+        """Of all frames of a timeline of this video, which is no older than that of the call before.
 
         They were made of whole blocks, before compression. What the catalogue has none of, or of other heads, is looked
         up in what the frames' blocks still hold.
         """
         held = self._landmarks
-        if held.num_frames == len(block_ids):
+        if self._described is not None and self._described.expired != line.expired:
+            known = np.array(self._described.frame_ids[: held.num_frames], np.int64)
+            held.keep(np.isin(known, np.array(line.frame_ids, np.int64)))
+        self._described = line
+        if held.num_frames == len(line):
             return held
-        for row in self._store.landmarks(self._video_id, after=held.num_frames):
-            found = Landmarks.from_bytes(row.data, held.heads, self._form.layout.head_dim)
-            if found is not None and row.first_frame + row.num_frames <= len(block_ids):
-                self._look_up(block_ids[: row.first_frame])
-                held.append(found, row.num_frames)
+        block_ids, first = line.log_ids[line.block_ids], held.num_frames
+        places = {clip_id: place for place, clip_id in reversed(list(enumerate(line.clip_ids[first:], start=first)))}
+        found_rows = self._store.landmarks(self._video_id, start=float(line.pts_seconds[first]))
+        for clip_id, group in groupby(found_rows, key=itemgetter(0)):
+            rows = [row for _, row in group]
+            for row in rows if clip_id in places else ():
+                found = Landmarks.from_bytes(row.data, held.heads, self._form.layout.head_dim)
+                place = places[clip_id] + row.first_frame - rows[0].first_frame
+                if found is not None and place + row.num_frames <= len(line):
+                    self._look_up(block_ids[:place])
+                    held.append(found, row.num_frames)
         self._look_up(block_ids)
         return held
 
     def _look_up(self, block_ids: np.ndarray) -> None:
-        """Add landmarks of the frames whose blocks these are, which some are held of. Of lost blocks there are none."""
+        """Add landmarks of the frames whose blocks, by their ids in the log, these are, some of which are held. Of lost
+        blocks, and of those that have left, there are none."""
         heads, begin = self._landmarks.heads, self._landmarks.num_frames
         if begin < len(block_ids):
             self._store.notices.append(
@@ -132,8 +158,9 @@ class VideoBlocks:
             self._landmarks.append(landmarks(keys, heads) if blocks else None, end - first)
 
     def tokens_when_written(self, block_id: int) -> int | None:
-        """None where the block's record is gone, too."""
-        return self._log.num_tokens()[block_id] or None
+        """Of a block by its id in the log; None where its record is gone, too, and where it has left."""
+        place = block_id - self._log.first_block
+        return self._log.num_tokens()[place] or None if place >= 0 else None
 
     def state(self) -> tuple[TierState, ...]:
         return self._tiers.state()
@@ -148,8 +175,9 @@ class VideoBlocks:
         return [size or largest for size in sizes]
 
     def _tell(self, lost: Iterable[int]) -> None:
-        """Add a sentence to the store's notices for blocks that were not told of before."""
-        new = sorted(set(lost) - self._told)
+        """Add a sentence to the store's notices for blocks that were not told of before and did not leave meanwhile."""
+        first = self._store.blocks_beginning(self._video_id).block
+        new = sorted({block_id for block_id in lost if block_id >= first} - self._told)
         if new:
             self._told.update(new)
             self._store.notices.append(str(self._log.lost(map(BlockId, new))))

@@ -74,11 +74,13 @@ class BlockStream:
         self._heads = heads_of(self._form.layout, preset.kv.heads)
         self._window_tokens = window_tokens(preset)
         folder = store.blocks_folder(video.video_id)
-        self._log = SegmentLog(folder, store.blocks_position(video.video_id))
+        self._video_id = video.video_id
+        begin = store.blocks_beginning(video.video_id)
+        self._log = SegmentLog(folder, store.blocks_position(video.video_id), begin=begin)
         whole_block = self._form.layout.bytes_per_token(4) * (language.family.tokens_per_picture + _MOST_TEXT_TOKENS)
         ram_bytes = min(preset.kv.ram_bytes, max(_RAM_BYTES, _BLOCKS_IN_RAM * whole_block))
         self._tiers = Tiers(self._log, self._form.device, TierConfig(preset.kv.accelerator_bytes, ram_bytes))
-        self._num_frames = store.video(video.video_id).num_frames
+        self._num_frames = store.video(video.video_id).num_frames + store.expired(video.video_id).num_frames
         try:
             self._writer = language.writer(self._window_tokens)
             if self._log.num_blocks:
@@ -141,6 +143,10 @@ class BlockStream:
         self._before = clip[-1] if clip else self._before
         return compressed
 
+    def forget(self) -> None:
+        """Hold nothing any more of blocks that have left. Not beside `keep`."""
+        self._log.forget(self._store.blocks_beginning(self._video_id))
+
     def close(self) -> None:
         """Let the files go. What was not committed is cut by the next opening."""
         self._tiers.close()
@@ -156,24 +162,27 @@ class BlockStream:
     def _refill(self, video: StoredVideo) -> None:
         """Put the newest blocks back into the writer's window, and the last one before the next picture."""
         line = Timelines(self._store).of(video)
-        block_tokens = self._log.num_tokens()
+        block_tokens, begin = self._log.num_tokens(), self._log.first_block
         reach = self._window_tokens + len(self._writer.opening)
         first, held = len(block_tokens), 0
         while first and held < reach:
             first -= 1
             held += block_tokens[first]
-        blocks, lost = fetch(self._tiers, range(first, len(block_tokens)), self._form)
+        ids = range(begin + first, self._log.num_blocks)
+        blocks, lost = fetch(self._tiers, ids, self._form)
         if lost is not None:
             self._store.notices.append(str(lost))
-            blocks |= zip(lost.block_ids, self._language.remade(self._frames(line, lost.block_ids)), strict=True)
-        window = [blocks[block_id] for block_id in range(first, len(block_tokens))]
+            frames = self._frames(line, line.blocks_of(lost.block_ids))
+            blocks |= zip(lost.block_ids, self._language.remade(frames), strict=True)
+        window = [blocks[block_id] for block_id in ids]
+        # Of blocks that have left nobody knows the tokens. They lay far behind the window, where numbers don't count.
         self._writer.resume(window, sum(block_tokens[:first]) + sum(map(len, window)))
         if self._compression.keep_ratio < 1:
             (last,) = self._frames(line, [line.num_blocks - 1])
             self._before = self._language.seen(window[-1], last)
 
     def _frames(self, line: Timeline, block_ids: Sequence[int]) -> list[FrameTokens]:
-        """The first frames of some blocks, from their stored tokens, each for all of its block's time."""
+        """The first frames of some blocks of a timeline, from their stored tokens, each for all of its block's time."""
         rows = self._store.load_tokens([line.frame_ids[line.places_in(block_id)[0]] for block_id in block_ids])
         return [
             self._language.frame(

@@ -58,6 +58,8 @@ class Inquiry:
     question: str
     asked: Asked
     line: Timeline
+    block_tokens: Sequence[int]
+    """Tokens of each of its blocks."""
     video_index: int
     """The video's place in the list of videos asked about."""
     label_of: Callable[[Pick], str]
@@ -73,7 +75,7 @@ class Inquiry:
         return Terms(self._cost, self._take, lambda pick: self._first_of(self.block_of(pick)))
 
     def block_of(self, pick: Pick) -> int:
-        """The id of the block that holds a frame."""
+        """The block that holds a frame, by its place on the timeline."""
         return int(self.line.block_ids[pick.frame_index])
 
     def _first_of(self, block_id: int) -> Pick:
@@ -81,7 +83,7 @@ class Inquiry:
 
     def _cost(self, pick: Pick) -> int:
         """Tokens of a frame's block."""
-        return self.blocks.block_tokens[self.block_of(pick)]
+        return self.block_tokens[self.block_of(pick)]
 
     def _take(self, named: Sequence[Pick], telling: Iterator[Pick], budget: int) -> Sequence[Pick]:
         """Spend a budget of tokens on frames that the question names, then down the ranking (`choosing.Take`)."""
@@ -89,7 +91,7 @@ class Inquiry:
         left = budget - sum(map(self._cost, first))
         taken = set(map(self.block_of, first))
         order = [block_id for block_id in self._ranking(telling) if block_id not in taken]
-        sizes = self.blocks.block_tokens[: self.line.num_blocks]
+        sizes = self.block_tokens
         if not order or left < min(sizes[block_id] for block_id in order):
             return first
         chosen = down_ranking(order, sizes, left, self.config, self.line.clip_of_block)
@@ -98,13 +100,13 @@ class Inquiry:
     def context(self, picks: Sequence[Pick], gist: Sequence[tuple[float, ContextFrame]]) -> Context:
         """The blocks of the frames, with `gist` (seconds and frame) among them, on the model's device.
 
-        What has no block, for it is gist or its block is lost, is run through the model now, by itself. A lost block is
-        made again from its first frame, and is no larger than it was.
+        What has no block, for it is gist or its block is lost or has left, is run through the model now, by itself. A
+        lost block is made again from its first frame, and is no larger than it was.
         """
-        wanted = dict.fromkeys(map(self.block_of, picks))
-        blocks = self.blocks.fetch(wanted)
-        lost = [block_id for block_id in wanted if block_id not in blocks]
-        sizes = map(self.blocks.tokens_when_written, lost)
+        wanted = {block_id: int(self.line.log_ids[block_id]) for block_id in map(self.block_of, picks)}
+        blocks = self.blocks.fetch(wanted.values())
+        lost = [block_id for block_id, log_id in wanted.items() if log_id not in blocks]
+        sizes = [self.blocks.tokens_when_written(wanted[block_id]) for block_id in lost]
         frames = [(self.language.frame(frame.time_label, frame.tokens, Span(at, at)), None) for at, frame in gist]
         again = sorted([*frames, *zip(self._frames(lost), sizes, strict=True)], key=lambda one: one[0].span.start)
         remade = self.language.remade([frame for frame, _ in again])
@@ -138,6 +140,6 @@ class Inquiry:
         """The blocks of so many frames that the video-LLM asks for, in the stretches of time that are named."""
         within = [places_within(self.line.pts_seconds, span) for span in self.asked.ranges]
         among = set().union(*within) if within else range(len(self.line))
-        landmarks = self.blocks.landmarks(self.line.block_ids)
+        landmarks = self.blocks.landmarks(self.line)
         places = landmarks.ranking(self.language.queries(self.question, landmarks.heads), num_frames, among)
         return list(dict.fromkeys(self.line.block_ids[places].tolist()))

@@ -19,6 +19,14 @@ from vidmem.kv.context import Context as KvContext
 from vidmem.memory.resolution import finest, resample
 from vidmem.models.language import Context, ContextFrame
 from vidmem.pipelines.choosing import Terms, choose_frames
+from vidmem.pipelines.expired import (
+    Remembered,
+    expired_times,
+    gist_sentences,
+    hit_of,
+    nothing_left,
+    remembered,
+)
 from vidmem.pipelines.finding import WEAK, Cited, Finder, Found, RecallConfig, picks_of
 from vidmem.pipelines.kv_recall import Inquiry
 from vidmem.pipelines.object_evidence import ObjectEvidence
@@ -52,6 +60,8 @@ class Recalled:
     timings: dict[str, float]
     reading: Reading | None = None
     """What is in the context."""
+    notes: tuple[str, ...] = ()
+    """Sentences on times whose frames have left."""
 
 
 class Recall:
@@ -84,7 +94,11 @@ class Recall:
     def beyond(self, question: str, videos: Sequence[StoredVideo]) -> str | None:
         """What memory answers by itself, without a model: that it holds nothing of the times asked about. Else None."""
         lines = [self._timelines.of(video) for video in videos]
-        return unseen([asked_of(question, line) for line in lines], lines)
+        asked = [asked_of(question, line) for line in lines]
+        if (known := unseen(asked, lines)) is not None:
+            return known
+        have_left = all(expired_times(one, line) for one, line in zip(asked, lines, strict=True))
+        return nothing_left(asked, lines, [self._memories.of(video) for video in videos]) if have_left else None
 
     def recall(self, question: str, videos: Sequence[StoredVideo]) -> Recalled:
         """Bring back what answers a question about some videos, and leaves the model room for question and answer.
@@ -108,16 +122,41 @@ class Recall:
             evidence = self._evidence(found, lines)
             gaps = tuple(gaps_touched(asked, evidence, lines))
             return Recalled(answer, evidence, gaps, _timings(begun, embedded, now, now))
-        context, reading, planned = self._context(question, queries, found, asked, lines, room)
-        evidence = self._evidence(found, lines)
+        gist = self._remembered(queries, phrases, found, asked, lines)
+        context, reading, planned = self._context(question, queries, found, gist, asked, lines, room)
+        evidence = self._evidence(found, lines, gist)
         gaps = tuple(gaps_touched(asked, evidence, lines))
-        return Recalled(context, evidence, gaps, _timings(begun, embedded, planned, time.perf_counter()), reading)
+        notes = tuple(gist_sentences(gist, asked, lines))
+        timings = _timings(begun, embedded, planned, time.perf_counter())
+        return Recalled(context, evidence, gaps, timings, reading, notes)
+
+    def _remembered(
+        self, queries: Tensor, phrases: Sequence[str], found: Found, asked: Sequence[Asked], lines: Sequence[Timeline]
+    ) -> list[Remembered]:
+        """What the gist has of times whose frames have left."""
+        real = [cited.run.score for cited in found.cited if cited.why.startswith("looks like")]
+        return [
+            one
+            for index, (line, of_line) in enumerate(zip(lines, asked, strict=True))
+            if line.expired.until
+            for one in remembered(
+                self._memories.of(line.video),
+                line,
+                index,
+                of_line,
+                queries,
+                phrases,
+                found=max(real, default=None),
+                floor=self._config.relevance_floor,
+            )
+        ]
 
     def _context(
         self,
         question: str,
         queries: Tensor,
         found: Found,
+        of_expired: Sequence[Remembered],
         asked: Sequence[Asked],
         lines: Sequence[Timeline],
         room: int,
@@ -125,9 +164,11 @@ class Recall:
         """What goes before the model, what that is, and the time by `time.perf_counter` at which it was chosen but not
         yet read."""
         language = self._models.language
-        relevant = found.relevant_videos() or set(range(len(lines)))
+        relevant = found.relevant_videos() | {one.video_index for one in of_expired} or set(range(len(lines)))
         labels = Labels(lines, language.label, named=len(relevant) > 1)
-        budget = min(self._config.context_tokens, room)
+        room = min(self._config.context_tokens, room)
+        elements = self._elements(of_expired, lines, labels, room // 2)
+        budget = room - sum(language.frame_cost(frame.time_label) for _, frame in elements)
         inquiry = self._inquiry(question, relevant, asked, lines, labels)
         terms = inquiry.terms if inquiry else Terms(lambda pick: language.frame_cost(labels.of(pick)))
         picks = choose_frames(self._config, asked, found, lines, relevant, terms, budget)
@@ -135,6 +176,7 @@ class Recall:
         gist: list[_Placed] = []
         if len(picks) < (inquiry.line.num_blocks if inquiry else sum(len(lines[index]) for index in relevant)):
             gist = self._gist(queries, found, lines, labels, language, budget - sum(map(terms.cost, picks)))
+        gist = list({place: (place, frame) for place, frame in [*gist, *elements]}.values())
         if inquiry:
             of_video = [(seconds, frame) for (index, seconds), frame in gist if index in relevant]
             blocks = inquiry.context(picks, of_video)
@@ -155,14 +197,16 @@ class Recall:
             return None
         (video_index,) = relevant
         line = lines[video_index]
+        blocks = self._blocks.of(line.video)
         return Inquiry(
             question=question,
             asked=asked[video_index],
             line=line,
+            block_tokens=blocks.sizes_of(line.log_ids),
             video_index=video_index,
             label_of=labels.of,
             store=self._store,
-            blocks=self._blocks.of(line.video),
+            blocks=blocks,
             language=self._models.kv_language,
             config=self._blocks.config,
         )
@@ -188,7 +232,7 @@ class Recall:
         budget: int,
     ) -> list[_Placed]:
         """Long-term elements most like the question, of the videos with the best runs, as far as the budget goes."""
-        gathered: list[_Placed] = []
+        chosen: list[tuple[int, int]] = []
         for video_index in dict.fromkeys(run.video_index for run in found.runs[:1]):
             memory = self._memories.of(lines[video_index].video)
             if not len(memory) or not len(queries):
@@ -196,7 +240,30 @@ class Recall:
             readout = memory.read(queries)
             usage = readout.usage[: readout.num_long_term]
             best = usage.argsort(descending=True, stable=True)[: self._config.gist_elements]
-            for element in finest(memory.elements_at(best.sort().values)):
+            chosen += [(video_index, element) for element in best.sort().values.tolist()]
+        return self._placed(chosen, lines, labels, language, budget)
+
+    def _elements(
+        self, of_expired: Sequence[Remembered], lines: Sequence[Timeline], labels: Labels, budget: int
+    ) -> list[_Placed]:
+        """Long-term elements of times whose frames have left, as far as the budget goes."""
+        chosen = [(one.video_index, one.element) for one in of_expired]
+        return self._placed(chosen, lines, labels, self._models.language, budget) if chosen else []
+
+    def _placed(
+        self,
+        chosen: Sequence[tuple[int, int]],
+        lines: Sequence[Timeline],
+        labels: Labels,
+        language: VideoLanguageModel,
+        budget: int,
+    ) -> list[_Placed]:
+        """Elements of videos' memories as context frames, until one more would cost more than the budget."""
+        gathered: list[_Placed] = []
+        for video_index in dict.fromkeys(video_index for video_index, _ in chosen):
+            memory = self._memories.of(lines[video_index].video)
+            wanted = torch.tensor([element for index, element in chosen if index == video_index])
+            for element in finest(memory.elements_at(wanted)):
                 start = float(element.span_seconds[0, 0])
                 label = labels.at(video_index, start)
                 budget -= language.frame_cost(label)
@@ -207,11 +274,17 @@ class Recall:
                 gathered.append(((video_index, start), ContextFrame(label, tokens)))
         return gathered
 
-    def _evidence(self, found: Found, lines: Sequence[Timeline]) -> tuple[Hit, ...]:
-        """What is cited, and counted as read."""
-        evidence = tuple(self._hits(found.evidence()[: self._config.max_evidence], lines))
+    def _evidence(self, found: Found, lines: Sequence[Timeline], gist: Sequence[Remembered] = ()) -> tuple[Hit, ...]:
+        """What is cited, and counted as read; behind frames that are more than weak matches, the gist."""
+        cited = found.evidence()
+        if gist:
+            cited = [one for one in cited if one.why != WEAK][: self._config.max_evidence - len(gist)]
+        evidence = self._hits(cited[: self._config.max_evidence], lines)
+        evidence += [
+            hit_of(one, lines[one.video_index], rank) for rank, one in enumerate(gist, start=len(evidence) + 1)
+        ]
         self._count_reads(evidence, lines)
-        return evidence
+        return tuple(evidence)
 
     def _count_reads(self, evidence: Sequence[Hit], lines: Sequence[Timeline]) -> None:
         """Tell the memories what was found by the index, so that what is asked about often is kept longer.

@@ -39,7 +39,10 @@ class Memories:
             StoreCorrupt: its saved state or tokens are damaged.
             ModelMismatch: its saved state does not fit the settings of this memory.
         """
-        memory = self._held.pop(video.key, None) or self._loaded(video)
+        memory = self._held.pop(video.key, None)
+        # What was committed since may have left again: the saved state is never older than that.
+        if memory is None or _newest(memory) < self._timelines.of(video).expired.until:
+            memory = self._loaded(video)
         self._replay(memory, video)
         self._held[video.key] = memory
         while len(self._held) > _MEMORIES_HELD:
@@ -87,10 +90,14 @@ class Memories:
             yield elements_of(torch.tensor(embeddings), tokens, spans)
 
     def _replay(self, memory: Memory, video: StoredVideo) -> None:
-        newest = float(memory.working.elements.span_seconds[-1, 0]) if len(memory.working) else -1.0
-        first = int(np.searchsorted(self._timelines.of(video).pts_seconds, newest, side="right"))
+        first = int(np.searchsorted(self._timelines.of(video).pts_seconds, _newest(memory), side="right"))
         for elements in self.frames_of(video, after=first):
             memory.write(elements)
+
+
+def _newest(memory: Memory) -> float:
+    """Time of the last frame that was written; before all if there is none."""
+    return float(memory.working.elements.span_seconds[-1, 0]) if len(memory.working) else -1.0
 
 
 def elements_of(embeddings: Tensor, tokens: Tensor, spans_seconds: np.ndarray) -> Elements:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from vidmem.index import Store, StoredVideo
@@ -33,12 +35,35 @@ class Scene:
     """Whether its end is only how far the video was ingested: it may go on, or be cut before that."""
 
 
+class SceneStarts:
+    """Cuts a video as its frames come, and tells scenes by the time of their first frame: places change when frames
+    leave."""
+
+    def __init__(self, until: float = -1.0) -> None:
+        """`until`: frames up to this time are not looked at."""
+        self.stream = SceneStream()
+        self.until = until
+        """Time of the last frame that was taken."""
+        self._open: list[float] = []
+        """Times of the frames of the scene that has not ended, as far as it is known."""
+
+    def push(self, pts_seconds: np.ndarray, embeddings: np.ndarray) -> list[float]:
+        """Take the next frames, times (n,) and embeddings (n, C); when the scenes begin that were found by them."""
+        begun = self.stream.num_frames - len(self._open)
+        self._open += pts_seconds.tolist()
+        cuts = self.stream.push(torch.tensor(embeddings))
+        starts = [self._open[cut + 1 - begun] for cut in cuts if cut + 1 - begun < len(self._open)]
+        del self._open[: self.stream.scene_start - begun]
+        self.until = float(pts_seconds[-1]) if len(pts_seconds) else self.until
+        return starts
+
+
 @dataclass(slots=True)
 class _Cuts:
     """How far a video was cut."""
 
-    stream: SceneStream = field(default_factory=SceneStream)
-    after: list[int] = field(default_factory=list)
+    stream: SceneStarts = field(default_factory=SceneStarts)
+    starts: list[float] = field(default_factory=list)
 
 
 class Scenes:
@@ -56,33 +81,37 @@ class Scenes:
         """A video's scenes, which cover it in the order of time; none while it has no frame."""
         timeline = self._timelines.of(video)
         known = self._known.pop(video.key, None)
-        if known is None or known.stream.num_frames > len(timeline):
+        if known is None or known.stream.until > timeline.last_seconds:
             known = _Cuts()
-        known.after += self._cut(known.stream, timeline)
+        known.starts += self._cut(known.stream, timeline)
         self._known[video.key] = known
-        ranges = scene_ranges(known.after, known.stream.num_frames)
+        firsts = np.unique(np.searchsorted(timeline.pts_seconds, known.starts)).tolist()
+        num_frames = int(np.searchsorted(timeline.pts_seconds, known.stream.until, side="right"))
+        ranges = scene_ranges([first - 1 for first in firsts if first], num_frames)
         return [_scene(timeline, start, end) for start, end in ranges]
 
     def stream_of(self, video: StoredVideo) -> SceneStream:
         """What goes on cutting a video behind its last committed frame; the caller's own."""
-        stream = SceneStream()
-        self._cut(stream, self._timelines.of(video))
-        return stream
+        starts = SceneStarts()
+        self._cut(starts, self._timelines.of(video))
+        return starts.stream
 
     def keep_only(self, videos: Iterable[StoredVideo]) -> None:
         """Drop what is known of all other videos: they were removed, here or by another process."""
         for key in self._known.keys() - {video.key for video in videos}:
             del self._known[key]
 
-    def _cut(self, stream: SceneStream, timeline: Timeline) -> list[int]:
-        """Take the frames of a video into its stream that it lacks; the frames after which scenes were found to end."""
-        cut_after: list[int] = []
-        for first in range(stream.num_frames, len(timeline), _FRAMES_AT_ONCE):
-            num = min(_FRAMES_AT_ONCE, len(timeline) - first)  # more may have been committed since
-            start = float(timeline.pts_seconds[first])
-            _, embeddings = self._store.embeddings(timeline.video.video_id, start=start, limit=num)
-            cut_after += stream.push(torch.tensor(embeddings))
-        return cut_after
+    def _cut(self, stream: SceneStarts, timeline: Timeline) -> list[float]:
+        """Take the frames of a video into its stream that it lacks; when the scenes begin that were found."""
+        starts: list[float] = []
+        while stream.until < timeline.last_seconds:
+            after = max(0.0, math.nextafter(stream.until, math.inf))
+            pts, embeddings = self._store.embeddings(timeline.video.video_id, start=after, limit=_FRAMES_AT_ONCE)
+            known = int(np.searchsorted(pts, timeline.last_seconds, side="right"))  # more may have come, or have left
+            if not known:
+                break
+            starts += stream.push(pts[:known], embeddings[:known])
+        return starts
 
 
 def _scene(timeline: Timeline, start: int, end: int) -> Scene:

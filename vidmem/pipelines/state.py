@@ -9,6 +9,7 @@ from vidmem.index import StoreState
 from vidmem.kv.tier import TierState
 from vidmem.memory import MemoryState
 from vidmem.memory import StoreState as LevelState
+from vidmem.pipelines.keeping import Keeping
 from vidmem.pipelines.watching import WatchState
 from vidmem.types import VideoId
 
@@ -58,6 +59,8 @@ class State:
     """Sentences on what was found and mended when the store was opened."""
     watching: tuple[WatchState, ...] = ()
     """The streams that this process is watching into the store."""
+    keeping: Keeping | None = None
+    """How it grows, and what would leave it; None if no stream was watched into it."""
 
 
 def level_of(levels: Sequence[LevelState]) -> Level:

@@ -17,6 +17,7 @@ from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.contents import Contents, contents_of
 from vidmem.pipelines.growth import Growth, Size
+from vidmem.pipelines.keeping import Keeping, Pruned, keeping_of, prune
 from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.planning import spread
 from vidmem.pipelines.remembering import Memories
@@ -25,7 +26,7 @@ from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.tiers import TierBytes, tiers_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import WatchState
-from vidmem.types import Gap
+from vidmem.types import Gap, Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class StoredMemory:
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
             watching=self._watching(),
+            keeping=self.keeping(),
         )
 
     def contents(self, video: str) -> Contents:
@@ -116,6 +118,25 @@ class StoredMemory:
             at_most: frames to look at in this call: the next one goes on behind them.
         """
         return self._growth.of(self._found_present(video), at_most=at_most)
+
+    def keeping(self, retention: Retention | None = None) -> Keeping | None:
+        """How the store grows, and what would leave it now; None if no stream was watched into it.
+
+        `retention`: in place of what was last said of how long clips are kept.
+        """
+        return keeping_of(self._store, retention)
+
+    def keeping_noted(self) -> Retention:
+        """What was last said of how long clips are kept."""
+        return self._store.retention()
+
+    def prune(self, keep: Retention) -> Pruned:
+        """Let go, for good, of all that the store's streams are not to keep, and note what is. The gist stays.
+
+        Raises BadInput if the store was opened read-only.
+        """
+        self._check_writable("let clips go")
+        return prune(self._store, keep)
 
     def scenes(self, video: str | None = None) -> list[Scene]:
         """The stretches between changes of what a video shows, in the order of time, each with a frame of it.

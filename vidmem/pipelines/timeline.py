@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 
-from vidmem.index import FrameId, FrameRow, Store, StoredVideo, StreamClock
+from vidmem.index import Expired, FrameId, FrameRow, Store, StoredVideo, StreamClock
 from vidmem.pipelines.time_of_day import Times
 from vidmem.types import Span, VideoId
 
@@ -26,11 +27,16 @@ class Timeline:
     clip_ids: tuple[int, ...]
     thumbnails: tuple[str | None, ...]
     block_ids: np.ndarray
-    """(n,) int64: the KV block of each frame, from 0 and rising by 0 or 1. Of no use in tokens mode."""
+    """(n,) int64: the KV block of each frame, by its place among the m blocks of these frames: from 0 and rising by 0
+    or 1. Of no use in tokens mode."""
     clip_of_block: tuple[int, ...]
     """The clip of each block: no block holds frames of two."""
     clock: StreamClock | None = None
     """Of a stream, time of day along it."""
+    log_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """(m,) int64: each block's id in the video's log. The same as its place, where nothing has left."""
+    expired: Expired = Expired()
+    """What has left."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -46,6 +52,11 @@ class Timeline:
         until = self.duration_seconds
         return Times(hours=until >= 3600, clock=self.clock, until=until)
 
+    @property
+    def last_seconds(self) -> float:
+        """Time of the newest frame; before all if there is none."""
+        return float(self.pts_seconds[-1]) if len(self) else -1.0
+
     def span_of(self, place: int) -> Span:
         """The stretch that a frame stands for."""
         return Span(float(self.pts_seconds[place]), float(self.end_seconds[place]))
@@ -54,6 +65,10 @@ class Timeline:
     def num_blocks(self) -> int:
         """How many blocks these frames have."""
         return int(self.block_ids[-1]) + 1 if len(self) else 0
+
+    def blocks_of(self, log_ids: Sequence[int]) -> list[int]:
+        """Places of blocks of these frames, by their ids in the log."""
+        return np.searchsorted(self.log_ids, np.asarray(log_ids, np.int64)).tolist()
 
     def places_in(self, block_id: int) -> range:
         """The places of the frames that a block holds."""
@@ -67,6 +82,29 @@ class Timeline:
     def is_in_gap(self, seconds: float) -> bool:
         """Whether this is a stream, and nothing was seen of it then."""
         return self.clock is not None and any(gap.start <= seconds < gap.end for gap in self.clock.gaps)
+
+    def has_expired(self, seconds: float) -> bool:
+        """Whether what was seen then has left."""
+        if not 0 <= seconds < self.expired.until or self.is_in_gap(seconds):
+            return False
+        place = int(np.searchsorted(self.pts_seconds, seconds, side="right")) - 1
+        return place < 0 or float(self.end_seconds[place]) <= seconds
+
+    def without(self, expired: Expired, stays: np.ndarray) -> Timeline:
+        """The same without the frames that have left: `stays` (n,) is True for all others."""
+        blocks, block_ids = np.unique(self.block_ids[stays], return_inverse=True)
+        return replace(
+            self,
+            pts_seconds=self.pts_seconds[stays],
+            end_seconds=self.end_seconds[stays],
+            frame_ids=tuple(compress(self.frame_ids, stays)),
+            clip_ids=tuple(compress(self.clip_ids, stays)),
+            thumbnails=tuple(compress(self.thumbnails, stays)),
+            block_ids=block_ids.astype(np.int64),
+            clip_of_block=tuple(self.clip_of_block[block] for block in blocks.tolist()),
+            log_ids=self.log_ids[blocks],
+            expired=expired,
+        )
 
     def place_of(self, pts_seconds: float) -> int:
         """The place of the frame with exactly this time; the last, if that one was committed since this was read."""
@@ -84,14 +122,22 @@ class Timelines:
         known = self._known.get(video.video_id)
         if known is not None and known.video.added_at != video.added_at:
             known = None  # removed and ingested again: all its frames are others
-        if known is not None and len(known) == video.num_frames:
+        expired = self._store.expired(video.video_id)
+        if known is None:
+            known = Timeline(video, np.empty(0), np.empty(0), (), (), (), np.empty(0, np.int64), (), expired=expired)
+        elif known.expired != expired:
+            known = self._without_expired(known, expired)
+        if len(known) and len(known) == video.num_frames:
             return known if known.video == video else self._keep(_extended(known, video, [], known.clock))
-        if known is None or len(known) > video.num_frames:
-            known = Timeline(video, np.empty(0), np.empty(0), (), (), (), np.empty(0, np.int64), ())
         since = float(known.pts_seconds[-1]) if len(known) else -1.0
         rows = self._store.frames_between(video.video_id, max(0.0, since), sys.float_info.max)
         clock = self._store.stream_clock(video.video_id)
         return self._keep(_extended(known, video, [row for row in rows if row.pts_seconds > since], clock))
+
+    def _without_expired(self, known: Timeline, expired: Expired) -> Timeline:
+        behind = self._store.frame_ids_before(known.video.video_id, expired.until)
+        stays = (known.pts_seconds >= expired.until) | np.isin(np.array(known.frame_ids, np.int64), behind)
+        return known.without(expired, stays)
 
     def keep_only(self, videos: Iterable[StoredVideo]) -> None:
         """Drop the timelines of all other videos: they were removed, here or by another process."""
@@ -104,9 +150,15 @@ class Timelines:
 
 
 def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow], clock: StreamClock | None) -> Timeline:
-    block_ids = [place if row.block_id is None else row.block_id for place, row in enumerate(rows, start=len(known))]
-    before = [known.num_blocks - 1, *block_ids]
-    new_blocks = (row.clip_id for row, last, own in zip(rows, before, block_ids, strict=False) if own > last)
+    log_id = int(known.log_ids[-1]) if known.num_blocks else -1
+    block_ids, log_ids, clip_of_block = [], [], []
+    for row in rows:
+        own = log_id + 1 if row.block_id is None else row.block_id
+        if own != log_id:
+            log_ids.append(own)
+            clip_of_block.append(row.clip_id)
+            log_id = own
+        block_ids.append(known.num_blocks + len(log_ids) - 1)
     return Timeline(
         video,
         np.concatenate([known.pts_seconds, [row.pts_seconds for row in rows]]),
@@ -115,6 +167,8 @@ def _extended(known: Timeline, video: StoredVideo, rows: list[FrameRow], clock: 
         (*known.clip_ids, *(row.clip_id for row in rows)),
         (*known.thumbnails, *(row.thumbnail_path for row in rows)),
         np.concatenate([known.block_ids, np.array(block_ids, np.int64)]),
-        (*known.clip_of_block, *new_blocks),
+        (*known.clip_of_block, *clip_of_block),
         clock,
+        np.concatenate([known.log_ids, np.array(log_ids, np.int64)]),
+        known.expired,
     )

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from vidmem.errors import BadInput, NotFound
+from vidmem.errors import BadInput, FramesGone, NotFound
 from vidmem.index import Store, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, Transport, open_source
 from vidmem.kv.tier import TierState
@@ -42,8 +43,11 @@ from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watches import Watches
 from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState, live_config
-from vidmem.types import Answer, Hit, VideoId
+from vidmem.types import Answer, Hit, Retention, VideoId
 
+T = TypeVar("T")
+
+_READ_ATTEMPTS = 5
 _STRETCHES = 32
 """Stretches that look most like words, among which the last one tells where something was."""
 
@@ -222,6 +226,7 @@ class VideoMemory(ObjectMemory):
         password: str | None = None,
         speed: float = 1.0,
         loop: bool = False,
+        keep: Retention | None = None,
     ) -> Watch:
         """Watch a stream and keep it, in a thread of its own, until it is stopped or this is closed.
 
@@ -235,6 +240,8 @@ class VideoMemory(ObjectMemory):
             transport: of RTSP.
             user, password: for the server, in the place of those in the address.
             speed, loop: of a file, times its own pace, and round and round.
+            keep: how long clips of streams stay in this store, from now on; None keeps all. What has left can't be
+                seen any more, but the long-term memory keeps its gist.
 
         Raises:
             BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.
@@ -242,7 +249,7 @@ class VideoMemory(ObjectMemory):
         if self._store.is_read_only:
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
         live = live_config(policy, transport=transport, speed=speed, loop=loop)
-        return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password)
+        return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password, keep=keep)
 
     def watch_pushed(
         self, name: str, first: np.ndarray, *, fps: float | None = 1.0, policy: WatchPolicy = "drop-oldest"
@@ -281,12 +288,11 @@ class VideoMemory(ObjectMemory):
         """
         begun = time.perf_counter()
         question = words_of(question, "question")
-        videos = self._chosen(video_ids)
-        if (known := self._recall.beyond(question, videos)) is not None:
+        if (known := self._anew(lambda videos: self._recall.beyond(question, videos), video_ids)) is not None:
             timings = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
             return AnswerStream(question, iter([known]), (), timings, begun=begun, on_end=self._log_question)
         loading = self._models.load()
-        recalled = self._recall.recall(question, videos)
+        recalled = self._anew(lambda videos: self._recall.recall(question, videos), video_ids)
         timings = ({"load": loading} if loading else {}) | recalled.timings
         return AnswerStream(
             question,
@@ -310,7 +316,8 @@ class VideoMemory(ObjectMemory):
         """
         if k < 1:
             raise BadInput(f"{k} hits can't be found: ask for at least 1.")
-        return self._recall.search(words_of(words, "search"), k, self._chosen(video_ids), merge=merge)
+        words = words_of(words, "search")
+        return self._anew(lambda videos: self._recall.search(words, k, videos, merge=merge), video_ids)
 
     def where(self, text: str, *, video: str | None = None) -> Whereabouts | None:
         """Where something was last seen: when, and in which part of the frame.
@@ -346,7 +353,8 @@ class VideoMemory(ObjectMemory):
             pieces = self._models.language.stream(recalled.context, question)
         else:
             pieces = self._models.kv_language.stream(recalled.context, question)
-        return with_gaps(pieces, recalled.gaps) if recalled.gaps else pieces
+        is_bare = not recalled.gaps and not recalled.notes
+        return pieces if is_bare else with_gaps(pieces, recalled.gaps, recalled.notes)
 
     def _block_stream(self, video: StoredVideo, duration_seconds: float | None) -> BlockStream:
         hours = duration_seconds is not None and duration_seconds >= 3600
@@ -374,6 +382,15 @@ class VideoMemory(ObjectMemory):
 
     def _preset_name(self) -> str:
         return self.preset.name
+
+    def _anew(self, read: Callable[[list[StoredVideo]], T], video_ids: Sequence[str] | None) -> T:
+        """What is read of some videos. A writer may let frames go between two steps: then it is read once more."""
+        for _ in range(_READ_ATTEMPTS - 1):
+            try:
+                return read(self._chosen(video_ids))
+            except FramesGone:
+                continue
+        return read(self._chosen(video_ids))
 
     def _chosen(self, video_ids: Sequence[str] | None) -> list[StoredVideo]:
         videos = self._present()

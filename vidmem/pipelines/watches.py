@@ -18,12 +18,13 @@ from vidmem.memory import MemoryConfig
 from vidmem.pipelines.ingest import IngestConfig, video_row
 from vidmem.pipelines.loading import Models
 from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.retention import Keeper, Upkeep
 from vidmem.pipelines.scenes import Scenes
 from vidmem.pipelines.stream_clips import Cutter, Earlier
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.watching import CLIP_SECONDS, Watch, WatchPolicy, WatchState
 from vidmem.pipelines.writing import BlocksOf, ClipWriter, Clock, Looker, opened
-from vidmem.types import VideoId
+from vidmem.types import Retention, VideoId
 
 
 class Watches:
@@ -41,6 +42,7 @@ class Watches:
         self._store, self._models, self._memory_config = store, models, memory_config
         self._blocks_of, self._kv_settings = blocks_of, kv_settings
         self._started: list[Watch] = []
+        self._keeper: Keeper | None = None
 
     def start(
         self,
@@ -51,20 +53,20 @@ class Watches:
         live: LiveConfig,
         user: str | None,
         password: str | None,
+        keep: Retention | None,
     ) -> Watch:
         """Raises as `VideoMemory.watch`; then nothing runs and the store is as it was."""
         shown = parse_address(address, user=user, password=password).shown
         opening = functools.partial(open_live, address, fps=fps, user=user, password=password, config=live)
-        return self._start(shown, opening, fps=fps, policy=policy, live=live)
+        return self._start(shown, opening, fps=fps, policy=policy, live=live, keep=keep)
 
     def start_pushed(
         self, name: str, first: np.ndarray, *, fps: float | None, policy: WatchPolicy, live: LiveConfig
     ) -> Watch:
         """Raises as `VideoMemory.watch_pushed`; then nothing runs and the store is as it was."""
         shown = pushed_address(name).shown
-        return self._start(
-            shown, functools.partial(open_pushed, name, first, fps=fps, config=live), fps=fps, policy=policy, live=live
-        )
+        opening = functools.partial(open_pushed, name, first, fps=fps, config=live)
+        return self._start(shown, opening, fps=fps, policy=policy, live=live)
 
     def _start(
         self,
@@ -74,6 +76,7 @@ class Watches:
         fps: float | None,
         policy: WatchPolicy,
         live: LiveConfig,
+        keep: Retention | None = None,
     ) -> Watch:
         """`opening` is given the views."""
         config = IngestConfig(fps, CLIP_SECONDS, None, self._kv_settings)
@@ -88,6 +91,9 @@ class Watches:
             there = self._store.find_stream(source.info.uri, settings)
             name = there.video_id if there else VideoId(secrets.token_hex(8))
             row = video_row(source.info, name, name, settings)
+            if keep is not None:
+                self._store.set_retention(keep)
+                self._keeper = Keeper(self._store, keep)
             watch = Watch(
                 source,
                 name,
@@ -142,5 +148,6 @@ class Watches:
                 blocks=blocks,
                 clock=Clock(),
                 patience_seconds=0.0,
+                upkeep=Upkeep(lambda: self._keeper),
             )
         )

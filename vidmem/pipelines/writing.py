@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vidmem.models.encoder import FrameEncoder
     from vidmem.models.language import VideoLanguageModel
     from vidmem.pipelines.kv_ingest import BlockStream
+    from vidmem.pipelines.retention import Upkeep
 
 BlocksOf = Callable[[StoredVideo, float | None], "BlockStream"]
 """Opens the KV blocks of a video for writing; the number is its length in seconds, None while unknown."""
@@ -130,15 +131,18 @@ class ClipWriter:
         blocks: BlockStream | None,
         clock: Clock,
         patience_seconds: float = PATIENCE_SECONDS,
+        upkeep: Upkeep | None = None,
     ) -> None:
         """
         Args:
             memory, scenes: as they are after the video's last committed clip; both are written to.
             blocks: the video's, in kv mode.
             patience_seconds: how long a clip may wait for others to be committed with.
+            upkeep: of the store, done between commits.
         """
         self._store, self._video, self._looker = store, video, looker
         self._memory, self._scenes, self._blocks, self._clock = memory, scenes, blocks, clock
+        self._upkeep = upkeep
         self.num_frames = self.num_clips = self.num_scenes = 0
         """Taken so far; scenes that were found to end in them."""
         self._behind = committing(self._commit, patience_seconds)
@@ -204,6 +208,8 @@ class ClipWriter:
         for clip in encoded:
             if clip.at_commit is not None:
                 clip.at_commit()
+        if self._upkeep is not None and self._upkeep.committed(len(encoded)) and self._blocks is not None:
+            self._blocks.forget()
 
 
 def opened(opening: Callable[[], BlockStream], store: Store, video: StoredVideo, *, is_new: bool) -> BlockStream:
