@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vidmem.errors import BadInput, StorageFull, StoreLocked, VidmemError
+from vidmem.index.alert_writing import AlertWriter
 from vidmem.index.blocks import blocks_folder, blocks_problems, discard_uncommitted, order_problems, remove_blocks
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.clipfiles import ClipFiles
@@ -31,7 +32,6 @@ from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.newfiles import force
 from vidmem.index.object_rows import ObjectRows
-from vidmem.index.object_writing import ObjectWriter
 from vidmem.index.rows import ClipBlocks, FrameRows, NewClip, StoredVideo, VideoRow
 from vidmem.index.stream_rows import StreamRows
 from vidmem.index.vectors import INDEX_NAME
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _UNSAVED_FRAMES = 1024
 
 
-class Store(ObjectWriter):
+class Store(AlertWriter):
     """An open store. Made by `Store.open`; a context manager; its methods may be called from several threads.
 
     Clips are durable once `append_clips` returns, and what is new of objects once `extend_objects` does. A process that

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import ObjectId, Store, StoredVideo, StoreIdentity
+from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, StoreIdentity, Told
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
@@ -116,6 +116,24 @@ class StoredMemory:
         self._check_writable("name an object")
         label = " ".join(label.split())
         self._store.label_object(ObjectId(object_id), label, 1.0 if label else 0.0)
+
+    def alerts(self) -> list[StoredAlert]:
+        """The standing questions about streams (`Watch.alert`), in the order they were asked."""
+        return self._store.alerts()
+
+    def told(self, alert_id: int | None = None, *, limit: int = 100) -> list[Told]:
+        """The newest of what standing questions were told, or one of them, oldest first."""
+        return self._store.told(None if alert_id is None else AlertId(alert_id), limit=limit)
+
+    def remove_alert(self, alert_id: int) -> StoredAlert:
+        """Take a standing question out of the store, with all that it was told; returns it as it was.
+
+        Raises:
+            NotFound: there is no such question.
+            BadInput: the store was opened read-only.
+        """
+        self._check_writable("remove a standing question")
+        return self._store.remove_alert(AlertId(alert_id))
 
     def verify(self) -> list[str]:
         """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import Store, StoredVideo
+from vidmem.index import Store, StoredAlert, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, Transport, open_source
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
@@ -241,6 +241,11 @@ class VideoMemory(ObjectMemory):
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
         live = live_config(policy, transport=transport, speed=speed, loop=loop)
         return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password)
+
+    def remove_alert(self, alert_id: int) -> StoredAlert:
+        removed = super().remove_alert(alert_id)
+        self._watches.drop_alert(alert_id)
+        return removed
 
     def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
         """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""
