@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from vidmem import cli_objects, console
+from vidmem import cli_alerts, cli_objects, console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
 from vidmem.verbs import (
     Json,
@@ -44,6 +44,7 @@ bench = verbs("Measure quality and speed on this machine. Each prints one JSON o
 app.add_typer(world, name="world")
 app.add_typer(bench, name="bench")
 app.add_typer(cli_objects.app)
+app.add_typer(cli_alerts.app)
 
 Decoder = Literal["auto", "pyav", "decord"]
 Seed = Annotated[int, typer.Option(help="Other seeds make other worlds.")]
@@ -184,6 +185,9 @@ def watch(
     ] = None,
     speed: Annotated[float, typer.Option(min=0.001, help="Of a file, times its own pace.")] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Of a file: again and again.")] = False,
+    alert: cli_alerts.Alerts = None,
+    command: cli_alerts.Exec = None,
+    webhook: cli_alerts.WebhookUrl = None,
     service: Annotated[bool, typer.Option("--service", help="Under a supervisor: a line of health each 10 s.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON each second.")] = False,
 ) -> None:
@@ -191,6 +195,10 @@ def watch(
 
     A stream that is lost is connected to again, for ever, and the time between is a gap. The same address watched into
     the same store again goes on with the same video. Ask the store meanwhile with `vidmem ask`.
+
+    What --alert asks for, such as "a dog appears" or "tell me when the cup is gone", is told when it happens, and stays
+    in the store for the next watch; `vidmem alerts STORE` lists it. --exec and --webhook get each alert as JSON, and
+    are not kept in the store.
 
     Exit code 0 if it was told to stop, or a file or recording was over; else that of the error: 2 bad input, 3 nothing
     answers, 5 no such camera or file.
@@ -201,6 +209,7 @@ def watch(
         raise BadInput(f"{len(addresses)} addresses need as many stores: give --store {len(addresses)} times.")
     if len({one.resolve() for one in store}) != len(store):
         raise BadInput("Each camera needs a store of its own: give each --store another folder.")
+    listeners = cli_alerts.listeners(command, webhook)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
     options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}
@@ -212,6 +221,7 @@ def watch(
             memory.path: memory.watch(address, user=user, password=password, **options)  # type: ignore[arg-type]
             for memory, address in zip(memories, addresses, strict=True)
         }
+        cli_alerts.ask(watches.values(), alert or [], listeners)
         stop = stack.enter_context(panel.told_to_stop())
         with screen() as (show, every):
             has_ended = panel.follow(watches, show, every, stop)

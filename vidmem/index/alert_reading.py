@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidmem.errors import NotFound
 from vidmem.index.alert_rows import AlertRows
-from vidmem.index.alerts import AlertId, AlertProgress, StoredAlert, Told
+from vidmem.index.alerts import AlertId, AlertProgress, StoredAlert, Told, ToldId
 from vidmem.index.catalogue import Catalogue
 from vidmem.index.object_reading import ObjectReader
 from vidmem.types import Hit, VideoId
@@ -28,7 +28,10 @@ class AlertReader(ObjectReader):
         with self._transaction() as catalogue:
             rows = AlertRows.of(catalogue)
             found = rows.told(alert_id, limit) if rows is not None else []
-        return [Told(*row[:5], _evidence(row[5])) for row in found]
+        return [
+            Told(ToldId(told_id), AlertId(number), text, message, told_at, _evidence(evidence))
+            for told_id, number, text, message, told_at, evidence in found
+        ]
 
     def alert_progress(self, video_id: VideoId) -> AlertProgress | None:
         """How far a stream was checked; None if it never was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple, fields
 
-from vidmem.index.alerts import AlertRow
+from vidmem.index.alerts import AlertId, AlertRow
 from vidmem.index.catalogue import Catalogue, now
 from vidmem.index.schema import ALERTS
 
@@ -93,7 +93,7 @@ class AlertRows:
     def sights(self, video_id: str) -> dict[int, str]:
         return dict(self._run("SELECT alert_id, sight FROM alert_sights WHERE video_id = ?", (video_id,)).fetchall())
 
-    def set_progress(self, video_id: str, until: float, sights: Mapping[int, str]) -> None:
+    def set_progress(self, video_id: str, until: float, sights: Mapping[AlertId, str]) -> None:
         """`sights` of questions that were removed meanwhile are left out."""
         self._run("INSERT OR REPLACE INTO alert_progress VALUES (?, ?)", (video_id, until))
         for alert_id, sight in sights.items():

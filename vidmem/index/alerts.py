@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NewType
 
-from vidmem.types import Hit, VideoId
+from vidmem.types import Hit
 
 AlertId = NewType("AlertId", int)
 """Stable number of one standing question. Never given out twice."""

@@ -78,8 +78,8 @@ class Vocabulary:
         Args:
             embedding: (C,) of the phrase, of unit length, on the device of `embeddings`.
         """
-        words = _words(phrase)
-        pairs = (self.embeddings @ self.embeddings.T)[tuple(torch.triu_indices(*[len(self.phrases)] * 2, offset=1))]
+        words, count = _words(phrase), len(self.phrases)
+        pairs = (self.embeddings @ self.embeddings.T)[tuple(torch.triu_indices(count, count, offset=1))]
         if not len(pairs):
             return self.embeddings[:0]
         is_close = self.embeddings @ embedding >= torch.quantile(pairs.float(), 1 - _CLOSE_PAIRS)

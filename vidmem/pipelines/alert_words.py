@@ -36,19 +36,21 @@ _WHEN = re.compile(r"(?:when|once|as soon as|if|the moment)(?: that)? (?:(?:does
 _THERE = re.compile(r"(?:is there|are there|there (?:is|are|was|were)|(?:i|we|you) (?:can )?see) ", re.I)
 
 _IS = r"\b(?:(?:is|are|was|were|has|have|had|will|can be|gets?|becomes?|does|do|did)(?: been| be| just| now| suddenly)* )?"
-_NOT = r"(?:(?:no longer|not|no more)(?: be)? (?:there|here|visible|seen|in (?:view|sight|the picture))(?: any ?more)?)"
+_IN_VIEW = r"in (?:view|sight|the picture)"
+_NOT = rf"(?:no longer|not|no more)(?: be)? (?:there|here|visible|seen|{_IN_VIEW})(?: any ?more)?"
 _GONE = (
     r"(?:disappear(?:s|ed|ing)?|vanish(?:es|ed|ing)?|leav(?:es?|ing)|(?<!the )left|(?:goes|go|going|went) (?:away|out|off)"
-    r"|(?:walks?|drives?|moves?|flies|runs?|taken|removed) (?:away|off|out)|gone(?: away)?|departs?|missing|taken|removed"
-    rf"|out of (?:view|sight)|{_NOT})\b"
+    r"|(?:walks?|drives?|moves?|flies|runs?|taken|removed) (?:away|off|out)|gone(?: away)?|departs?|missing|taken"
+    rf"|removed|out of (?:view|sight)|{_NOT})\b"
 )
 _BACK = (
     r"(?:(?:comes?|came|coming|goes|go|gets?|be|is|are) back|back$|returns?|returned|returning|reappear(?:s|ed|ing)?"
     r"|(?:appears?|comes?|shows? up|there|here|seen|visible) again)\b"
 )
 _COME = (
-    r"(?:appear(?:s|ed|ing)?|(?:shows?|showed|turns?|turned) up|(?:comes?|came|coming)(?: in(?:to (?:view|sight))?| by| up)?"
-    r"|arriv(?:es?|ed|ing)|enter(?:s|ed|ing)?|(?:there|here|visible|seen|shown|present|in (?:view|sight|the picture)))\b"
+    r"(?:appear(?:s|ed|ing)?|(?:shows?|showed|turns?|turned) up|arriv(?:es?|ed|ing)|enter(?:s|ed|ing)?"
+    r"|(?:comes?|came|coming)(?: in(?:to (?:view|sight))?| by| up)?"
+    rf"|there|here|visible|seen|shown|present|{_IN_VIEW})\b"
 )
 _CHANGES: tuple[tuple[re.Pattern[str], Change, bool], ...] = (
     (re.compile(_IS + _GONE, re.I), "disappears", False),

@@ -104,29 +104,20 @@ class Checker:
     # -- for any thread --
 
     def ask(self, text: str, then: Then | None, *, gone_seconds: float) -> StoredAlert:
-        """Put a standing question, from now on. Raises BadInput."""
-        if not 0.0 <= gone_seconds < float("inf"):
-            raise BadInput(f"Nothing can be gone for {gone_seconds} s: give gone_seconds of 0 or more.")
-        wanted = read_alert(text)
-        row = AlertRow(
-            text=" ".join(text.split()),
-            phrase=wanted.phrase,
-            change=wanted.change,
-            comes_back=wanted.comes_back,
-            once=wanted.once,
-            gone_seconds=gone_seconds,
-            source=self._source,
-            asked_by=_login(),
-        )
-        alert = self._store.add_alert(row)
+        """Put a standing question about this stream, from now on. Raises BadInput."""
+        alert = self._store.add_alert(asked(text, gone_seconds=gone_seconds, source=self._source))
+        self.put(alert)
+        if then is not None:
+            self.listen(then, alert.alert_id)
+        return alert
+
+    def put(self, alert: StoredAlert) -> None:
+        """Check a question of the store, from now on."""
         with self._bell:
             if not self._asked:
                 self._until = self._saved = self._committed
             if alert.alert_id not in self._asked:
                 self._put(alert, _first(alert, self._until))
-        if then is not None:
-            self.listen(then, alert.alert_id)
-        return alert
 
     def listen(self, then: Then, alert_id: AlertId | None = None) -> None:
         """Have somebody told of one question, or of all."""
@@ -146,19 +137,23 @@ class Checker:
 
     def state(self) -> AlertsState:
         with self._bell:
-            asked = [
+            states = [
                 AskedState(one.alert.alert_id, one.alert.text, one.sight.is_there, one.num_told)
                 for one in self._asked.values()
             ]
             return AlertsState(
-                asked=tuple(asked),
+                asked=tuple(states),
                 told=tuple(self._told),
                 num_told=self._num_told,
-                behind_seconds=max(0.0, self._committed - self._until) if asked else 0.0,
+                behind_seconds=max(0.0, self._committed - self._until) if states else 0.0,
                 unchecked=self._unchecked,
                 failure=self._failure,
                 telling=together([teller.state() for _, teller in self._tellers]),
             )
+
+    @property
+    def num_told(self) -> int:
+        return self._num_told
 
     def close(self, *, finish: bool) -> None:
         """End the checks: with `finish` once all that is committed is checked and told, else soon."""
@@ -182,7 +177,7 @@ class Checker:
         begun, cut_at = time.monotonic(), float("inf")
         while not is_done():
             now = time.monotonic()
-            if self._is_cut:
+            if self._is_cut():
                 cut_at = min(cut_at, now)
             if now >= min(begun + seconds, cut_at + seconds_if_cut):
                 return
@@ -195,7 +190,6 @@ class Checker:
         if self._thread is None:
             self._thread = start_alone("vidmem-alerts", self._run)
 
-    @property
     def _is_cut(self) -> bool:
         return self._is_over and not self._is_finishing
 
@@ -205,7 +199,7 @@ class Checker:
             try:
                 self._follow()
             except Exception as error:
-                if self._is_cut:
+                if self._is_cut():
                     return  # the store may be closed
                 self._failure = _sentence(error)
             self._tried = seen
@@ -216,13 +210,13 @@ class Checker:
         with self._bell:
             is_more = lambda: self._committed > max(self._until, self._tried)  # noqa: E731
             self._bell.wait_for(lambda: self._is_over or (bool(self._asked) and is_more()))
-            return not self._is_cut and bool(self._asked) and is_more()
+            return not self._is_cut() and bool(self._asked) and is_more()
 
     def _follow(self) -> None:
         """Check all that is committed and is not checked."""
-        while not self._is_cut and self._asked and (clips := self._checks.clips(self._until)):
+        while not self._is_cut() and self._asked and (clips := self._checks.clips(self._until)):
             for clip in clips:
-                if self._is_cut:
+                if self._is_cut():
                     return
                 self._check(clip)
             if self._until - self._saved >= _SAVED_SECONDS:
@@ -231,15 +225,15 @@ class Checker:
     def _check(self, clip: CommittedClip) -> None:
         """Look at a clip for every question, and tell what changed."""
         with self._bell:
-            asked = list(self._asked.values())
+            present = list(self._asked.values())
         said: Said = {}
         changes: list[Change] = []
         try:
-            changes = [self._checks.change(one, clip, said) for one in asked]
+            changes = [self._checks.change(one, clip, said) for one in present]
         except StorageFull:
             raise
         except Exception as error:  # such as a damaged segment: the next clip may be sound
-            if self._is_cut:
+            if self._is_cut():
                 raise
             self._unchecked, self._failure = self._unchecked + 1, _sentence(error)
         new = [change.new for change in changes if change.new is not None]
@@ -257,10 +251,10 @@ class Checker:
     def _tell(self, told: Sequence[Told]) -> None:
         """Pass on what is in the store. Called with the lock held."""
         for one in told:
-            asked = self._asked.get(one.alert_id)
-            if asked is not None:
-                asked.num_told += 1
-                if asked.alert.once:
+            there = self._asked.get(one.alert_id)
+            if there is not None:
+                there.num_told += 1
+                if there.alert.once:
                     del self._asked[one.alert_id]
             self._told.append(one)
             self._num_told += 1
@@ -279,6 +273,23 @@ class Checker:
             self._saved = self._until
         except Exception as error:  # it is checked again, which tells nothing anew
             self._failure = _sentence(error)
+
+
+def asked(text: str, *, gone_seconds: float, source: str | None) -> AlertRow:
+    """A standing question as it goes into the store. Raises BadInput."""
+    if not 0.0 <= gone_seconds < float("inf"):
+        raise BadInput(f"Nothing can be gone for {gone_seconds} s: give gone_seconds of 0 or more.")
+    wanted = read_alert(text)
+    return AlertRow(
+        text=" ".join(text.split()),
+        phrase=wanted.phrase,
+        change=wanted.change,
+        comes_back=wanted.comes_back,
+        once=wanted.once,
+        gone_seconds=gone_seconds,
+        source=source,
+        asked_by=_login(),
+    )
 
 
 def _first(alert: StoredAlert, until: float) -> Sight:

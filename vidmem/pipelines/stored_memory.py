@@ -13,6 +13,7 @@ from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, Sto
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
+from vidmem.pipelines.alerts import GONE_SECONDS, asked
 from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.scenes import Scene, Scenes
@@ -117,8 +118,16 @@ class StoredMemory:
         label = " ".join(label.split())
         self._store.label_object(ObjectId(object_id), label, 1.0 if label else 0.0)
 
+    def alert(self, text: str, *, gone_seconds: float = GONE_SECONDS) -> StoredAlert:
+        """Ask something that is told when it happens, of every stream that is watched into this store.
+
+        Who is told of it is said with `Watch.listen`; for args and what is raised see `Watch.alert`.
+        """
+        self._check_writable("ask a standing question")
+        return self._store.add_alert(asked(text, gone_seconds=gone_seconds, source=None))
+
     def alerts(self) -> list[StoredAlert]:
-        """The standing questions about streams (`Watch.alert`), in the order they were asked."""
+        """The standing questions about streams, in the order they were asked."""
         return self._store.alerts()
 
     def told(self, alert_id: int | None = None, *, limit: int = 100) -> list[Told]:

@@ -19,6 +19,7 @@ from vidmem.memory import Memory, MemoryConfig
 from vidmem.memory.scenes import SceneStream
 from vidmem.models.language import Context
 from vidmem.models.preset import Preset
+from vidmem.pipelines.alerts import GONE_SECONDS
 from vidmem.pipelines.answering import AnswerStream, with_gaps
 from vidmem.pipelines.finding import RecallConfig
 from vidmem.pipelines.ingest import (
@@ -241,6 +242,11 @@ class VideoMemory(ObjectMemory):
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
         live = live_config(policy, transport=transport, speed=speed, loop=loop)
         return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password)
+
+    def alert(self, text: str, *, gone_seconds: float = GONE_SECONDS) -> StoredAlert:
+        alert = super().alert(text, gone_seconds=gone_seconds)
+        self._watches.put_alert(alert)
+        return alert
 
     def remove_alert(self, alert_id: int) -> StoredAlert:
         removed = super().remove_alert(alert_id)

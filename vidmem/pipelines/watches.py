@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from vidmem.errors import BadInput
-from vidmem.index import Store, StoredVideo, VideoRow
+from vidmem.index import Store, StoredAlert, StoredVideo, VideoRow
 from vidmem.ingest import LiveConfig, open_live
 from vidmem.ingest.live.address import parse_address
 from vidmem.memory import MemoryConfig
@@ -86,6 +86,11 @@ class Watches:
     def states(self) -> tuple[WatchState, ...]:
         """Of those that run."""
         return tuple(watch.state() for watch in self._started if watch.is_running)
+
+    def put_alert(self, alert: StoredAlert) -> None:
+        """Check a standing question of the store, in all of them."""
+        for watch in self._started:
+            watch.put_alert(alert)
 
     def drop_alert(self, alert_id: int) -> None:
         """Check a standing question no more, in any of them."""

@@ -200,6 +200,15 @@ class Watch:
         """Have `then` called with whatever any standing question about this stream is told. See `alert`."""
         self._checker.listen(then)
 
+    @property
+    def num_told(self) -> int:
+        """How much standing questions were told since it began."""
+        return self._checker.num_told
+
+    def put_alert(self, alert: StoredAlert) -> None:
+        """Check a question that is in the store, from now on."""
+        self._checker.put(alert)
+
     def drop_alert(self, alert_id: int) -> None:
         """Check a question no more. It stays in the store."""
         self._checker.drop(AlertId(alert_id))
