@@ -209,7 +209,7 @@ def watch(
         raise BadInput(f"{len(addresses)} addresses need as many stores: give --store {len(addresses)} times.")
     if len({one.resolve() for one in store}) != len(store):
         raise BadInput("Each camera needs a store of its own: give each --store another folder.")
-    listeners = cli_alerts.listeners(command, webhook)
+    listeners = cli_alerts.checked(alert, command, webhook)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
     options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}

@@ -27,12 +27,15 @@ WebhookUrl = Annotated[str | None, typer.Option("--webhook", metavar="URL", help
 _TOLD_SHOWN = 3
 
 
-def listeners(command: str | None, webhook: str | None) -> list[Then]:
-    """Who is told of alerts. Raises BadInput."""
-    if command is None and webhook is None:
+def checked(texts: Sequence[str] | None, command: str | None, webhook: str | None) -> list[Then]:
+    """Who is told of alerts. Raises BadInput, also for a question that names nothing."""
+    if not texts and command is None and webhook is None:
         return []
     from vidmem.pipelines import Command, Webhook
+    from vidmem.pipelines.alert_words import read_alert
 
+    for text in texts or ():
+        read_alert(text)
     found: list[Then] = [] if command is None else [Command.of(command)]
     return found if webhook is None else [*found, Webhook.of(webhook)]
 

@@ -35,13 +35,15 @@ _EVERY = re.compile(r"(?:whenever|every time|each time)(?: that)? ", re.I)
 _WHEN = re.compile(r"(?:when|once|as soon as|if|the moment)(?: that)? (?:(?:does|do|will|did|is|are|has|have) )?", re.I)
 _THERE = re.compile(r"(?:is there|are there|there (?:is|are|was|were)|(?:i|we|you) (?:can )?see) ", re.I)
 
-_IS = r"\b(?:(?:is|are|was|were|has|have|had|will|can be|gets?|becomes?|does|do|did)(?: been| be| just| now| suddenly)* )?"
+_BE = "is|are|was|were|has|have|had|will|can be|gets?|becomes?|does|do|did"
+_IS = rf"\b(?:(?:{_BE})(?: been| be| just| now| suddenly)* )?"
 _IN_VIEW = r"in (?:view|sight|the picture)"
 _NOT = rf"(?:no longer|not|no more)(?: be)? (?:there|here|visible|seen|{_IN_VIEW})(?: any ?more)?"
 _GONE = (
-    r"(?:disappear(?:s|ed|ing)?|vanish(?:es|ed|ing)?|leav(?:es?|ing)|(?<!the )left|(?:goes|go|going|went) (?:away|out|off)"
-    r"|(?:walks?|drives?|moves?|flies|runs?|taken|removed) (?:away|off|out)|gone(?: away)?|departs?|missing|taken"
-    rf"|removed|out of (?:view|sight)|{_NOT})\b"
+    r"(?:disappear(?:s|ed|ing)?|vanish(?:es|ed|ing)?|leav(?:es?|ing)|(?<!the )left"
+    r"|(?:go|goes|going|went|walks?|drives?|moves?|flies|runs?) (?:away|off|out)"
+    r"|(?:gone|taken|removed)(?: away| off| out)?|departs?|missing"
+    rf"|out of (?:view|sight)|{_NOT})\b"
 )
 _BACK = (
     r"(?:(?:comes?|came|coming|goes|go|gets?|be|is|are) back|back$|returns?|returned|returning|reappear(?:s|ed|ing)?"
