@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from errno import EEXIST, ELOOP, ENAMETOOLONG, ENOTDIR
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -217,11 +218,13 @@ def watch(
     with ExitStack() as stack:
         first = stack.enter_context(writing(store[0], preset))
         memories = [first, *(stack.enter_context(writing_beside(first, one)) for one in store[1:])]
+        cli_alerts.ask(memories, alert or [], listeners)
         watches = {
             memory.path: memory.watch(address, user=user, password=password, **options)  # type: ignore[arg-type]
             for memory, address in zip(memories, addresses, strict=True)
         }
-        cli_alerts.ask(watches.values(), alert or [], listeners)
+        for one, then in product(watches.values(), listeners):
+            one.listen(then)
         stop = stack.enter_context(panel.told_to_stop())
         with screen() as (show, every):
             has_ended = panel.follow(watches, show, every, stop)

@@ -13,7 +13,7 @@ from vidmem.errors import BadInput
 from vidmem.verbs import Json, StorePath, tell, verbs
 
 if TYPE_CHECKING:
-    from vidmem.pipelines import StoredAlert, Then, Told, Watch
+    from vidmem.pipelines import StoredAlert, Then, Told, VideoMemory
 
 app = verbs("Standing questions.")
 
@@ -40,14 +40,12 @@ def checked(texts: Sequence[str] | None, command: str | None, webhook: str | Non
     return found if webhook is None else [*found, Webhook.of(webhook)]
 
 
-def ask(watches: Iterable[Watch], texts: Sequence[str], listeners: Sequence[Then]) -> None:
-    """Put standing questions to all that is watched, and have somebody listen. Raises BadInput."""
-    for watch in watches:
-        for then in listeners:
-            watch.listen(then)
+def ask(memories: Iterable[VideoMemory], texts: Sequence[str], listeners: Sequence[Then]) -> None:
+    """Put standing questions to stores, before what is watched begins. Raises BadInput if nobody asks for anything."""
+    for memory in memories:
         for text in texts:
-            watch.alert(text)
-        if listeners and not watch.state().alerts.asked:
+            memory.alert(text)
+        if listeners and all(alert.is_done for alert in memory.alerts()):
             raise BadInput("--exec and --webhook tell of alerts, and there are none: ask for one with --alert.")
 
 
