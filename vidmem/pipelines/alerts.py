@@ -95,7 +95,8 @@ class Checker:
         if known:
             progress = store.alert_progress(video_id)
             sights = progress.sights if progress is not None else {}
-            if progress is not None:
+            # Nobody notes how far it is checked while nothing is asked: new questions don't look back so far.
+            if progress is not None and any(alert.alert_id in sights for alert in known):
                 self._until = self._saved = progress.until
             for alert in known:
                 sight = sights.get(alert.alert_id)
@@ -245,7 +246,7 @@ class Checker:
         with self._bell:
             for change in changes:
                 change.asked.sight = change.step.sight
-            self._until = clip.end
+            self._until = max(self._until, clip.end)
             self._tell(told)
 
     def _tell(self, told: Sequence[Told]) -> None:
