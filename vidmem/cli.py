@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vidmem import cli_bench, cli_objects, cli_retention, cli_watch, console
+from vidmem import cli_alerts, cli_bench, cli_objects, cli_retention, cli_watch, console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
 from vidmem.verbs import (
     Json,
@@ -40,6 +40,7 @@ app.add_typer(world, name="world")
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_watch.app)
 app.add_typer(cli_objects.app)
+app.add_typer(cli_alerts.app)
 app.add_typer(cli_retention.app)
 
 Decoder = Literal["auto", "pyav", "decord"]

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from vidmem import console
+from vidmem import cli_alerts, console
 from vidmem.cli_retention import KeepBytes, KeepDays, KeepImportantDays, retention_of
 from vidmem.errors import BadInput
 from vidmem.verbs import Preset, verbs, writing, writing_beside
@@ -42,6 +43,9 @@ def watch(
     keep_days: KeepDays = None,
     keep_bytes: KeepBytes = None,
     keep_important_days: KeepImportantDays = None,
+    alert: cli_alerts.Alerts = None,
+    command: cli_alerts.Exec = None,
+    webhook: cli_alerts.WebhookUrl = None,
     service: Annotated[bool, typer.Option("--service", help="Under a supervisor: a line of health each 10 s.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON each second.")] = False,
 ) -> None:
@@ -49,6 +53,10 @@ def watch(
 
     A stream that is lost is connected to again, for ever, and the time between is a gap. The same address watched into
     the same store again goes on with the same video. Ask the store meanwhile with `vidmem ask`.
+
+    What --alert asks for, such as "a dog appears" or "tell me when the cup is gone", is told when it happens, and stays
+    in the store for the next watch; `vidmem alerts STORE` lists it. --exec and --webhook get each alert as JSON, and
+    are not kept in the store.
 
     Exit code 0 if it was told to stop, or a file or recording was over; else that of the error: 2 bad input, 3 nothing
     answers, 5 no such camera or file.
@@ -59,6 +67,7 @@ def watch(
         raise BadInput(f"{len(addresses)} addresses need as many stores: give --store {len(addresses)} times.")
     if len({one.resolve() for one in store}) != len(store):
         raise BadInput("Each camera needs a store of its own: give each --store another folder.")
+    listeners = cli_alerts.checked(alert, command, webhook)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
     options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}
@@ -67,10 +76,13 @@ def watch(
     with ExitStack() as stack:
         first = stack.enter_context(writing(store[0], preset))
         memories = [first, *(stack.enter_context(writing_beside(first, one)) for one in store[1:])]
+        cli_alerts.ask(memories, alert or [], listeners)
         watches = {
             memory.path: memory.watch(address, user=user, password=password, keep=keep, **options)  # type: ignore[arg-type]
             for memory, address in zip(memories, addresses, strict=True)
         }
+        for one, then in product(watches.values(), listeners):
+            one.listen(then)
         stop = stack.enter_context(panel.told_to_stop())
         with screen() as (show, every):
             has_ended = panel.follow(watches, show, every, stop)

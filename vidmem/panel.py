@@ -17,13 +17,16 @@ from vidmem import console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vidmem.pipelines import Watch, WatchState
+    from vidmem.pipelines import AlertsState, Told, Watch, WatchState
 
 Show = Callable[[Mapping[Path, "WatchState"]], None]
 
 _STOP_SECONDS = 1.5
 """For the clips in hand when a watch is to end; with what closing the stores takes, less than 2."""
 _LINE_SECONDS = 10.0
+_TOLD_SHOWN = 4
+_BEHIND_SECONDS = 5.0
+"""From here on it is said that alerts are late."""
 
 
 @contextmanager
@@ -39,7 +42,11 @@ def panel() -> Iterator[tuple[Show, float]]:
 def lines() -> Iterator[tuple[Show, float]]:
     """One line of text a camera."""
 
+    news = _News()
+
     def show(states: Mapping[Path, WatchState]) -> None:
+        for store, told in news.of(states):
+            console.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {store.name} {told.message}")
         for store, state in states.items():
             cells = ", ".join(f"{name} {cell}" for name, cell in _cells(state).items() if cell)
             console.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {store.name} {state.address}: {cells}")
@@ -49,12 +56,16 @@ def lines() -> Iterator[tuple[Show, float]]:
 
 @contextmanager
 def json_lines() -> Iterator[tuple[Show, float]]:
-    """One line of JSON a camera, each second."""
+    """One line of JSON a camera, each second; and one for each alert, as "alert"."""
+    news = _News()
 
     def show(states: Mapping[Path, WatchState]) -> None:
+        for store, told in news.of(states):
+            _print_line({"time": time.time(), "store": str(store), "alert": console.plain(told)})
         for store, state in states.items():
             document = {"time": time.time(), "store": str(store), **console.plain(state)}
-            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+            del document["alerts"]["told"]  # each has a line of its own
+            _print_line(document)
         sys.stdout.flush()
 
     yield show, 1.0
@@ -95,14 +106,34 @@ def told_to_stop() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+class _News:
+    """Tells what standing questions were told since it was last asked."""
+
+    def __init__(self) -> None:
+        self._last: dict[Path, int] = {}
+
+    def of(self, states: Mapping[Path, WatchState]) -> list[tuple[Path, Told]]:
+        new = []
+        for store, state in states.items():
+            new += [(store, told) for told in state.alerts.told if told.told_id > self._last.get(store, 0)]
+            if state.alerts.told:
+                self._last[store] = state.alerts.told[-1].told_id
+        return new
+
+
+def _print_line(document: object) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+
 def _waited(stop: threading.Event, seconds: float, watches: Iterable[Watch]) -> bool:
-    """Wait, but no longer than until one of the watches has ended; whether to stop."""
+    """Wait, but no longer than until one of the watches has ended or has an alert to tell; whether to stop."""
     deadline = time.monotonic() + seconds
     running = [watch for watch in watches if watch.is_running]
+    num_told = sum(watch.num_told for watch in running)
     while (left := deadline - time.monotonic()) > 0:
         if stop.wait(min(left, 0.25)):
             return True
-        if not all(watch.is_running for watch in running):
+        if not all(watch.is_running for watch in running) or sum(watch.num_told for watch in running) > num_told:
             return False
     return False
 
@@ -131,7 +162,23 @@ def _cells(state: WatchState) -> dict[str, str]:
         "passed over": str(state.thinned) if state.thinned else "",
         "gaps": str(state.gaps),
         "reconnects": str(source.reconnects),
+        "alerts": _alerts_cell(state.alerts),
     }
+
+
+def _alerts_cell(alerts: AlertsState) -> str:
+    """`2 told of 3 asked (1 failed: ...)`; nothing if nothing was asked."""
+    if not alerts.asked and not alerts.num_told:
+        return ""
+    telling = alerts.telling
+    troubles = [
+        f"{telling.failed} failed: {telling.failure}" if telling.failed else "",
+        f"{telling.missed} not told to who is too slow" if telling.missed else "",
+        f"{alerts.unchecked} clips not checked: {alerts.failure}" if alerts.unchecked else "",
+        f"{alerts.behind_seconds:.0f} s behind" if alerts.behind_seconds >= _BEHIND_SECONDS else "",
+    ]
+    said = "; ".join(filter(None, troubles))
+    return f"{alerts.num_told} told, {len(alerts.asked)} asked" + (f" ({said})" if said else "")
 
 
 def _table(states: Mapping[Path, WatchState]) -> Table:
@@ -144,4 +191,6 @@ def _table(states: Mapping[Path, WatchState]) -> Table:
         table.add_column(name)
     for cells in rows.values():
         table.add_row(*map(escape, cells.values()))
+    told = [told.message for state in states.values() for told in state.alerts.told]
+    table.caption = escape("\n".join(told[-_TOLD_SHOWN:])) if told else None
     return table

@@ -164,3 +164,18 @@ def test_things_of_unseen_clips_are_called_by_their_names(encoder: FrameEncoder)
     right = [label is not None and label.word == thing for label, thing in zip(labels, things, strict=True)]
     assert len(things) > 80
     assert np.mean(right) > 0.88  # measured over other clips: 0.95
+
+
+def test_rivals_are_what_a_thing_may_be_taken_for_and_never_itself() -> None:
+    angles = np.radians([0, 20, 90, 180, 270, 45, 135, 225, 315, 160])
+    phrases = ("a dog", "a wolf", "a cup", "a red cup", "a bus", "a key", "a hat", "a bee", "a car", "a tree")
+    embeddings = torch.tensor(np.stack([np.cos(angles), np.sin(angles)], axis=1), dtype=torch.float32)
+    vocabulary = Vocabulary(phrases, embeddings, 0.3)
+    # Of the 45 pairs the closest are dog and wolf, and red cup and tree, with 20 degrees.
+    assert vocabulary.rivals_of("a dog", embeddings[0]).tolist() == [embeddings[1].tolist()]
+    assert vocabulary.rivals_of("the wolf", embeddings[1]).tolist() == [embeddings[0].tolist()]
+    assert vocabulary.rivals_of("a bus", embeddings[4]).tolist() == []
+    # What says more or less of the same thing is none, however alike it is.
+    assert vocabulary.rivals_of("a dog on the left", embeddings[0]).tolist() == [embeddings[1].tolist()]
+    assert vocabulary.rivals_of("a wolf dog", embeddings[0]).tolist() == []
+    assert Vocabulary(phrases[:1], embeddings[:1], 0.3).rivals_of("a dog", embeddings[0]).tolist() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vidmem.index.alerts import AlertId, AlertProgress, AlertRow, Change, NewTold, StoredAlert, Told, ToldId
 from vidmem.index.expired_rows import Expired, HeldClip
 from vidmem.index.manifest import Manifest, StoreIdentity
 from vidmem.index.masks import decode_mask, encode_mask
@@ -32,6 +33,10 @@ from vidmem.index.store import Store
 from vidmem.index.streams import StreamClock
 
 __all__ = [
+    "AlertId",
+    "AlertProgress",
+    "AlertRow",
+    "Change",
     "ClipBlocks",
     "Expired",
     "FrameHit",
@@ -43,6 +48,7 @@ __all__ = [
     "Look",
     "Manifest",
     "NewClip",
+    "NewTold",
     "ObjectHit",
     "ObjectId",
     "ObjectUpdate",
@@ -52,9 +58,12 @@ __all__ = [
     "StoreIdentity",
     "StoreState",
     "StreamClock",
+    "StoredAlert",
     "StoredLook",
     "StoredObject",
     "StoredVideo",
+    "Told",
+    "ToldId",
     "Track",
     "VideoRow",
     "decode_mask",

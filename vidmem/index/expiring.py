@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from vidmem.index.alert_writing import AlertWriter
 from vidmem.index.blocks import blocks_folder
 from vidmem.index.catalogue import Catalogue
 from vidmem.index.expired_rows import Expired, ExpiredRows, HeldClip
 from vidmem.index.files import remove_file, translated
 from vidmem.index.folder import inside
-from vidmem.index.object_writing import ObjectWriter
 from vidmem.index.stream_rows import StreamRows
 from vidmem.kv.records import Beginning, segment_name
 from vidmem.kv.recovery import first_block_of
@@ -22,7 +22,7 @@ _PAGES_LEFT_FREE = 64
 """New rows take them: a stream that loses as much as it gains gives nothing back and grows by nothing."""
 
 
-class ExpiringStore(ObjectWriter):
+class ExpiringStore(AlertWriter):
     """The part of a `Store` from which clips leave. What it raises and leaves is what `Store` says of every method."""
 
     def expire(self, video_id: VideoId, clip_ids: Sequence[int], until: float) -> None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidmem.errors import FramesGone, StoreCorrupt
+from vidmem.index.alert_reading import AlertReader
 from vidmem.index.blocks import blocks_bytes, blocks_folder
 from vidmem.index.catalogue import CATALOGUE_NAME, Catalogue
 from vidmem.index.expired_rows import Expired, ExpiredRows
 from vidmem.index.files import translated
 from vidmem.index.folder import inside
 from vidmem.index.following import follow, load_index
-from vidmem.index.object_reading import ObjectReader
 from vidmem.index.object_rows import ObjectRows
 from vidmem.index.rows import FrameHit, FrameId, FrameRow, LandmarkRow, QuestionRow, StoredVideo, StoreState
 from vidmem.index.segments import read_rows, read_tensors
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _READ_ATTEMPTS = 5
 
 
-class StoreReader(ObjectReader):
+class StoreReader(AlertReader):
     """The reading half of a `Store`. Each read sees one committed state: the newest when it begins."""
 
     def videos(self) -> list[StoredVideo]:

@@ -216,3 +216,49 @@ STREAMS = (
     ) WITHOUT ROWID
     """,
 )
+
+ALERTS = (
+    # The first standing question that is put to a store brings these tables, as the first object does its own: a
+    # catalogue without them is of the same format, and a program that does not know them leaves them alone.
+    """
+    CREATE TABLE alerts (
+        alert_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        text TEXT NOT NULL,
+        phrase TEXT NOT NULL,
+        change TEXT NOT NULL, -- appears or disappears
+        comes_back INTEGER NOT NULL,
+        once INTEGER NOT NULL,
+        gone_seconds REAL NOT NULL,
+        source TEXT, -- of a stream; NULL: of every one
+        asked_by TEXT NOT NULL,
+        asked_at TEXT NOT NULL,
+        is_done INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    """
+    CREATE TABLE alerts_told (
+        told_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        alert_id INTEGER NOT NULL REFERENCES alerts ON DELETE CASCADE,
+        video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+        told_at TEXT NOT NULL,
+        message TEXT NOT NULL,
+        evidence TEXT NOT NULL -- JSON of a hit
+    )
+    """,
+    "CREATE INDEX told_of_alert ON alerts_told (alert_id)",
+    "CREATE INDEX told_of_video ON alerts_told (video_id)",
+    """
+    CREATE TABLE alert_progress (
+        video_id TEXT PRIMARY KEY REFERENCES videos ON DELETE CASCADE,
+        checked_until REAL NOT NULL -- what was committed of it up to here was checked
+    )
+    """,
+    """
+    CREATE TABLE alert_sights (
+        alert_id INTEGER NOT NULL REFERENCES alerts ON DELETE CASCADE,
+        video_id TEXT NOT NULL REFERENCES videos ON DELETE CASCADE,
+        sight TEXT NOT NULL, -- JSON of `vidmem.pipelines.sight.Sight` at that time
+        PRIMARY KEY (alert_id, video_id)
+    ) WITHOUT ROWID
+    """,
+)

@@ -1,5 +1,7 @@
 """The compositions: ingest a video into a store, ask the store, search it, look after it."""
 
+from vidmem.index import StoredAlert, Told
+from vidmem.pipelines.alerts import AlertsState
 from vidmem.pipelines.answering import AnswerStream
 from vidmem.pipelines.contents import Contents, Held
 from vidmem.pipelines.following_up import in_context
@@ -11,12 +13,15 @@ from vidmem.pipelines.objects import RememberedObject, Whereabouts
 from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.state import State
 from vidmem.pipelines.stored_memory import Picture, StoredMemory, open_store
+from vidmem.pipelines.telling import Command, Then, Webhook
 from vidmem.pipelines.tiers import TierBytes
 from vidmem.pipelines.video_memory import VideoMemory
 from vidmem.pipelines.watching import Watch, WatchPolicy, WatchState
 
 __all__ = [
+    "AlertsState",
     "AnswerStream",
+    "Command",
     "Contents",
     "Held",
     "IngestReport",
@@ -28,13 +33,17 @@ __all__ = [
     "Scene",
     "Size",
     "State",
+    "StoredAlert",
     "StoredMemory",
+    "Then",
     "TierBytes",
+    "Told",
     "VideoMemory",
     "Whereabouts",
     "Watch",
     "WatchPolicy",
     "WatchState",
+    "Webhook",
     "in_context",
     "open_store",
     "preset_for",

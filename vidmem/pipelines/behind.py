@@ -12,13 +12,32 @@ import torch
 T = TypeVar("T")
 
 
+def start_alone(name: str, run: Callable[[], None]) -> threading.Thread:
+    """Start a thread on which torch's operators run alone: a second team of threads would take the cores from the
+    caller's."""
+    has_begun = threading.Event()
+
+    def run_alone() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # makes it this thread's own number: that is set when it is first asked for
+        has_begun.set()
+        run()
+
+    thread = threading.Thread(target=run_alone, name=name, daemon=True)
+    num_threads = torch.get_num_threads()
+    thread.start()
+    has_begun.wait()
+    torch.set_num_threads(num_threads)  # what the thread has set for itself, torch would give new threads, too
+    return thread
+
+
 class Behind(Generic[T]):
     """Works at what the caller hands over, several pieces at a time and in order; a context manager.
 
     Pieces gather until there are `together` of them, or `most_bytes`, or the first has waited for `patience_seconds`:
     the thread then takes them all. Leaving waits until all that was handed over is done, also with an error on its way.
 
-    Torch's operators run on this thread alone there: a second team of threads would take the cores from the caller's.
+    Torch's operators run on this thread alone there, see `start_alone`.
 
     What the work raises ends it: pieces that wait by then are not worked on. The error is raised where the caller next
     hands over or waits; on leaving it is raised, or noted on the error that is on its way.
@@ -42,11 +61,7 @@ class Behind(Generic[T]):
         self._done: list[Callable[[], None]] = []
         self._failure: BaseException | None = None
         self._is_told = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        num_threads, self._has_begun = torch.get_num_threads(), threading.Event()
-        self._thread.start()
-        self._has_begun.wait()
-        torch.set_num_threads(num_threads)  # what the thread has set for itself, torch would give new threads, too
+        self._thread = start_alone(name, self._run)
 
     def give(self, piece: T, *, num_bytes: int = 0, then: Callable[[], None] | None = None) -> None:
         """Hand over a piece. One that fills a group waits until the group before is done, and is then worked on.
@@ -110,9 +125,6 @@ class Behind(Generic[T]):
             raise failure
 
     def _run(self) -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()  # makes it this thread's own number: that is set when it is first asked for
-        self._has_begun.set()
         while (group := self._taken()) is not None:
             failure: BaseException | None = None
             try:

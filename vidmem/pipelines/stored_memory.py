@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import ObjectId, Store, StoredVideo, StoreIdentity, Track
+from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, StoreIdentity, Told, Track
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
+from vidmem.pipelines.alerts import GONE_SECONDS, asked
 from vidmem.pipelines.contents import Contents, contents_of
 from vidmem.pipelines.growth import Growth, Size
 from vidmem.pipelines.keeping import Keeping, Pruned, keeping_of, prune
@@ -206,6 +207,32 @@ class StoredMemory:
         self._check_writable("name an object")
         label = " ".join(label.split())
         self._store.label_object(ObjectId(object_id), label, 1.0 if label else 0.0)
+
+    def alert(self, text: str, *, gone_seconds: float = GONE_SECONDS) -> StoredAlert:
+        """Ask something that is told when it happens, of every stream that is watched into this store.
+
+        Who is told of it is said with `Watch.listen`; for args and what is raised see `Watch.alert`.
+        """
+        self._check_writable("ask a standing question")
+        return self._store.add_alert(asked(text, gone_seconds=gone_seconds, source=None))
+
+    def alerts(self) -> list[StoredAlert]:
+        """The standing questions about streams, in the order they were asked."""
+        return self._store.alerts()
+
+    def told(self, alert_id: int | None = None, *, limit: int = 100) -> list[Told]:
+        """The newest of what standing questions were told, or one of them, oldest first."""
+        return self._store.told(None if alert_id is None else AlertId(alert_id), limit=limit)
+
+    def remove_alert(self, alert_id: int) -> StoredAlert:
+        """Take a standing question out of the store, with all that it was told; returns it as it was.
+
+        Raises:
+            NotFound: there is no such question.
+            BadInput: the store was opened read-only.
+        """
+        self._check_writable("remove a standing question")
+        return self._store.remove_alert(AlertId(alert_id))
 
     def verify(self) -> list[str]:
         """Check every file of the store against its checksum. One sentence for each problem; none if it is sound."""

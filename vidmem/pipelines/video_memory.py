@@ -13,13 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from vidmem.errors import BadInput, FramesGone, NotFound
-from vidmem.index import Store, StoredVideo
+from vidmem.index import Store, StoredAlert, StoredVideo
 from vidmem.ingest import DecoderName, TimedPicture, Transport, open_source
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.memory.scenes import SceneStream
 from vidmem.models.language import Context
 from vidmem.models.preset import Preset
+from vidmem.pipelines.alerts import GONE_SECONDS
 from vidmem.pipelines.answering import AnswerStream, with_gaps
 from vidmem.pipelines.finding import RecallConfig
 from vidmem.pipelines.ingest import (
@@ -269,6 +270,16 @@ class VideoMemory(ObjectMemory):
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
         live = live_config(policy, transport="tcp", speed=1.0, loop=False)
         return self._watches.start_pushed(name, first, fps=fps, policy=policy, live=live)
+
+    def alert(self, text: str, *, gone_seconds: float = GONE_SECONDS) -> StoredAlert:
+        alert = super().alert(text, gone_seconds=gone_seconds)
+        self._watches.put_alert(alert)
+        return alert
+
+    def remove_alert(self, alert_id: int) -> StoredAlert:
+        removed = super().remove_alert(alert_id)
+        self._watches.drop_alert(alert_id)
+        return removed
 
     def ask(self, question: str, *, video_ids: Sequence[str] | None = None) -> Answer:
         """Answer a question out of the store, with the stretches that show it. Raises as `ask_stream`."""

@@ -10,11 +10,12 @@ from contextlib import ExitStack
 import numpy as np
 
 from vidmem.errors import BadInput
-from vidmem.index import Store, StoredVideo, VideoRow
+from vidmem.index import Store, StoredAlert, StoredVideo, VideoRow
 from vidmem.ingest import LiveConfig, LiveSource, open_live, open_pushed
 from vidmem.ingest.live.address import parse_address
 from vidmem.ingest.live.pushed import pushed_address
 from vidmem.memory import MemoryConfig
+from vidmem.pipelines.alerts import Checker
 from vidmem.pipelines.ingest import IngestConfig, video_row
 from vidmem.pipelines.loading import Models
 from vidmem.pipelines.remembering import Memories
@@ -99,6 +100,9 @@ class Watches:
                 name,
                 Cutter(seconds=CLIP_SECONDS, fps=fps, earlier=self._earlier(there)),
                 functools.partial(self._open_writer, there, row, looker),
+                Checker(
+                    self._store, self._models, name, source.info.uri, until=there.committed_until if there else 0.0
+                ),
                 policy=policy,
                 room=live.queue_frames,
             )
@@ -113,6 +117,16 @@ class Watches:
     def states(self) -> tuple[WatchState, ...]:
         """Of those that run."""
         return tuple(watch.state() for watch in self._started if watch.is_running)
+
+    def put_alert(self, alert: StoredAlert) -> None:
+        """Check a standing question of the store, in all of them."""
+        for watch in self._started:
+            watch.put_alert(alert)
+
+    def drop_alert(self, alert_id: int) -> None:
+        """Check a standing question no more, in any of them."""
+        for watch in self._started:
+            watch.drop_alert(alert_id)
 
     def close(self) -> None:
         """Stop all, and wait. Raises what ended one of them, if nobody was told of it yet."""

@@ -15,8 +15,11 @@ from typing import Literal, Self
 import numpy as np
 
 from vidmem.errors import BadInput
+from vidmem.index import AlertId, StoredAlert
 from vidmem.ingest import Gap, Health, LiveConfig, LiveFrame, LiveSource
+from vidmem.pipelines.alerts import GONE_SECONDS, AlertsState, Checker
 from vidmem.pipelines.stream_clips import Cutter, Pace, StreamClip
+from vidmem.pipelines.telling import Then
 from vidmem.pipelines.writing import ClipWriter
 from vidmem.types import VideoId
 
@@ -60,6 +63,8 @@ class WatchState:
     """From the arrival of the newest committed frame until it was committed; None before the first."""
     waited_seconds: float | None
     """For how long the oldest frame that is not yet committed has been here; None if there is none."""
+    alerts: AlertsState = AlertsState()
+    """The standing questions about it."""
 
 
 class _Counts:
@@ -117,6 +122,7 @@ class Watch:
         video_id: VideoId,
         cutter: Cutter,
         open_writer: Callable[[ExitStack], ClipWriter],
+        checker: Checker,
         *,
         policy: WatchPolicy,
         room: int,
@@ -125,10 +131,11 @@ class Watch:
         Args:
             source: closed by this.
             open_writer: called with the first clip, in the thread; what the writer needs is closed with the stack.
+            checker: of the standing questions; closed by this.
             room: frames that the source's queue holds.
         """
         self._source, self._cutter, self._open_writer = source, cutter, open_writer
-        self._room, self._video_id = room, video_id
+        self._room, self._video_id, self._checker = room, video_id, checker
         self._writer: ClipWriter | None = None
         self._pace = Pace() if policy == "adaptive-fps" else None
         self._counts, self._stopped = _Counts(), threading.Event()
@@ -168,6 +175,7 @@ class Watch:
             fps_kept=counts.fps_kept(now),
             lag_seconds=counts.lag_seconds,
             waited_seconds=counts.waited(now),
+            alerts=self._checker.state(),
         )
 
     def push(self, picture: np.ndarray) -> None:
@@ -175,10 +183,48 @@ class Watch:
         moment. For any thread. Raises BadInput if it is none, the watch has ended, or its stream has an address."""
         self._source.push(picture)
 
+    def alert(self, text: str, then: Then | None = None, *, gone_seconds: float = GONE_SECONDS) -> StoredAlert:
+        """Ask something that is told when it happens: `a dog appears`, `tell me when the cup is gone`.
+
+        Every clip that is committed from now on is looked at, by the encoder first; what that makes suspect, the
+        video-LLM confirms. The question stays in the store and goes on with the next watch of this stream, until it is
+        removed, or answered if it is one of `tell me when ...` or `when does ...?`. For any thread.
+
+        Args:
+            then: called with each `Told`, in a thread of its own: what it takes, or raises, stops nothing. A
+                `Command` or a `Webhook` is one, too. It is not kept in the store.
+            gone_seconds: what is gone for less was hidden, and its return is not told again.
+
+        Returns:
+            The question; the one that is there, if it was put in the same words before and is still open.
+
+        Raises:
+            BadInput: it names nothing that could be looked for.
+        """
+        return self._checker.ask(text, then, gone_seconds=gone_seconds)
+
+    def listen(self, then: Then) -> None:
+        """Have `then` called with whatever any standing question about this stream is told. See `alert`."""
+        self._checker.listen(then)
+
+    @property
+    def num_told(self) -> int:
+        """How much standing questions were told since it began."""
+        return self._checker.num_told
+
+    def put_alert(self, alert: StoredAlert) -> None:
+        """Check a question that is in the store, from now on."""
+        self._checker.put(alert)
+
+    def drop_alert(self, alert_id: int) -> None:
+        """Check a question no more. It stays in the store."""
+        self._checker.drop(AlertId(alert_id))
+
     def stop(self) -> None:
         """Have it end: what is being looked at is still committed, the rest is dropped. For any thread; returns at once
         but for closing the source."""
         self._stopped.set()
+        self._checker.cut()
         self._source.close()
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -220,6 +266,7 @@ class Watch:
                     self._writer.finish()
         except BaseException as error:
             self._failure = error  # raised by whoever waits
+        self._checker.close(finish=self._failure is None)
 
     def _is_kept(self, frame: LiveFrame) -> bool:
         if self._pace is not None:
@@ -238,8 +285,12 @@ class Watch:
             self._writer = self._open_writer(stack)
         if cut.gap is not None:
             self._counts.gaps += 1
-        committed = functools.partial(self._counts.commit, cut)
+        committed = functools.partial(self._committed, cut)
         self._writer.write(cut.clip, wall_start=cut.wall_start, gap=cut.gap, at_commit=committed)
+
+    def _committed(self, cut: StreamClip) -> None:
+        self._counts.commit(cut)
+        self._checker.committed(cut.clip.span.end)
 
 
 def live_config(policy: WatchPolicy, *, transport: str, speed: float, loop: bool) -> LiveConfig:

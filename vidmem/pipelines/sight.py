@@ -1,0 +1,136 @@
+"""Whether a thing is there, clip by clip: pure decisions on how alike frames are to its name, and on what was said.
+
+The encoder's scores make a suspicion, the video-LLM confirms or refuses it, and a change that is undone at once is not
+told again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vidmem.index import Change
+
+UNSEEN_SECONDS = 0.4
+"""What is there must be out of sight for so long, at the end of a clip, before it is asked whether it went: one frame
+at 2 fps, whose times jitter."""
+_MOST_FRAMES = 4
+"""So many frames show a change to the video-LLM."""
+_RISE = 0.1
+"""Of the floor: a suspicion so much stronger than what was refused is a new one."""
+_LONGEST_WAIT = 31
+"""Clips between two questions about a suspicion that was refused again and again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A clip as the encoder sees it: F frames, at least one, each standing for `[starts, ends)` in seconds."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    scores: np.ndarray
+    """How alike each is to the name of the thing: cosine similarity."""
+    likes: np.ndarray
+    """Which of them may show it, by these."""
+    floor: float
+    """The encoder's `relevance_floor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is known of a thing after some clips. Every field goes into JSON."""
+
+    is_there: bool = False
+    since: float | None = None
+    """When it came or went, in seconds of the stream; None if it never did."""
+    last_seen: float = 0.0
+    """End of the last frame that showed it, while it is there."""
+    is_news: bool = False
+    """It had been gone for long enough when it came."""
+    refusals: int = 0
+    """How often in a row the video-LLM refused the suspicion that there is now."""
+    waited: int = 0
+    """Clips since it was last asked."""
+    refused: float = 0.0
+    """The strongest suspicion that it refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """A suspicion that something came or went."""
+
+    change: Change
+    at: float
+    """When, in seconds of the stream."""
+    frames: tuple[int, ...]
+    """Which frames of the clip show it, in order."""
+    best: int
+    """The one that shows it best."""
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The sight after a clip, and whether its change is told."""
+
+    sight: Sight
+    is_told: bool = False
+
+
+def clue_of(sight: Sight, look: Look) -> Clue | None:
+    """What a clip makes suspect."""
+    like = np.flatnonzero(look.likes)
+    if not sight.is_there:
+        if not len(like):
+            return None
+        best_first = like[np.argsort(-look.scores[like], kind="stable")]
+        frames = tuple(sorted(best_first[:_MOST_FRAMES].tolist()))
+        best = int(best_first[0])
+        return Clue("appears", float(look.starts[like[0]]), frames, best, float(look.scores[best]))
+    first = int(like[-1]) + 1 if len(like) else 0
+    unseen_from = float(look.ends[first - 1]) if first else sight.last_seen
+    if first == len(look.ends) or float(look.ends[-1]) - unseen_from < UNSEEN_SECONDS:
+        return None
+    frames = tuple(range(max(first, len(look.ends) - _MOST_FRAMES), len(look.ends)))
+    return Clue("disappears", unseen_from, frames, frames[0], -float(look.scores[first:].max()))
+
+
+def is_due(sight: Sight, clue: Clue, floor: float) -> bool:
+    """Whether the video-LLM is to be asked about a suspicion now.
+
+    One that it refused is asked about again in the next clip, and then after 1, 3, 7 ... more: what looks like a dog
+    all day long costs a question every half a minute. One that has grown is asked about at once.
+    """
+    if sight.refusals == 0 or clue.strength >= sight.refused + _RISE * abs(floor):
+        return True
+    return sight.waited >= min(_LONGEST_WAIT, 2 ** (sight.refusals - 1) - 1)
+
+
+def passed(sight: Sight, look: Look, clue: Clue | None) -> Sight:
+    """After a clip about which nothing was asked."""
+    if clue is not None:
+        return replace(sight, waited=sight.waited + 1)
+    like = np.flatnonzero(look.likes)
+    seen = float(look.ends[like[-1]]) if len(like) else sight.last_seen
+    return replace(sight, last_seen=seen, refusals=0, waited=0, refused=0.0)
+
+
+def refused(sight: Sight, look: Look, clue: Clue) -> Sight:
+    """After the video-LLM said that nothing changed."""
+    strongest = clue.strength if sight.refusals == 0 else max(sight.refused, clue.strength)
+    seen = float(look.ends[-1]) if sight.is_there else sight.last_seen
+    return replace(sight, last_seen=seen, refusals=sight.refusals + 1, waited=0, refused=strongest)
+
+
+def confirmed(sight: Sight, look: Look, clue: Clue, gone_seconds: float) -> Step:
+    """After the video-LLM said that it came or went.
+
+    A coming is told unless the thing was there less than `gone_seconds` before. A going is told if the coming before it
+    was one to be told, or the thing was there for so long: what hides for a moment and is back gives no second alert.
+    """
+    lasted = sight.since is None or clue.at - sight.since >= gone_seconds
+    if clue.change == "appears":
+        like = np.flatnonzero(look.likes)
+        return Step(Sight(True, clue.at, float(look.ends[like[-1]]), is_news=lasted), is_told=lasted)
+    return Step(Sight(False, clue.at), is_told=sight.is_news or lasted)
