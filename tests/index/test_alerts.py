@@ -11,7 +11,7 @@ import store_world as world
 
 from vidmem.errors import NotFound
 from vidmem.index import AlertId, AlertRow, NewTold, Store, Told
-from vidmem.types import Hit
+from vidmem.types import Hit, Span
 
 A, B = (world.video(number).video_id for number in range(2))
 DOG = AlertRow("a dog appears", "a dog", "appears", False, False, 2.0, None, "me")
@@ -126,3 +126,10 @@ def test_the_newest_are_told_oldest_first(store: Store) -> None:
     numbers = [one.told_id for one in store.told()]
     assert numbers == sorted(numbers) and len(numbers) == 5
     assert [one.told_id for one in store.told(limit=2)] == numbers[-2:]
+
+
+def test_what_was_told_is_a_reason_to_stay(store: Store) -> None:
+    dog = store.add_alert(DOG)
+    store.note_checked(A, 8.0, {}, [new_told(dog.alert_id, store)])
+    assert store.shown_spans(A, 0.0, 8.0, but="") == [Span(1.0, 2.0)]
+    assert store.shown_spans(A, 2.0, 8.0, but="") == store.shown_spans(B, 0.0, 8.0, but="") == []

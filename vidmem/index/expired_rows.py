@@ -98,7 +98,7 @@ class ExpiredRows:
             )
         ]
         (num_frames,) = self._run(f"SELECT count(*) FROM frames WHERE clip_id IN {LISTED}", (listed,)).fetchone()
-        if self._has_objects():
+        if self._has("objects"):
             names += self._remove_from_objects(video_id, listed, until)
         self._run(f"DELETE FROM clips WHERE clip_id IN {LISTED}", (listed,))
         self._run("UPDATE store SET removals = removals + 1")
@@ -113,9 +113,9 @@ class ExpiredRows:
         ).fetchone()
         return row[0] if row else None
 
-    def _has_objects(self) -> bool:
-        query = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'objects'"
-        return bool(self._run(query).fetchone()[0])
+    def _has(self, table: str) -> bool:
+        query = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?"
+        return bool(self._run(query, (table,)).fetchone()[0])
 
     def _remove_from_objects(self, video_id: str, clips: str, until: float) -> list[str]:
         """Remove looks in some clips, what of tracks ends before a time, and objects of which nothing is left by that.
@@ -204,17 +204,22 @@ class ExpiredRows:
         return rows[-1][0] if rows else float("inf")
 
     def shown_spans(self, video_id: str, start: float, end: float, *, but: str) -> list[Span]:
-        """Stretches that meet `[start, end)` and that answers cite, but for those cited why `but`; moments of looks."""
-        spans = [
-            Span(begun, ended)
-            for begun, ended in self._run(
-                "SELECT json_extract(value, '$.start') AS begun, json_extract(value, '$.end') AS ended FROM questions,"
-                " json_each(evidence) WHERE json_extract(value, '$.video_id') = ?"
-                " AND json_extract(value, '$.why') != ? AND begun < ? AND ended > ?",
-                (video_id, but, end, start),
-            )
-        ]
-        if self._has_objects():
+        """Stretches that meet `[start, end)` and that answers cite, but for those cited why `but`, or that standing
+        questions were told of; moments of looks."""
+        rows = self._run(
+            "SELECT json_extract(value, '$.start') AS begun, json_extract(value, '$.end') AS ended FROM questions,"
+            " json_each(evidence) WHERE json_extract(value, '$.video_id') = ?"
+            " AND json_extract(value, '$.why') != ? AND begun < ? AND ended > ?",
+            (video_id, but, end, start),
+        ).fetchall()
+        if self._has("alerts_told"):
+            rows += self._run(
+                "SELECT json_extract(evidence, '$.start') AS begun, json_extract(evidence, '$.end') AS ended"
+                " FROM alerts_told WHERE video_id = ? AND begun < ? AND ended > ?",
+                (video_id, end, start),
+            ).fetchall()
+        spans = [Span(begun, ended) for begun, ended in rows]
+        if self._has("objects"):
             looks = self._run(
                 "SELECT seconds FROM looks JOIN objects USING (object_id)"
                 " WHERE video_id = ? AND seconds >= ? AND seconds < ?",
