@@ -68,7 +68,7 @@ def opened(
         yield page
     finally:
         context.close()
-    assert failures == []
+    assert not failures, failures
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
