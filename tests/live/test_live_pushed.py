@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from camera import held
 
+from vidmem.bench.live_camera import held
 from vidmem.errors import BadInput
 from vidmem.ingest.live import Gap, LiveConfig, LiveFrame, Patience, Phase, open_live, open_pushed
 from vidmem.types import View
