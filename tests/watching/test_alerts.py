@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from camera import held
 from typer.testing import CliRunner
 
 import vidmem
 from vidmem.bench.clips import unseen_seed
+from vidmem.bench.live_camera import held
 from vidmem.cli import app
 from vidmem.errors import BadInput, NotFound
 from vidmem.pipelines import Told
