@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from small_sam import SMALL
+from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from vidmem.models.sam import load_sam
@@ -18,6 +19,7 @@ from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, 
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
 from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import Prediction, intersection_over_union, mask_loss
+from vidmem.recipes.tracker_naming import NUM_NAMES, Naming
 from vidmem.recipes.tracker_pointing import begin_pointing, listening
 from vidmem.recipes.tracker_unroll import Plan, to_pixels, unroll
 
@@ -142,13 +144,40 @@ def test_pixels_are_normalised_as_the_configuration_says() -> None:
     assert pixels[1, 0, 5, 7].item() == pytest.approx(red, abs=1e-5)
 
 
+def test_names_say_what_masks_show() -> None:
+    batch = draw_batch(ClipShape(2, 3, 4, 64), 9)
+    assert batch.names.shape == (2, 3, 64, 64) and 0 < batch.names.max() < NUM_NAMES
+    for clip in range(2):
+        for masks in batch.masks[clip]:
+            assert len(batch.names[clip][masks].unique()) == 1, "an object is one thing from first to last"
+
+
+def test_a_name_that_is_told_is_cheaper_than_another() -> None:
+    naming = Naming(4)
+    for head in (*naming.fine, naming.coarse):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    names = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    names[:, 16:48, 16:48] = 7
+    levels = [torch.zeros(1, 4, side, side) for side in (16, 8, 4)]
+    even = naming.loss(levels, names)
+    assert even.item() == pytest.approx(2 * np.log(NUM_NAMES), rel=1e-5)
+    naming.coarse.bias.data[7] = 3.0
+    assert naming.loss(levels, names) < even
+    naming.coarse.bias.data[7], naming.coarse.bias.data[8] = 0.0, 3.0
+    assert naming.loss(levels, names) > even
+
+
 def test_an_encoder_is_settled_without_changing_what_its_pixels_are_embedded_as() -> None:
     trainer = Trainer(COURSE, SMALL)
-    pixels = to_pixels(draw_batch(ClipShape(3, 1, 2, 64), 5).frames, SMALL, torch.device("cpu"))
+    batch = draw_batch(ClipShape(3, 1, 2, 64), 5)
+    pixels, names = to_pixels(batch.frames, SMALL, torch.device("cpu")), batch.names.flatten(0, 1)
     with torch.no_grad():
         before = trainer.grouping(trainer.model.image_encoder(pixels)["backbone_fpn"])
-        begin_pointing(trainer.model, trainer.grouping, pixels)
+        told = trainer.naming.loss(trainer.model.image_encoder(pixels)["backbone_fpn"], names)
+        begin_pointing(trainer.model, trainer.grouping, trainer.naming, pixels)
         levels = trainer.model.image_encoder(pixels)["backbone_fpn"]
+        torch.testing.assert_close(trainer.naming.loss(levels, names), told, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(trainer.grouping(levels), before, rtol=1e-3, atol=1e-4)
     for level in levels:
         torch.testing.assert_close(level.mean((0, 2, 3)), torch.zeros(SMALL.d_model), rtol=0, atol=1e-5)
@@ -170,7 +199,7 @@ def test_a_decoder_begins_by_looking_where_it_is_pointed() -> None:
 
     torch.manual_seed(1)
     before = apart()
-    begin_pointing(model, trainer.grouping, pixels)
+    begin_pointing(model, trainer.grouping, trainer.naming, pixels)
     torch.manual_seed(1)
     assert apart() > 3 * before
     unroll(model, batch, pixels, Plan("click"))

@@ -1,6 +1,6 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
-First which pixels belong together, then what a click or a box points at, then single images with clicks that correct,
+First which pixels belong together and what they show, then what a click or a box points at, then single images with clicks that correct,
 then short and longer clips, unrolled, in which its own masks and pointers become its memory; at last clips in which
 that memory is wrong for a while.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
@@ -29,9 +29,13 @@ from vidmem.recipes.tower import one_cycle, set_rate
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipBatch, ClipShape, batches, draw_batch
 from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
+from vidmem.recipes.tracker_naming import Naming
 from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listening
 from vidmem.recipes.tracker_remembering import begin_remembering
 from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_recovery, plan_video, to_pixels, unroll
+
+_NAMING_WEIGHT = 0.3
+"""Of what pixels show, beside masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,9 @@ class Course:
     """How much is taught, and how it is cut into steps."""
 
     phases: tuple[Phase, ...] = (
-        Phase("pixels", 1500, 1.5e-3, clips=12, objects=6),
+        Phase("pixels", 2500, 1.5e-3, clips=12, objects=6),
         Phase("points", 900, 1e-3, clips=12, objects=3),
-        Phase("images", 1200, 5e-4, clips=12, objects=3),
+        Phase("images", 2000, 5e-4, clips=12, objects=3),
         Phase("memory", 1000, 6e-4, clips=4, objects=3, frames=4),
         Phase("clips", 2500, 4e-4, clips=3, objects=3, frames=7),
         Phase("recovery", 1200, 4e-4, clips=2, objects=3, frames=12),
@@ -94,8 +98,9 @@ class Trainer:
         self.course, self.config = course, config
         self.model = build_sam(config).to(DEVICE).train()
         self.kept = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(course.averaging))
-        self.grouping = Grouping(config.d_model).to(DEVICE)
-        self.optimizer = torch.optim.AdamW([*self.model.parameters(), *self.grouping.parameters()], weight_decay=0.02)
+        self.grouping, self.naming = Grouping(config.d_model).to(DEVICE), Naming(config.d_model).to(DEVICE)
+        parts = (self.model, self.grouping, self.naming)
+        self.optimizer = torch.optim.AdamW([p for part in parts for p in part.parameters()], weight_decay=0.02)
         self.step = 0
 
     def learn(self, batch: ClipBatch) -> float:
@@ -107,7 +112,7 @@ class Trainer:
         self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
         if number == 1 and phase.lesson in ("points", "memory"):
             if phase.lesson == "points":
-                begin_pointing(self.model, self.grouping, to_pixels(batch.frames, self.config, DEVICE))
+                begin_pointing(self.model, self.grouping, self.naming, to_pixels(batch.frames, self.config, DEVICE))
             else:
                 begin_remembering(self.model)
             self.kept.n_averaged.zero_()  # the next step copies the model: a mean with what it was makes no sense
@@ -124,7 +129,8 @@ class Trainer:
         pixels = to_pixels(batch.frames, self.config, DEVICE)
         if phase.lesson == "pixels":
             with _precision():
-                return self.grouping.loss(self.model.image_encoder, pixels, batch.masks[:, :, 0].to(DEVICE))
+                levels = self.model.image_encoder(pixels)["backbone_fpn"]
+                return self.grouping.loss(levels, batch.masks[:, :, 0].to(DEVICE)) + self._named(levels, batch)
         rng = random.Random(f"{draw}:plan")
         plan = _PLANS[phase.lesson](rng, batch.num_frames)
         with _precision(), listening(self.model) as heard:
@@ -132,8 +138,11 @@ class Trainer:
         truth = batch.masks.flatten(0, 1)[:, :, None].to(DEVICE)
         loss = torch.stack([mask_loss(prediction, truth[:, index]) for index, prediction in made]).mean()
         if phase.lesson == "points":
-            loss = loss + asked_loss(self.grouping, heard, batch.masks[:, :, 0].to(DEVICE))
-        return loss
+            return loss + asked_loss(self.grouping, heard, batch.masks[:, :, 0].to(DEVICE))
+        return loss if phase.lesson == "memory" else loss + _NAMING_WEIGHT * self._named(heard.levels, batch)
+
+    def _named(self, levels: list[Tensor], batch: ClipBatch) -> Tensor:
+        return self.naming.loss(levels, batch.names.flatten(0, 1).to(DEVICE))
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
@@ -148,7 +157,8 @@ class Trainer:
         self.step = saved["step"]
 
     def _parts(self) -> dict[str, Any]:
-        return {"model": self.model, "kept": self.kept, "grouping": self.grouping, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {"model": self.model, "kept": self.kept, "optimizer": self.optimizer}
+        return parts | {"grouping": self.grouping, "naming": self.naming}
 
 
 _PLANS: dict[str, Callable[[random.Random, int], Plan]] = {

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidmem.world.render import Renderer
-from vidmem.world.script import Chapter
+from vidmem.world.script import THINGS, Chapter
 from vidmem.world.tracking import DRAMAS, Drama, TrackingScript, object_masks
 
 HELD_OUT = 1_900_000_000
@@ -42,12 +42,14 @@ class ClipShape:
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipBatch:
     """`frames` uint8 (B, T, S, S, 3), `masks` bool (B, K, T, S, S), and for each frame its number in the stream.
+    `names` uint8 (B, T, S, S) says what each pixel shows: 0 or 1 + its place in `THINGS`.
 
     Every object is seen on the first frame. The first frame may lie long before the second.
     """
 
     frames: Tensor
     masks: Tensor
+    names: Tensor
     frame_numbers: tuple[int, ...]
 
     @property
@@ -61,8 +63,8 @@ def draw_batch(shape: ClipShape, seed: int) -> ClipBatch:
     gap = 1 if shape.frames == 1 or rng.random() < 0.5 else round(2 ** rng.uniform(1, 9))
     clips = [_draw_clip(shape, rng, rng.randrange(HELD_OUT), gap) for _ in range(shape.clips)]
     numbers = (0, *range(gap, gap + shape.frames - 1))
-    frames, masks = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
-    return ClipBatch(frames, masks, numbers)
+    frames, masks, names = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
+    return ClipBatch(frames, masks, names, numbers)
 
 
 def batches(shape: ClipShape, seed: int, steps: range) -> Iterator[ClipBatch]:
@@ -80,8 +82,8 @@ def _mixed(seed: int, step: int) -> int:
     return seed * 1_000_003 + step
 
 
-def _draw_clip(shape: ClipShape, rng: random.Random, seed: int, gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 (T, S, S, 3) and masks bool (K, T, S, S) of some moments of one world."""
+def _draw_clip(shape: ClipShape, rng: random.Random, seed: int, gap: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames uint8 (T, S, S, 3), masks bool (K, T, S, S) and names uint8 (T, S, S) of some moments of one world."""
     loses = shape.frames > 1 and rng.random() < _LOST
     chapter = TrackingScript(seed, _SECONDS, rng.choice(_LOSING if loses else DRAMAS)).chapter(0)
     renderer, glance = Renderer(shape.side, shape.side), Renderer(_GLANCE, _GLANCE)
@@ -97,8 +99,10 @@ def _draw_clip(shape: ClipShape, rng: random.Random, seed: int, gap: int) -> tup
         times = times if is_seen.any() else [time - min(times) for time in sorted(times)]
         is_seen = is_seen if is_seen.any() else whole > 0
     chosen = _chosen(rng, is_seen, is_lost, shape.objects)
-    masks = np.stack([object_masks(renderer, chapter, time)[chosen] for time in times], axis=1)
-    return _disturb(_draw(renderer, chapter, times, rng), rng), masks
+    masks = np.stack([object_masks(renderer, chapter, time) for time in times], axis=1)
+    things = np.array([THINGS.index(stay.thing) + 1 for stay in chapter.stays], dtype=np.uint8)
+    names = (masks * things[:, None, None, None]).max(axis=0)
+    return _disturb(_draw(renderer, chapter, times, rng), rng), masks[chosen], names
 
 
 def _chosen(rng: random.Random, is_seen: np.ndarray, is_lost: np.ndarray, count: int) -> list[int]:

@@ -6,7 +6,7 @@ near each other within an object, far from all others. What makes them so is thr
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +36,12 @@ class Grouping(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """Levels (B, C, H, W), the finest first, as (B, D, H, W) of the finest."""
-        size = levels[0].shape[-2:]
-        made = (head(level) for head, level in zip(self.heads, levels, strict=True))
-        return torch.stack([functional.interpolate(one, size=size, mode="bilinear") for one in made]).sum(0)
+        return all_levels(self.heads, levels)
 
-    def loss(self, encoder: Any, pixels: Tensor, masks: Tensor) -> Tensor:
+    def loss(self, levels: list[Tensor], masks: Tensor) -> Tensor:
         """Of B images with K objects each, bool (B, K, S, S): one pixel of each object, drawn from torch's global
         generator, should be near all of the object's and no others. So it should be by the coarsest level alone, which
         memory is made of."""
-        levels = encoder(pixels)["backbone_fpn"]
         fine, coarse = self(levels), self.coarse(levels[-1])
         return self._loss(fine, masks, least=0.5) + self._loss(coarse, masks, least=_LEAST_OF_COARSE)
 
@@ -64,6 +61,13 @@ class Grouping(nn.Module):
         logits = self.near - torch.cdist(asked, embedded.flatten(2).transpose(1, 2)) ** 2 * self.log_scale.exp()
         cross = functional.binary_cross_entropy_with_logits(logits, wanted.float())
         return dice_loss(logits, wanted.float()).mean() + _CROSS_WEIGHT * cross
+
+
+def all_levels(heads: Iterable[nn.Module], levels: list[Tensor]) -> Tensor:
+    """What a head makes of each level, the finest first, at the finest one's size: their sum."""
+    made = (head(level) for head, level in zip(heads, levels, strict=True))
+    size = levels[0].shape[-2:]
+    return torch.stack([functional.interpolate(one, size=size, mode="bilinear") for one in made]).sum(0)
 
 
 def shares(masks: Tensor, embedded: Tensor) -> Tensor:

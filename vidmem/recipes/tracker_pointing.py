@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vidmem.recipes.tracker_grouping import Grouping, shares
+from vidmem.recipes.tracker_naming import Naming
 
 _SHARPNESS = 1.7
 """Of random projections that queries and keys share: a prompt's place then gets 0.4 of its attention, of 100 places."""
@@ -25,18 +26,22 @@ _SMALL = 0.05
 
 
 @torch.no_grad()
-def begin_pointing(model: Any, grouping: Grouping, pixels: Tensor) -> None:
+def begin_pointing(model: Any, grouping: Grouping, naming: Naming, pixels: Tensor) -> None:
     """Make the decoder of an encoder that was taught by `grouping` ready to learn. Draws from torch's generator.
 
-    The encoder's levels get a mean of 0 and a mean square of 1 over the images (B, 3, S, S); `grouping` follows.
+    The encoder's levels get a mean of 0 and a mean square of 1 over the images (B, 3, S, S); `grouping` and `naming`
+    follow.
     """
     levels = list(model.image_encoder(pixels)["backbone_fpn"])
     heads: list[Any] = list(grouping.heads)
-    for level, neck, head in zip(levels, reversed(model.image_encoder.neck.convs), heads, strict=True):
+    followers: list[list[Any]] = [list(of_level) for of_level in zip(heads, naming.fine, strict=True)]
+    followers[-1].append(naming.coarse)
+    for level, neck, of_level in zip(levels, reversed(model.image_encoder.neck.convs), followers, strict=True):
         mean = level.mean((0, 2, 3))
         size = (level - mean[:, None, None]).square().mean().sqrt()
-        head.bias += head.weight[:, :, 0, 0] @ mean
-        head.weight *= size
+        for head in of_level:
+            head.bias += head.weight[:, :, 0, 0] @ mean
+            head.weight *= size
         neck.conv.weight /= size
         neck.conv.bias.copy_((neck.conv.bias - mean) / size)
     grouping.ask.weight *= _SMALL
