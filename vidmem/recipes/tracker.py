@@ -1,8 +1,8 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
 First which pixels belong together and what they show, then what a click or a box points at, then single images with
-clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory; at last
-clips in which that memory is wrong for a while.
+clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory; at
+last clips in which that memory is wrong for a while.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
 """
 
