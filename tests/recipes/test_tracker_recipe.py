@@ -230,7 +230,7 @@ def test_points_leave_the_encoder_as_it_is() -> None:
 
 def test_clips_that_are_seen_again_and_again_are_learnt() -> None:
     trainer = Trainer(Course((Phase("clips", 120, 1e-3, clips=1, objects=2, frames=3),)), SMALL)
-    batch = draw_batch(ClipShape(1, 3, 2, 64), 12)
+    batch = draw_batch(ClipShape(1, 3, 2, 64), 15)
     losses = [trainer.learn(batch) for _ in range(120)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:10])
 

@@ -21,6 +21,7 @@ from vidmem.samples import samples as shipped_samples
 from vidmem.ui import batch, library, live, memory, objects, settings, watch
 from vidmem.ui.access import Access
 from vidmem.ui.limits import Limits
+from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
 from vidmem.ui.shell import TITLES, Shell
 from vidmem.ui.theme import theme
@@ -52,7 +53,7 @@ def build(session: Session) -> gr.Blocks:
         opened = gr.State(None)
         with gr.Tabs(selected="library", elem_id="screens") as tabs:
             panes = {name: gr.Tab(TITLES[name], id=name, render_children=True) for name in SCREENS}
-        shell = Shell(session, opened, tabs, panes)
+        shell = Shell(session, opened, tabs, panes, Previews(session))
         for name, screen in SCREENS.items():
             with panes[name]:
                 screen.lay_out(shell)

@@ -15,7 +15,6 @@ from vidmem.ui import object_view
 from vidmem.ui.jobs import Tell, sentence
 from vidmem.ui.object_view import Seen
 from vidmem.ui.player import player
-from vidmem.ui.previews import Previews
 from vidmem.ui.session import Opened, Session
 from vidmem.ui.shell import QUIET, Shell, failed, note
 
@@ -48,7 +47,7 @@ class Asked:
 
 def lay_out(shell: Shell) -> None:
     session = shell.session
-    previews, drawn, playing = Previews(session), gr.State(None), gr.State(None)
+    previews, drawn, playing = shell.previews, gr.State(None), gr.State(None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             said = gr.HTML(elem_id="objects-said")

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -40,6 +41,8 @@ class Shell:
     """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
     panes: Mapping[str, gr.Tab]
     """The screens' own tabs, by the same names; `.select` tells that one is shown now."""
+    previews: Previews
+    """One for all screens with a player: two would write the same copy at the same time."""
 
     def timer(self, screen: str, seconds: float) -> gr.Timer:
         """A timer that ticks while a screen is shown, and not while another is."""

@@ -13,7 +13,6 @@ from vidmem.ui.asking import Asking, Turns, lay_out_talk
 from vidmem.ui.jobs import JobState
 from vidmem.ui.library_cards import bar
 from vidmem.ui.player import player, timeline_of
-from vidmem.ui.previews import Previews
 from vidmem.ui.session import Opened
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen
 from vidmem.ui.watched import stamp_of, watched
@@ -72,7 +71,7 @@ class _Watching:
         drawn: gr.State,
         timer: gr.Timer,
     ) -> None:
-        self._shell, self._asking, self._previews = shell, asking, Previews(shell.session)
+        self._shell, self._asking, self._previews = shell, asking, shell.previews
         self._title, self._player, self._timeline = title, player, timeline
         self._status, self._drawn, self._timer = status, drawn, timer
 
