@@ -41,7 +41,8 @@
   });
 
   const keys = {
-    " ": () => (player().paused ? player().play() : player().pause()),
+    // Paused before it began to play, it refuses to play, which is no failure.
+    " ": () => (player().paused ? player().play().catch(() => {}) : player().pause()),
     ArrowLeft: () => seekBy(-5),
     ArrowRight: () => seekBy(5),
   };
