@@ -99,9 +99,11 @@ def field(page: Page, elem_id: str) -> Locator:
 
 def show(page: Page, title: str) -> None:
     """Go to a screen; where the tabs have no room, by their menu."""
-    page.locator("#screens [role=tab]:visible").first.wait_for()
     tab = page.locator("#screens [role=tab]:visible").get_by_text(title, exact=True)
+    menu = page.locator("#screens .overflow-menu > button:visible")
+    tab.or_(menu).first.wait_for()
+    page.wait_for_timeout(100)  # a window that just changed its width lays its tabs out once more
     if not tab.count():
-        page.locator("#screens .overflow-menu > button").click()
+        menu.click()
         tab = page.locator("#screens .overflow-dropdown button").get_by_text(title, exact=True)
     tab.first.click()
