@@ -3,7 +3,9 @@
 First which pixels belong together and what they show, then what a click or a box points at, then single images with
 clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory; at
 last clips in which that memory is wrong for a while.
-What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one.
+What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one. A step is
+made of small operations, on which a second core of one process was of no use (1.75 s with one thread, 1.7 with two), so
+each core has a process of its own, with clips of its own; gradients are their mean.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vidmem.models.sam import build_sam
 from vidmem.models.sam_config import EMBEDDED, SamConfig
 from vidmem.recipes.accelerator import DEVICE, half
+from vidmem.recipes.crew import average, each_of_crew, place, same_in_all
 from vidmem.recipes.tower import one_cycle, set_rate
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipBatch, ClipShape, batches, draw_batch
 from vidmem.recipes.tracker_grouping import Grouping
@@ -50,6 +53,7 @@ class Phase:
     steps: int
     peak_rate: float
     clips: int
+    """Of a step, in each process."""
     objects: int
     frames: int = 1
 
@@ -62,14 +66,15 @@ class Course:
     """How much is taught, and how it is cut into steps."""
 
     phases: tuple[Phase, ...] = (
-        Phase("pixels", 2500, 1.5e-3, clips=12, objects=6),
-        Phase("points", 900, 1e-3, clips=12, objects=3),
-        Phase("images", 2000, 5e-4, clips=12, objects=3),
-        Phase("memory", 1000, 6e-4, clips=4, objects=3, frames=4),
-        Phase("clips", 2500, 4e-4, clips=3, objects=3, frames=7),
-        Phase("recovery", 1200, 4e-4, clips=2, objects=3, frames=12),
+        Phase("pixels", 2500, 1.5e-3, clips=6, objects=6),
+        Phase("points", 900, 1e-3, clips=6, objects=3),
+        Phase("images", 2000, 5e-4, clips=6, objects=3),
+        Phase("memory", 800, 6e-4, clips=3, objects=3, frames=4),
+        Phase("clips", 1500, 4e-4, clips=2, objects=3, frames=7),
+        Phase("recovery", 700, 4e-4, clips=1, objects=4, frames=12),
     )
     seed: int = 11
+    processes: int = 2
     log_every: int = 20
     judge_every: int = 400
     save_seconds: float = 180.0
@@ -80,6 +85,11 @@ class Course:
     @property
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
+
+    def draw(self, step: int) -> int:
+        """What this process's batch of a step is drawn by, and all that is random in the step."""
+        rank, size = place()
+        return self.seed * 1_000_003 + step * size + rank
 
     def at(self, step: int) -> tuple[Phase, int]:
         """The phase of a step, which count from 1 throughout, and which of the phase's steps it is."""
@@ -104,10 +114,10 @@ class Trainer:
         self.step = 0
 
     def learn(self, batch: ClipBatch) -> float:
-        """Take one step on a batch: the loss before it, a mean over frames."""
+        """Take one step on a batch, and on those of the rest of the crew: the loss before it, a mean over frames."""
         self.step += 1
         phase, number = self.course.at(self.step)
-        draw = self.course.seed * 1_000_003 + self.step
+        draw = self.course.draw(self.step)
         torch.manual_seed(draw)
         self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
         if number == 1 and phase.lesson in ("points", "memory"):
@@ -115,15 +125,20 @@ class Trainer:
                 begin_pointing(self.model, self.grouping, self.naming, to_pixels(batch.frames, self.config, DEVICE))
             else:
                 begin_remembering(self.model)
+            same_in_all(self._learning())
             self.kept.n_averaged.zero_()  # the next step copies the model: a mean with what it was makes no sense
         loss = self.loss(phase, batch, draw)
         self.optimizer.zero_grad()
         loss.backward()
+        mean = average(loss, self._learning())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         set_rate(self.optimizer, phase.peak_rate * one_cycle(number, phase.steps))
         self.optimizer.step()
         self.kept.update_parameters(self.model)
-        return loss.item()
+        return mean
+
+    def _learning(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def loss(self, phase: Phase, batch: ClipBatch, draw: int) -> Tensor:
         pixels = to_pixels(batch.frames, self.config, DEVICE)
@@ -175,16 +190,22 @@ def _precision() -> AbstractContextManager[Any]:
     return half() if DEVICE.type == "cuda" else nullcontext()
 
 
-def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
+def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> None:
     """Train to the course's end, logging to `run/tracker.jsonl` and saving `run/tracker-state.pt` to resume from."""
-    trainer, state = Trainer(course, config), run / "tracker-state.pt"
+    each_of_crew(course.processes, run / "tracker-crew", _train, run, course, config)
+
+
+def _train(run: Path, course: Course, config: SamConfig) -> None:
+    trainer, state, is_first = Trainer(course, config), run / "tracker-state.pt", place()[0] == 0
     if state.exists():
         trainer.resume(state)
     begun = saved = time.perf_counter()
-    held_out = judged_clips(config.image_size)
+    held_out = judged_clips(config.image_size) if is_first else []
     with (run / "tracker.jsonl").open("a", encoding="utf-8") as log:
         for batch in lessons(course, trainer.step, config.image_size):
             loss = trainer.learn(batch)
+            if not is_first:
+                continue
             now = time.perf_counter()
             line: dict[str, Any] = {"step": trainer.step, "loss": round(loss, 4), "seconds": round(now - begun, 1)}
             due = trainer.step % course.judge_every == 0 or trainer.step == course.steps
@@ -196,7 +217,6 @@ def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> Trainer:
             if due or trainer.step % course.log_every == 0:
                 log.write(json.dumps(line) + "\n")
                 log.flush()
-    return trainer
 
 
 def lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
@@ -204,7 +224,8 @@ def lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
     last = 0
     for phase in course.phases:
         first, last = last + 1, last + phase.steps
-        yield from batches(phase.shape(side), course.seed, range(max(first, done + 1), last + 1))
+        steps = range(max(first, done + 1), last + 1)
+        yield from batches(phase.shape(side), [course.draw(step) for step in steps])
 
 
 def judged_clips(side: int, count: int = 6) -> list[ClipBatch]:

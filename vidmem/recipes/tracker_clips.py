@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +67,17 @@ def draw_batch(shape: ClipShape, seed: int) -> ClipBatch:
     return ClipBatch(frames, masks, names, numbers)
 
 
-def batches(shape: ClipShape, seed: int, steps: range) -> Iterator[ClipBatch]:
-    """A batch for each step, which only `seed` and the step decide; one is drawn ahead in a thread."""
+def batches(shape: ClipShape, seeds: Sequence[int]) -> Iterator[ClipBatch]:
+    """A batch for each seed; one is drawn ahead in a thread."""
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(draw_batch, shape, _mixed(seed, step)) for step in steps[:1]]
-        for step in steps:
-            batch = ahead.pop().result()
-            if step + 1 in steps:
-                ahead.append(pool.submit(draw_batch, shape, _mixed(seed, step + 1)))
-            yield batch
-
-
-def _mixed(seed: int, step: int) -> int:
-    return seed * 1_000_003 + step
+        drawn: Future[ClipBatch] | None = None
+        for seed in seeds:
+            following = pool.submit(draw_batch, shape, seed)
+            if drawn is not None:
+                yield drawn.result()
+            drawn = following
+        if drawn is not None:
+            yield drawn.result()
 
 
 def _draw_clip(shape: ClipShape, rng: random.Random, seed: int, gap: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
