@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from vidmem.models.sam import load_sam
-from vidmem.recipes.install import install_tracker
+from vidmem.recipes.install import install_tracker, keep_heads
 from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, lessons, train
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
 from vidmem.recipes.tracker_grouping import Grouping
@@ -32,6 +32,7 @@ COURSE = Course(
         Phase("clips", 2, 1e-3, clips=1, objects=2, frames=3),
         Phase("recovery", 2, 1e-3, clips=1, objects=2, frames=3),
     ),
+    processes=1,
     log_every=1,
     judge_every=8,  # at its end
 )
@@ -243,13 +244,35 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
     for batch in islice(lessons(COURSE, 0, SMALL.image_size), 2):
         before.learn(batch)
     before.save(tmp_path / "tracker-state.pt")
-    resumed = train(tmp_path, COURSE, SMALL)
+    train(tmp_path, COURSE, SMALL)
+    resumed = Trainer(COURSE, SMALL)
+    resumed.resume(tmp_path / "tracker-state.pt")
     assert resumed.step == whole.step == COURSE.steps
     for part in ("model", "kept"):
         states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
         for (name, value), wanted in zip(next(states).items(), next(states).values(), strict=True):
             torch.testing.assert_close(value, wanted, msg=f"{part} {name}")
     assert '"J"' in (tmp_path / "tracker.jsonl").read_text().splitlines()[-1]
+
+
+def test_a_course_goes_on_from_what_was_installed(tmp_path: Path) -> None:
+    before = Trainer(COURSE, SMALL)
+    for batch in islice(lessons(COURSE, 0, SMALL.image_size), 3):
+        before.learn(batch)
+    before.save(tmp_path / "tracker-state.pt")
+    install_tracker(tmp_path, tmp_path, SMALL)
+    keep_heads(tmp_path, tmp_path / "heads.safetensors")
+    after = Trainer(COURSE, SMALL)
+    after.go_on(tmp_path / "sam", tmp_path / "heads.safetensors")
+    assert after.step == 3
+    wanted = before.kept.module.state_dict()
+    for name, value in (*after.model.state_dict().items(), *after.kept.module.state_dict().items()):
+        torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-4)
+    for part in ("grouping", "naming"):
+        for name, value in getattr(after, part).state_dict().items():
+            torch.testing.assert_close(value, getattr(before, part).state_dict()[name], rtol=1e-3, atol=1e-4)
+    after.learn(next(lessons(COURSE, after.step, SMALL.image_size)))
+    assert COURSE.at(after.step)[0].lesson == "memory"
 
 
 def test_what_is_installed_is_the_kept_model(tmp_path: Path) -> None:

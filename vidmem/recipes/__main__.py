@@ -18,7 +18,11 @@ def main() -> None:
     parser.add_argument("stage", nargs="?", default="all", choices=("all", *STAGES))
     parser.add_argument("--run", type=Path, default=Path(".runs"), help="where states and logs go")
     parser.add_argument("--steps", type=int, help="of one stage, where another number than the recipe's is wanted")
-    parser.add_argument("--go-on", action="store_true", help="start from the kept tower, the installed weights")
+    parser.add_argument(
+        "--go-on",
+        action="store_true",
+        help="start from the kept tower, the installed weights",
+    )
     options = parser.parse_args()
     if options.steps is not None and options.stage not in TRAINED:
         parser.error("--steps goes with one of " + ", ".join(TRAINED))
@@ -49,7 +53,7 @@ def main() -> None:
     if "tracker" in wanted:
         from vidmem.recipes import tracker
 
-        tracker.train(run, tracker.Course())
+        tracker.train(run, tracker.Course(), go_on=options.go_on)
     if "install" in wanted:
         from vidmem.recipes import install
 
@@ -57,6 +61,7 @@ def main() -> None:
         install.install_clip(run)
         install.install_language(run)
         install.install_tracker(run)
+        install.keep_heads(run)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import (
     LlavaOnevisionImageProcessor,
     LlavaOnevisionProcessor,
@@ -19,6 +20,7 @@ from vidmem.models.sam_config import EMBEDDED, SamConfig, write_config
 from vidmem.recipes.frames import GRID, PIXELS
 from vidmem.recipes.language import build
 from vidmem.recipes.tower import KEPT_TOWER, load_tower
+from vidmem.recipes.tracker import KEPT_HEADS
 
 TINY = Path(__file__).parents[1] / "models" / "tiny"
 
@@ -72,7 +74,21 @@ def install_tracker(run: Path, target: Path = TINY, config: SamConfig = EMBEDDED
     folder = target / "sam"
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.json")
-    kept = torch.load(run / "tracker-state.pt", weights_only=True, map_location="cpu")["kept"]
+    state = torch.load(run / "tracker-state.pt", weights_only=True, map_location="cpu")
     prefix = "module."
-    weights = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
-    save_file({name: value.half().contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    weights = {name.removeprefix(prefix): value for name, value in state["kept"].items() if name.startswith(prefix)}
+    _save_half(weights, folder / "model.safetensors", state["step"])
+
+
+def keep_heads(run: Path, target: Path = KEPT_HEADS) -> None:
+    """Keep beside the recipe what the run's tracker was taught by, so that its course can be gone on with."""
+    state = torch.load(run / "tracker-state.pt", weights_only=True, map_location="cpu")
+    parts = ("grouping", "naming")
+    weights = {f"{part}.{name}": value for part in parts for name, value in state[part].items()}
+    _save_half(weights, target, state["step"])
+
+
+def _save_half(weights: dict[str, Tensor], path: Path, step: int) -> None:
+    """As float16, with the step of the course that they are of."""
+    halves = {name: value.half().contiguous() for name, value in weights.items()}
+    save_file(halves, path, metadata={"step": str(step)})

@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from vidmem import models
 from vidmem.models.sam import build_sam
 from vidmem.models.sam_config import EMBEDDED, SamConfig
 from vidmem.recipes.accelerator import DEVICE, half
@@ -37,6 +40,10 @@ from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listenin
 from vidmem.recipes.tracker_remembering import begin_remembering
 from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_recovery, plan_video, to_pixels, unroll
 
+INSTALLED = Path(models.__file__).with_name("tiny") / "sam"
+KEPT_HEADS = Path(__file__).with_name("tracker-heads.safetensors")
+"""What the encoder is taught by and the tracker does not need: `Grouping` and `Naming`, as they were when it was
+installed."""
 _NAMING_WEIGHT = 0.3
 """Of what pixels show, beside masks."""
 
@@ -69,9 +76,8 @@ class Course:
         Phase("pixels", 2500, 1.5e-3, clips=6, objects=6),
         Phase("points", 900, 1e-3, clips=6, objects=3),
         Phase("images", 2000, 5e-4, clips=6, objects=3),
-        Phase("memory", 800, 6e-4, clips=3, objects=3, frames=4),
-        Phase("clips", 1500, 4e-4, clips=2, objects=3, frames=7),
-        Phase("recovery", 700, 4e-4, clips=1, objects=4, frames=12),
+        Phase("memory", 700, 6e-4, clips=3, objects=3, frames=4),
+        Phase("clips", 1100, 4e-4, clips=2, objects=3, frames=7),
     )
     seed: int = 11
     processes: int = 2
@@ -171,6 +177,19 @@ class Trainer:
             part.load_state_dict(saved[name])
         self.step = saved["step"]
 
+    def go_on(self, installed: Path, heads: Path) -> None:
+        """Begin with installed weights, at the step of the course that they were installed at."""
+        weights = installed / "model.safetensors"
+        with safe_open(weights, "pt") as opened:
+            self.step = int(opened.metadata()["step"])
+        trained = {name: value.float() for name, value in load_file(weights).items()}
+        self.model.load_state_dict(trained)
+        self.kept.module.load_state_dict(trained)
+        taught_by = load_file(heads)
+        for prefix, part in (("grouping.", self.grouping), ("naming.", self.naming)):
+            own = {name.removeprefix(prefix): value for name, value in taught_by.items() if name.startswith(prefix)}
+            part.load_state_dict(own)
+
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"model": self.model, "kept": self.kept, "optimizer": self.optimizer}
         return parts | {"grouping": self.grouping, "naming": self.naming}
@@ -190,15 +209,20 @@ def _precision() -> AbstractContextManager[Any]:
     return half() if DEVICE.type == "cuda" else nullcontext()
 
 
-def train(run: Path, course: Course, config: SamConfig = EMBEDDED) -> None:
-    """Train to the course's end, logging to `run/tracker.jsonl` and saving `run/tracker-state.pt` to resume from."""
-    each_of_crew(course.processes, run / "tracker-crew", _train, run, course, config)
+def train(run: Path, course: Course, config: SamConfig = EMBEDDED, *, go_on: bool = False) -> None:
+    """Train to the course's end, logging to `run/tracker.jsonl` and saving `run/tracker-state.pt` to resume from.
+
+    With `go_on` a run that has no state yet starts from the installed weights, where their course ended.
+    """
+    each_of_crew(course.processes, run / "tracker-crew", _train, run, course, config, go_on)
 
 
-def _train(run: Path, course: Course, config: SamConfig) -> None:
+def _train(run: Path, course: Course, config: SamConfig, go_on: bool) -> None:
     trainer, state, is_first = Trainer(course, config), run / "tracker-state.pt", place()[0] == 0
     if state.exists():
         trainer.resume(state)
+    elif go_on:
+        trainer.go_on(INSTALLED, KEPT_HEADS)
     begun = saved = time.perf_counter()
     held_out = judged_clips(config.image_size) if is_first else []
     with (run / "tracker.jsonl").open("a", encoding="utf-8") as log:
