@@ -5,9 +5,11 @@ The embedded encoder looks; the video-LLM beside it is random, so that a right s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -153,6 +155,47 @@ def test_what_a_track_says_comes_first_with_its_source_and_a_picture(all_followe
     logged = all_followed._store.questions()[-1].answer
     assert json.dumps(asdict(logged)) == json.dumps(asdict(replace(answer, evidence=list(answer.evidence))))
     assert set(answer.timings) == {"embed", "recall", "context", "first_token", "total"}
+
+
+def test_what_a_track_answers_loads_no_video_llm(all_followed: VideoMemory, seeing: Path) -> None:
+    with vidmem.open(all_followed.path, seeing, read_only=True) as memory:
+        answer = memory.ask("How often did the panda come?")
+        assert is_said(answer, "panda") and answer.timings["load"] > 0
+        assert memory._models._language is None
+        assert memory.ask("What came after the panda?").timings["load"] > 0
+        assert memory._models._language is not None
+
+
+def damage(memory: VideoMemory, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(memory.path / "catalogue.sqlite")) as catalogue, catalogue:
+        for statement in statements:
+            assert catalogue.execute(statement).rowcount == 1
+
+
+def test_a_question_goes_on_without_a_damaged_track_and_says_so_once(bare: VideoMemory) -> None:
+    for thing in ("apple", "panda"):
+        follow(bare, SCRIPT, only_video(bare), THINGS[thing, 0])
+    (apple,) = (one.object_id for one in bare.objects() if one.label == "apple")
+    assert is_said(bare.ask("How long was the apple there?"), "apple") and not bare.notices
+    damage(bare, f"UPDATE object_pieces SET data = zeroblob(length(data)) WHERE object_id = {apple}")
+    for _ in range(2):
+        answer = bare.ask("Where was the apple last seen?")
+        assert answer.text and not is_said(answer, "apple")
+        assert not any("its track" in hit.why for hit in answer.evidence)
+        assert is_said(bare.ask("Where was the panda last seen?"), "panda")
+    (said,) = bare.notices
+    assert said.startswith(f"The track of object {apple} in ") and said.endswith("answered without it.")
+    assert bare.verify() == [f"Object {apple} is damaged at 00:00: remove it and track it again."]
+
+
+def test_names_still_find_objects_where_a_look_is_damaged(bare: VideoMemory) -> None:
+    for thing in ("apple", "panda"):
+        follow(bare, SCRIPT, only_video(bare), THINGS[thing, 0])
+    damage(bare, "UPDATE look_embeddings SET vector = zeroblob(length(vector)) WHERE look_id = 1")
+    for thing in ("apple", "panda"):
+        assert is_said(bare.ask(f"Where was the {thing} last seen?"), thing)
+    (said,) = bare.notices
+    assert "damaged embeddings" in said and said.endswith("by their names alone.")
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def test_loading_the_models_is_no_part_of_an_answers_time(
         assert memory._models._encoder is None and memory._models._language is None
         first, second = (memory.ask("Was there a dog?").timings for _ in range(2))
     assert first["load"] > 30 > first["total"] >= first["first_token"]
+    assert 30 > first["recall"] + first["context"] > 0
     assert "load" not in second
 
 

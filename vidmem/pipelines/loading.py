@@ -118,12 +118,15 @@ class Models:
         dtype = pick_dtype(self.preset.dtype, pick_device(self.preset.device))
         return Tracker(model, selection=selection, dtype=dtype, mean=config.pixel_mean, std=config.pixel_std)
 
-    def load(self) -> float:
-        """Load what was not used yet. Returns the seconds that it took, 0.0 if all was there."""
-        if self._encoder is not None and self._language is not None:
+    def load(self, *, language: bool = True) -> float:
+        """Load what was not used yet: the encoder and, if `language`, the video-LLM. Returns the seconds that it took,
+        0.0 if all was there."""
+        if self._encoder is not None and (self._language is not None or not language):
             return 0.0
         begun = time.perf_counter()
-        _ = self.encoder, self.kv_language if self.preset.mode == "kv" else self.language
+        _ = self.encoder
+        if language:
+            _ = self.kv_language if self.preset.mode == "kv" else self.language
         return time.perf_counter() - begun
 
     def identity(self, made: StoreIdentity | None, policy: str) -> StoreIdentity:

@@ -13,8 +13,8 @@ from itertools import combinations, zip_longest
 import numpy as np
 from torch import Tensor
 
-from vidmem.errors import NotFound
-from vidmem.index import Store, StoredObject
+from vidmem.errors import NotFound, StoreCorrupt
+from vidmem.index import ObjectHit, Store, StoredObject
 from vidmem.index.objects import Box
 from vidmem.pipelines import track_facts
 from vidmem.pipelines.finding import WEAK, Cited
@@ -24,7 +24,7 @@ from vidmem.pipelines.question import ARTICLES, Asked, with_article
 from vidmem.pipelines.timeline import Timeline
 from vidmem.pipelines.track_facts import MIN_GAP_SECONDS, Facts, facts_of, joined
 from vidmem.pipelines.track_questions import Want, is_plain, thing_of, want_of
-from vidmem.types import Span
+from vidmem.types import Span, VideoId
 
 _MAX_TRACKED = 8
 """Objects whose tracks are read for one question; of more with one name the model is asked."""
@@ -107,7 +107,7 @@ class TrackEvidence:
 
 
 class ObjectEvidence:
-    """Asks one store's objects. Reads only."""
+    """Asks one store's objects. Reads only. What is damaged of them is passed over, and the store notices it once."""
 
     def __init__(self, store: Store, floor: float) -> None:
         """`floor` is the cosine below which looks are no match."""
@@ -131,7 +131,7 @@ class ObjectEvidence:
             return TrackEvidence()
         matches: dict[int, tuple[str, Match]] = {}
         for phrase, query in zip(phrases, queries.numpy(), strict=True):
-            hits = self._store.search_objects(query, MAX_OBJECTS, list(video_index))
+            hits = self._alike(query, list(video_index))
             thing = thing_of(phrase, want)
             for match in match_objects(thing, stored, hits, floor=self._floor):
                 matches.setdefault(match.object.object_id, (thing, match))
@@ -143,8 +143,19 @@ class ObjectEvidence:
                 tracked.append(Tracked(phrase, match, index, facts))
         return TrackEvidence(want, tuple(tracked), len(matches) <= _MAX_TRACKED)
 
+    def _alike(self, query: np.ndarray, video_ids: list[VideoId]) -> list[ObjectHit]:
+        try:
+            return self._store.search_objects(query, MAX_OBJECTS, video_ids)
+        except StoreCorrupt as error:
+            self._notice(f"{error} Until then objects are found by their names alone.")
+            return []
+
+    def _notice(self, sentence: str) -> None:
+        if sentence not in self._store.notices:
+            self._store.notices.append(sentence)
+
     def _facts(self, one: StoredObject, asked: Asked, line: Timeline) -> Facts | None:
-        """None if it was not seen in the times asked about, or was removed meanwhile."""
+        """None if it was not seen in the times asked about, was removed meanwhile, or its track is damaged."""
         times: Sequence[Span] = asked.ranges or (Span(0.0, line.duration_seconds),)
         if asked.moments and not asked.ranges:
             near = [Span(moment, moment + _MOMENT_SECONDS) for moment in asked.moments]
@@ -156,6 +167,9 @@ class ObjectEvidence:
         try:
             box = self._last_box(one, facts.stretches[-1], _only_moment(asked))
         except NotFound:
+            return None
+        except StoreCorrupt as error:
+            self._notice(f"{error} Until then questions are answered without it.")
             return None
         return replace(facts, box=box, moment=_only_moment(asked))
 

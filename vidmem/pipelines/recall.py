@@ -58,6 +58,8 @@ class Recalled:
     gaps: tuple[Gap, ...]
     """Of streams: what was not seen of the times that it is about."""
     timings: dict[str, float]
+    load_seconds: float = 0.0
+    """What loading the video-LLM took, which is in none of `timings`."""
     reading: Reading | None = None
     """What is in the context."""
     notes: tuple[str, ...] = ()
@@ -103,10 +105,9 @@ class Recall:
     def recall(self, question: str, videos: Sequence[StoredVideo]) -> Recalled:
         """Bring back what answers a question about some videos, and leaves the model room for question and answer.
 
-        Raises BadInput if the question alone is too long.
+        The video-LLM is loaded where tracks don't answer. Raises BadInput if the question alone is too long for it.
         """
-        encoder, language = self._models.encoder, self._models.language
-        begun, room = time.perf_counter(), language.room(question)
+        encoder, begun = self._models.encoder, time.perf_counter()
         lines = [self._timelines.of(video) for video in videos]
         asked = [asked_of(question, line) for line in lines]
         phrases = asked[0].phrases
@@ -122,13 +123,15 @@ class Recall:
             evidence = self._evidence(found, lines)
             gaps = tuple(gaps_touched(asked, evidence, lines))
             return Recalled(answer, evidence, gaps, _timings(begun, embedded, now, now))
+        load_seconds = self._models.load()
+        room = self._models.language.room(question)
         gist = self._remembered(queries, phrases, found, asked, lines)
         context, reading, planned = self._context(question, queries, found, gist, asked, lines, room)
         evidence = self._evidence(found, lines, gist)
         gaps = tuple(gaps_touched(asked, evidence, lines))
         notes = tuple(gist_sentences(gist, asked, lines))
-        timings = _timings(begun, embedded, planned, time.perf_counter())
-        return Recalled(context, evidence, gaps, timings, reading, notes)
+        timings = _timings(begun, embedded, planned - load_seconds, time.perf_counter() - load_seconds)
+        return Recalled(context, evidence, gaps, timings, load_seconds, reading, notes)
 
     def _remembered(
         self, queries: Tensor, phrases: Sequence[str], found: Found, asked: Sequence[Asked], lines: Sequence[Timeline]

@@ -288,7 +288,8 @@ class VideoMemory(ObjectMemory):
     def ask_stream(self, question: str, *, video_ids: Sequence[str] | None = None) -> AnswerStream:
         """Answer a question, piece by piece. Evidence is there at once, `result` holds all at the end.
 
-        The first question loads the models. Its timings have that as `load`, which is in none of the others.
+        The first question loads the models, the video-LLM only where tracks of objects don't answer. Its timings have
+        that as `load`, which is in none of the others.
 
         Args:
             video_ids: ask only about these.
@@ -302,8 +303,9 @@ class VideoMemory(ObjectMemory):
         if (known := self._anew(lambda videos: self._recall.beyond(question, videos), video_ids)) is not None:
             timings = {"embed": 0.0, "recall": time.perf_counter() - begun, "context": 0.0}
             return AnswerStream(question, iter([known]), (), timings, begun=begun, on_end=self._log_question)
-        loading = self._models.load()
+        loading = self._models.load(language=False)
         recalled = self._anew(lambda videos: self._recall.recall(question, videos), video_ids)
+        loading += recalled.load_seconds
         timings = ({"load": loading} if loading else {}) | recalled.timings
         return AnswerStream(
             question,
