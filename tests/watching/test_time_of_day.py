@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +16,14 @@ import vidmem
 from vidmem.cli import app
 from vidmem.index import FrameRows, NewClip, ObjectUpdate, Store, StoreIdentity, StreamClock, Track, VideoRow
 from vidmem.kv.tokens import FrameTokens
+from vidmem.models.families.family import Family
+from vidmem.models.families.llava_onevision import LlavaOneVision
+from vidmem.models.families.qwen_vl import Qwen3Vl, Qwen25Vl
+from vidmem.models.families.smolvlm import SmolVlm
 from vidmem.models.kv_language import KvLanguage
 from vidmem.pipelines import VideoMemory
 from vidmem.pipelines.question import read_question
+from vidmem.pipelines.recall import Labels
 from vidmem.pipelines.time_of_day import Times, place_of_clock
 from vidmem.pipelines.timeline import Timelines
 from vidmem.types import Gap, Span, VideoId
@@ -143,6 +150,21 @@ def test_times_of_a_stream_are_told_on_both_clocks() -> None:
     day_later = Times(hours=True, clock=clock(), until=86400.0)
     assert day_later.at(85.0) == "00:01:25 (2026-03-03 14:01:45)" and day_later.at(86400.0) == "24:00:00 (14:00:20)"
     assert day_later.over(Span(85.0, 90.0)).endswith("(2026-03-03 14:01:45 to 2026-03-03 14:01:50)")
+
+
+@pytest.mark.parametrize(
+    ("family", "mark"),
+    [
+        (LlavaOneVision, "[14:01:45]"),
+        (Qwen25Vl, "[14:01:45]"),
+        (Qwen3Vl, "<14:01:45>"),
+        (SmolVlm, "\nFrame from 14:01:45:"),
+    ],
+)
+def test_a_frame_of_a_stream_bears_what_a_clock_shows_in_the_family_s_mark(family: type[Family], mark: str) -> None:
+    line = SimpleNamespace(clock=clock(), duration_seconds=7200.0, video=SimpleNamespace(name="camera"))
+    labels = Labels([line], partial(family.label, None), named=False)  # type: ignore[list-item, arg-type]
+    assert family.mark(None, labels.at(0, 85.9)) == mark  # type: ignore[arg-type]
 
 
 CUP = (0.02, 0.02, 0.2, 0.2)

@@ -21,7 +21,7 @@ from vidmem.kv.tokens import FrameTokens
 from vidmem.models.kv_language import KvLanguage
 from vidmem.models.preset import Preset
 from vidmem.pipelines.kv_blocks import Form, fetch
-from vidmem.pipelines.time_of_day import seconds_of_day
+from vidmem.pipelines.time_of_day import clock_label
 from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.types import Span
 
@@ -130,7 +130,7 @@ class BlockStream:
     def _label(self, seconds: float, wall: float | None) -> str:
         """The time before a frame; `wall` in seconds since 1970 of a stream's."""
         if wall is not None:
-            return self._language.family.label(seconds_of_day(wall), hours=True)
+            return clock_label(wall)
         return self._language.family.label(seconds, hours=self._hours)
 
     def _landmarks(self, clip: Sequence[Seen]) -> list[LandmarkRow]:

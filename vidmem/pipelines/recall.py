@@ -33,7 +33,7 @@ from vidmem.pipelines.object_evidence import ObjectEvidence
 from vidmem.pipelines.planning import Pick, runs_of
 from vidmem.pipelines.question import Asked
 from vidmem.pipelines.remembering import Memories, store_of
-from vidmem.pipelines.time_of_day import seconds_of_day
+from vidmem.pipelines.time_of_day import clock_label
 from vidmem.pipelines.timeline import Timeline, Timelines
 from vidmem.pipelines.unseen import asked_of, gaps_touched, unseen
 from vidmem.types import Gap, Hit, Reading, Span
@@ -354,7 +354,7 @@ class Labels:
     def at(self, video_index: int, seconds: float) -> str:
         clock = self._lines[video_index].clock
         if clock is not None:
-            label = self._label(seconds_of_day(clock.wall_at(seconds)), hours=True)
+            label = clock_label(clock.wall_at(seconds))
         else:
             label = self._label(seconds, hours=self._hours[video_index])
         return f"{self._lines[video_index].video.name} {label}" if self._named else label

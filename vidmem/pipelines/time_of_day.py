@@ -75,10 +75,13 @@ def place_of_clock(text: str, clock: StreamClock, until: float) -> float | None:
     return clock.place_of(min(walls, key=lambda wall: max(begun - wall, wall - end)))
 
 
-def seconds_of_day(wall: float) -> float:
-    """What a clock shows, in seconds since midnight."""
-    moment = datetime.fromtimestamp(wall)
-    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+def clock_label(wall: float) -> str:
+    """What a clock shows, `14:05:03`, as it stands before frames of streams whatever the model family.
+
+    Families' own forms (`Family.label`) are for places in a video: as one of these, a time of day would be `50703.0
+    seconds` to Qwen3-VL and `845:03` to SmolVLM. What stands around it (`Family.mark`) is the family's own.
+    """
+    return datetime.fromtimestamp(wall).strftime(_CLOCK_FORM)
 
 
 def clock_range(start: float, end: float, *, today: date | None = None) -> str:
