@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -76,17 +77,26 @@ def bench_track(
         int | None,
         typer.Option(min=40, help="Length of the stream whose memory is watched; 100,000, and few with --quick."),
     ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="Only this: speed, peak, exact, stream or clips; repeatable.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep there what was measured: a stopped run goes on.")
+    ] = None,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """How well objects are followed by each selection of memory; time, memory and exactness of following."""
     from vidmem.bench import track, track_table
 
-    result = track.run(seed, model=model, frames=frames, quick=quick, progress=console.note)
+    result = track.run(
+        seed, model=model, frames=frames, parts=part or track.PARTS, keep=keep, quick=quick, progress=console.note
+    )
     if as_json:
         console.print_json(result)
         return
-    console.print_table(track_table.rows(result))
+    if len(table := track_table.rows(result)) > 1:
+        console.print_table(table)
     console.print_figures({"figures": track_table.others(result)})
 
 

@@ -15,14 +15,26 @@ from test_track_speed import SMALL
 from typer.testing import CliRunner
 
 from vidmem.bench import track, track_exact, track_table
+from vidmem.bench.kept import Kept
+from vidmem.bench.report import beside
 from vidmem.bench.track_clips import FPS, SIZE, TrackedClip, around, first_clear, tracked_clip
 from vidmem.bench.track_exact import identical_masks
 from vidmem.bench.track_package import propagated
-from vidmem.bench.track_quality import ClipScore, Followed, follow, interval, quality_figures, score, switched
+from vidmem.bench.track_quality import (
+    ClipScore,
+    Followed,
+    SeenOnce,
+    follow,
+    interval,
+    quality_figures,
+    score,
+    switched,
+)
 from vidmem.bench.track_speed import drifting_boxes, random_model
 from vidmem.cli import app
+from vidmem.errors import BadInput
 from vidmem.models.sam_config import write_config
-from vidmem.models.tracker import SELECTIONS
+from vidmem.models.tracker import SELECTIONS, Tracker
 from vidmem.models.tracking.prompts import Prompt
 from vidmem.world.tracking import DRAMAS
 
@@ -113,11 +125,28 @@ def test_only_the_prompted_frame_and_of_masks_the_last_do_not_count(clip: Tracke
     assert scored.auc == pytest.approx(20 / 21 * 18 / 19)
 
 
-@pytest.mark.parametrize("name", SELECTIONS)
-def test_every_selection_follows_from_the_prompt_and_is_timed(name: str, clip: TrackedClip) -> None:
-    followed = follow(random_model(SMALL, 0), name, clip)
-    assert followed.masks.shape == clip.masks.shape
-    assert 0 < followed.selection_seconds < followed.seconds
+def test_side_by_side_each_selection_follows_as_alone_and_frames_are_seen_once(clip: TrackedClip) -> None:
+    model = random_model(SMALL, 0)
+    together = follow(model, clip)
+    assert list(together) == list(SELECTIONS)
+    assert len({followed.masks.tobytes() for followed in together.values()}) > 1, "else what is compared says little"
+    for name, followed in together.items():
+        tracker = Tracker(model, selection=name)
+        for index, frame in enumerate(clip.frames):
+            result = tracker.step(frame, index / FPS, prompts=() if index else (clip.prompt,))
+            np.testing.assert_array_equal(followed.masks[index], result.objects[0].mask.numpy())
+        assert 0 < followed.selection_seconds < followed.seconds
+
+
+def test_a_picture_is_encoded_for_the_first_who_asks() -> None:
+    model = random_model(SMALL, 0)
+    seen, pictures = SeenOnce(model), torch.rand(2, 1, 3, 64, 64)
+    first = seen.forward_image(pictures[0])
+    assert seen.forward_image(pictures[0]) is first and seen.seconds > 0
+    seen.forget()
+    second = seen.forward_image(pictures[1])
+    assert torch.equal(second["backbone_fpn"][-1], model.forward_image(pictures[1])["backbone_fpn"][-1])
+    assert seen.image_size == 64
 
 
 def scored(drama: str, jf: float, *, switches: int = 0) -> ClipScore:
@@ -175,6 +204,37 @@ def test_frames_with_the_package_s_masks_are_counted(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(track_exact, "propagated", disturbed)
     assert identical_masks(model, SMALL, frames, prompt) == 15 / 18
+
+
+# -- what is measured, and kept --
+
+
+def test_what_was_measured_is_measured_anew_only_of_something_else(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept", {"seed": 1})
+    assert kept.made("clip-1", lambda: [1, 2.5]) == [1, 2.5]
+    assert kept.made("clip-1", lambda: [3]) == [1, 2.5]
+    assert kept.made("clip-2", lambda: [3]) == [3]
+    assert Kept(kept.folder, {"seed": 2}).made("clip-1", lambda: [4]) == [4]
+    assert kept.figures("speed", lambda: {"a": beside(2.0, "ms")}) == {"a": beside(2.0, "ms")}
+    assert kept.figures("speed", dict) == {"a": beside(2.0, "ms")}
+    assert Kept(None, {}).made("clip-1", lambda: [5]) == [5]
+
+
+def test_a_clip_that_was_followed_is_not_followed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = track.Job("nothing", 0, 0.2, Kept(tmp_path, {}))
+    monkeypatch.setattr(track, "_loaded", lambda name: None)
+    monkeypatch.setattr(track, "follow_by_all", lambda model, clip: {"sam2": scored(clip.drama, 0.25)})
+    first = track._followed(job, 1)
+    monkeypatch.setattr(track, "follow_by_all", lambda model, clip: pytest.fail("followed again"))
+    assert track._followed(job, 1) == first == {"sam2": scored("doubles", 0.25)}
+
+
+def test_one_part_is_measured_alone(folder: Path) -> None:
+    result = track.run(3, model=folder, parts=["exact"], quick=True)
+    assert list(result["figures"]) == ["track_identical_masks"]
+    assert track_table.rows(result)[1:] == []
+    with pytest.raises(BadInput, match="'clip' is no part of this: take some of speed, peak"):
+        track.run(3, model=folder, parts=["clip"], quick=True)
 
 
 # -- the command --

@@ -27,7 +27,10 @@ def test_both_are_timed_on_the_same_frames() -> None:
 def test_tracking_holds_the_same_after_many_frames() -> None:
     prompts = [Prompt(index, box=box_of(index, 0, 2)) for index in range(2)]
     frames = list(drifting_boxes(16, 2, seed=0))
-    samples = held_over(random_model(SMALL, 0), frames, prompts, num_frames=120, num_samples=6)
+    told: list[int] = []
+    model = random_model(SMALL, 0)
+    samples = held_over(model, frames, prompts, num_frames=120, num_samples=6, progress=told.append)
+    assert told == [100]
     assert [sample.num_frames for sample in samples] == [20, 40, 60, 80, 100, 120]
     assert growth(samples[1:])["tensor_bytes"] == 0.0
 

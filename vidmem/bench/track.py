@@ -6,32 +6,56 @@ authors of the selections and of the measures have is a matter of the tests: `te
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidmem import models
+from vidmem.bench.kept import Kept
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
-from vidmem.bench.track_clips import tracked_clip
+from vidmem.bench.track_clips import TrackedClip, tracked_clip
 from vidmem.bench.track_exact import identical_masks
 from vidmem.bench.track_quality import ClipScore, Scores, follow_by_all, quality_figures
 from vidmem.bench.track_speed import Held, frame_times, growth, held_over, peak_bytes
-from vidmem.models.sam import load_sam
+from vidmem.errors import BadInput
+from vidmem.models.folders import find_model
+from vidmem.models.sam import SAM_FILES, load_sam
 from vidmem.models.sam_config import SamConfig
 from vidmem.models.tracker import SELECTIONS
 
 EMBEDDED_FOLDER = Path(models.__file__).with_name("tiny") / "sam"
 CLIPS, CLIP_SECONDS = 40, 20.0
 FRAMES = 100_000
+PARTS = ("speed", "peak", "exact", "stream", "clips")
+"""Time a frame and peak memory against the `sam2` package; masks against it; memory over a long stream; quality."""
 _PROCESSES = 2
 """With a core each: one has the long stream, while the other begins with the clips."""
 _CROWDED = 4
 """Number of the clip that is streamed on and on, and compared mask by mask: the first in which all happens at once."""
+_SAY_SECONDS = 60.0
+"""How far the long stream is is said so often, once nothing else is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the processes work on."""
+
+    model: str
+    seed: int
+    seconds: float
+    """Of each clip."""
+    kept: Kept
+
+    def clip(self, index: int) -> TrackedClip:
+        return tracked_clip(self.seed, index, self.seconds)
 
 
 def run(
@@ -40,51 +64,75 @@ def run(
     model: str | Path | None = None,
     clips: int = CLIPS,
     frames: int | None = None,
+    parts: Collection[str] = PARTS,
+    keep: Path | None = None,
     quick: bool = False,
     progress: Say | None = None,
 ) -> dict[str, Any]:
-    """Measure, which takes most of an hour, and give the JSON object of figures.
+    """Measure, which takes more than an hour, and give the JSON object of figures.
 
     Args:
         model: folder or hub repository of a SAM 2; None for the embedded one.
         frames: of the stream over which memory is watched; None for `FRAMES`.
+        parts: what to measure, of `PARTS`.
+        keep: a folder in which what was measured is kept, clip by clip, and looked for: a run that was stopped goes on
+            there.
 
     Raises:
+        BadInput: there is no such part.
         MissingModel: the model is not there.
     """
+    if unknown := set(parts).difference(PARTS):
+        raise BadInput(f"{min(unknown)!r} is no part of this: take some of {', '.join(PARTS)}.")
     say, name = progress or (lambda line: None), str(model or EMBEDDED_FOLDER)
     clips, seconds = (2, 3.0) if quick else (clips, CLIP_SECONDS)
     frames = frames or (60 if quick else FRAMES)
     loaded, config = load_sam(name)
-    figures = speed_figures(config, seed, quick=quick, say=say)
-    say("track: streamed and whole")
-    crowded = tracked_clip(seed, _CROWDED, seconds)
-    same = identical_masks(loaded, config, list(crowded.frames), crowded.prompt)
-    figures["track_identical_masks"] = at_least(same, f"share of {len(crowded.frames)} frames, sam2", 1.0)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(_PROCESSES, context, torch.set_num_threads, (1,)) as pool:
-        held = pool.submit(_held, name, seed, seconds, frames)
-        followed = [pool.submit(_followed, name, seed, index, seconds) for index in range(clips)]
-        scores = _collected(followed, say)
-        say(f"track: {frames} frames")
-        figures |= quality_figures(scores, seed) | memory_figures(held.result())
+    of = {"model": find_model(name, SAM_FILES).revision, "seed": seed, "seconds": seconds}
+    job = Job(name, seed, seconds, Kept(keep, of))
+    alone: dict[str, Callable[[], dict[str, Figure]]] = {
+        "speed": lambda: speed_figures(config, seed, quick=quick),
+        "peak": lambda: peak_figures(config, seed, num_frames=30 if quick else 600),
+        "exact": lambda: exact_figures(loaded, config, job.clip(_CROWDED)),
+    }
+    figures: dict[str, Figure] = {}
+    for part, measure in alone.items():
+        if part in parts:
+            say(f"track: {part}")
+            figures |= job.kept.figures(part, measure)
+    with _workers() as (pool, num_streamed):
+        held = pool.submit(_held, job, frames) if "stream" in parts else None
+        followed = [pool.submit(_followed, job, index) for index in range(clips if "clips" in parts else 0)]
+        if followed:
+            figures |= quality_figures(_collected(followed, say), seed)
+        if held is not None:
+            figures |= memory_figures(_awaited(held, lambda: say(f"track: {num_streamed.value} of {frames} frames")))
     return report(seed, figures)
 
 
-def speed_figures(config: SamConfig, seed: int, *, quick: bool, say: Say) -> dict[str, Figure]:
+def speed_figures(config: SamConfig, seed: int, *, quick: bool) -> dict[str, Figure]:
     """Against the `sam2` package's video predictor, with the model's sizes."""
-    say("track: time a frame")
     num_timed, warm_up = (5, 2) if quick else (60, 17)
     times = frame_times(config, num_frames=num_timed, warm_up=warm_up, seed=seed)
-    say("track: peak memory")
-    num_frames = 30 if quick else 600
-    peaks = peak_bytes(config, num_frames=num_frames, seed=seed)
     return {
         "track_speed_to_package": at_least(times.ratio, "times the frames a second of sam2's predictor", 1.0),
         "track_frame": beside(1e3 * times.ours, "ms (median)"),
+    }
+
+
+def peak_figures(config: SamConfig, seed: int, *, num_frames: int) -> dict[str, Figure]:
+    """Against the same."""
+    peaks = peak_bytes(config, num_frames=num_frames, seed=seed)
+    return {
         "track_peak_to_package": at_most(peaks.share, f"of its peak memory at {num_frames} frames", 0.25),
         "track_peak": beside(peaks.ours, "bytes on top of the model"),
     }
+
+
+def exact_figures(model: Any, config: SamConfig, clip: TrackedClip) -> dict[str, Figure]:
+    """Streamed masks against those of the whole video."""
+    same = identical_masks(model, config, list(clip.frames), clip.prompt)
+    return {"track_identical_masks": at_least(same, f"share of {len(clip.frames)} frames, sam2", 1.0)}
 
 
 def memory_figures(samples: list[Held]) -> dict[str, Figure]:
@@ -96,12 +144,12 @@ def memory_figures(samples: list[Held]) -> dict[str, Figure]:
     }
 
 
-def _collected(followed: list[Future[dict[str, ClipScore]]], say: Say) -> Scores:
+def _collected(followed: Sequence[Future[dict[str, ClipScore]]], say: Say) -> Scores:
     done = list(_said(followed, say))
     return {name: [clip[name] for clip in done] for name in SELECTIONS}
 
 
-def _said(followed: list[Future[dict[str, ClipScore]]], say: Say) -> Iterator[dict[str, ClipScore]]:
+def _said(followed: Sequence[Future[dict[str, ClipScore]]], say: Say) -> Iterator[dict[str, ClipScore]]:
     for number, future in enumerate(followed, 1):
         scores = future.result()
         shown = ", ".join(f"{name} {100 * score.jf:.0f}" for name, score in scores.items())
@@ -109,13 +157,62 @@ def _said(followed: list[Future[dict[str, ClipScore]]], say: Say) -> Iterator[di
         yield scores
 
 
-def _followed(name: str, seed: int, index: int, seconds: float) -> dict[str, ClipScore]:
-    return follow_by_all(_loaded(name), tracked_clip(seed, index, seconds))
+def _awaited(held: Future[list[Held]], say: Callable[[], None]) -> list[Held]:
+    while True:
+        say()
+        try:
+            return held.result(timeout=_SAY_SECONDS)
+        except TimeoutError:
+            continue
 
 
-def _held(name: str, seed: int, seconds: float, num_frames: int) -> list[Held]:
-    clip = tracked_clip(seed, _CROWDED, seconds)
-    return held_over(_loaded(name), list(clip.frames), [clip.prompt], num_frames=num_frames)
+# -- in processes of their own --
+
+_num_streamed: Any = None
+
+
+@contextmanager
+def _workers() -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """Processes, and the count of frames that the long stream has had. What ends this early ends them, too."""
+    context, others = get_context("spawn"), set(active_children())
+    num_streamed = context.Value("q", 0)
+    with ProcessPoolExecutor(_PROCESSES, context, _begin, (num_streamed,)) as pool:
+        try:
+            yield pool, num_streamed
+        except BaseException:
+            for child in set(active_children()) - others:
+                child.terminate()
+            raise
+
+
+def _begin(num_streamed: Any) -> None:
+    global _num_streamed
+    _num_streamed = num_streamed
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told by the process that began this one
+
+
+def _followed(job: Job, index: int) -> dict[str, ClipScore]:
+    def follow() -> dict[str, Any]:
+        scores = follow_by_all(_loaded(job.model), job.clip(index))
+        return {name: asdict(score) for name, score in scores.items()}
+
+    return {name: ClipScore(**score) for name, score in job.kept.made(f"clip-{index}", follow).items()}
+
+
+def _held(job: Job, num_frames: int) -> list[Held]:
+    def hold() -> list[dict[str, int]]:
+        clip = job.clip(_CROWDED)
+        samples = held_over(
+            _loaded(job.model), list(clip.frames), [clip.prompt], num_frames=num_frames, progress=_count
+        )
+        return [asdict(sample) for sample in samples]
+
+    return [Held(**sample) for sample in job.kept.made(f"stream-{num_frames}", hold)]
+
+
+def _count(num_frames: int) -> None:
+    _num_streamed.value = num_frames
 
 
 @cache

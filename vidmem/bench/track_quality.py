@@ -9,6 +9,7 @@ from time import thread_time
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from vidmem.bench.report import Figure, at_least, at_most, beside
 from vidmem.bench.track_clips import FPS, TrackedClip, around
@@ -16,6 +17,7 @@ from vidmem.bench.track_metrics import score_boxes, score_masks
 from vidmem.memory.tracking.selection import Selection
 from vidmem.models.tracker import SELECTIONS, Tracker
 from vidmem.models.tracking.network import limits_of
+from vidmem.models.tracking.present import squashed
 from vidmem.world.tracking import DRAMAS, Drama
 
 PLAIN = "sam2"
@@ -58,18 +60,28 @@ Scores = Mapping[str, Sequence[ClipScore]]
 
 def follow_by_all(model: Any, clip: TrackedClip) -> dict[str, ClipScore]:
     """One clip by each selection."""
-    return {name: score(clip, follow(model, name, clip)) for name in SELECTIONS}
+    return {name: score(clip, followed) for name, followed in follow(model, clip).items()}
 
 
-def follow(model: Any, name: str, clip: TrackedClip) -> Followed:
-    timed = TimedSelection(SELECTIONS[name](limits_of(model)))
-    tracker, masks, seconds = Tracker(model, selection=timed), np.zeros_like(clip.masks), 0.0
+def follow(model: Any, clip: TrackedClip, names: Sequence[str] = tuple(SELECTIONS)) -> dict[str, Followed]:
+    """One clip by some selections, side by side: the network sees each frame once for all of them.
+
+    That is in the seconds of each. Frames are squashed before, as decoding does it.
+    """
+    seen, masks = SeenOnce(model), {name: np.zeros_like(clip.masks) for name in names}
+    timed = {name: TimedSelection(SELECTIONS[name](limits_of(model))) for name in names}
+    trackers = {name: Tracker(seen, selection=timed[name]) for name in names}
+    seconds = dict.fromkeys(names, 0.0)
     for index, frame in enumerate(clip.frames):
-        began = thread_time()
-        result = tracker.step(frame, index / FPS, prompts=() if index else (clip.prompt,))
-        seconds += thread_time() - began
-        masks[index] = result.objects[0].mask.numpy()
-    return Followed(masks, seconds, timed.seconds)
+        square = squashed(frame, model.image_size)
+        seen.forget()
+        for name, tracker in trackers.items():
+            began, seen_before = thread_time(), seen.seconds
+            size, prompts = (frame.shape[0], frame.shape[1]), () if index else (clip.prompt,)
+            result = tracker.step(square, index / FPS, frame_size=size, prompts=prompts)
+            seconds[name] += thread_time() - began - (seen.seconds - seen_before)
+            masks[name][index] = result.objects[0].mask.numpy()
+    return {name: Followed(masks[name], seconds[name] + seen.seconds, timed[name].seconds) for name in names}
 
 
 def score(clip: TrackedClip, followed: Followed) -> ClipScore:
@@ -84,6 +96,29 @@ def score(clip: TrackedClip, followed: Followed) -> ClipScore:
         seconds=followed.seconds,
         selection_seconds=followed.selection_seconds,
     )
+
+
+class SeenOnce:
+    """A `SAM2Base` that encodes a picture for whoever asks first, and has the same features for all others."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._features = model, None
+        self.seconds = 0.0
+        """That encoding took of this thread's core."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def forget(self) -> None:
+        """The next picture is another one."""
+        self._features = None
+
+    def forward_image(self, pixels: Tensor) -> Any:
+        if self._features is None:
+            began = thread_time()
+            self._features = self._model.forward_image(pixels)
+            self.seconds += thread_time() - began
+        return self._features
 
 
 class TimedSelection:

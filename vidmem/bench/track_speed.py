@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -28,6 +28,7 @@ from vidmem.models.tracking.prompts import Prompt
 
 FRAME_SIZE = (360, 640)
 """Height and width of the clips."""
+_TOLD_FRAMES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,13 @@ def held_over(
     num_frames: int = 100_000,
     num_samples: int = 20,
     selection: str = "samurai",
+    progress: Callable[[int], object] | None = None,
 ) -> list[Held]:
     """Track a stream of that length, the frames over and over from prompts on the first, looking at memory in between.
 
     Args:
         frames: uint8 RGB (H, W, 3). They are squashed to the model's square once, before the first look.
+        progress: called with the number of frames that were tracked, now and then.
     """
     tracker = Tracker(model, selection=selection)
     squares = [_squared(frame, tracker.view.width) for frame in frames]
@@ -140,6 +143,8 @@ def held_over(
         tracker.step(square, float(index), frame_size=size, prompts=() if index else prompts)
         if (index + 1) % every == 0:
             samples.append(Held(index + 1, tensor_bytes(), resident_bytes()))
+        if progress is not None and (index + 1) % _TOLD_FRAMES == 0:
+            progress(index + 1)
     return samples
 
 
