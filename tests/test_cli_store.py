@@ -296,7 +296,7 @@ def test_ctrl_c_during_ingest_keeps_what_was_committed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said
-    assert "interrupted" in said and "Traceback" not in said
+    assert f"vidmem: interrupted; what was committed stays in {store}" in said and "Traceback" not in said
     (seen,) = json.loads(run("info", store, "--json").stdout)["videos"]
     assert 8 <= seen["frames"] < 240 and not seen["is_finished"]
     (report,) = json.loads(run("ingest", video, "--store", store, "--json").stdout)["reports"]

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from vidmem.cli import app
+from vidmem.types import format_time
 
 for folder in ("models", "pipelines"):
     sys.path.insert(0, str(Path(__file__).resolve().parent / folder))
@@ -177,20 +178,31 @@ def test_a_missing_tracker_is_named(video: Path, tmp_path: Path) -> None:
     assert "gone" in sentence(result) and not (tmp_path / "out.mp4").exists()
 
 
-def test_ctrl_c_leaves_a_video_that_plays_and_a_track_that_reads(mask: Path, preset: Path, tmp_path: Path) -> None:
-    video = write_moving(tmp_path / "long.mp4", 3000)
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_ctrl_c_leaves_a_video_that_plays_and_a_track_that_reads_and_says_so(
+    mask: Path, preset: Path, tmp_path: Path, is_remembered: bool
+) -> None:
+    video, store = write_moving(tmp_path / "long.mp4", 3000), tmp_path / "long.vidmem"
     output = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "vidmem.cli", "track", str(video), "--mask", str(mask), "-o", str(output)]
-    with interruptible([*command, "--preset", str(preset)]) as process:
+    if is_remembered:
+        assert run("ingest", video, "--store", store, "--preset", preset, "--fps", 0.1).exit_code == 0
+    where = ["--store", str(store)] if is_remembered else ["--preset", str(preset)]
+    with interruptible([*command, *where]) as process:
         part = tmp_path / ".out.json.part"
         while process.poll() is None and not (part.exists() and part.stat().st_size > 20_000):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "interrupted" in said and "Traceback" not in said
     track = json.loads((tmp_path / "out.json").read_text())
+    last = format_time(track["frames"][-1]["seconds"])
+    kept = [f"what was committed stays in {store}"] if is_remembered else []
+    drawn = f"{output} and {tmp_path / 'out.json'} hold what was followed until {last}"
+    assert "; ".join(["vidmem: interrupted", *kept, drawn]) in said.splitlines()
+    assert "Traceback" not in said
     with av.open(str(output)) as container:
         num_pictures = sum(1 for _ in container.decode(video=0))
     assert 0 < len(track["frames"]) <= num_pictures <= len(track["frames"]) + 1
-    assert {path.name for path in tmp_path.iterdir()} == {"long.mp4", "out.mp4", "out.json"}
+    left = {"long.mp4", "out.mp4", "out.json", *(["long.vidmem"] if is_remembered else [])}
+    assert {path.name for path in tmp_path.iterdir()} == left

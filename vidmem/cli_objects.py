@@ -11,7 +11,18 @@ import typer
 from vidmem import console
 from vidmem.errors import BadInput, NotFound
 from vidmem.types import VideoId, format_span, format_time
-from vidmem.verbs import Json, Preset, StorePath, read_time, reading, tell, verbs, videos_with_hours, writing
+from vidmem.verbs import (
+    Json,
+    Preset,
+    StorePath,
+    on_interrupt,
+    read_time,
+    reading,
+    tell,
+    verbs,
+    videos_with_hours,
+    writing,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,14 +61,18 @@ def track(
     """
     from vidmem.ingest import open_source
     from vidmem.pipelines.overlay import Recording
-    from vidmem.pipelines.tracking import Pointed, track_file
+    from vidmem.pipelines.tracking import PassOptions, Pointed, track_file
 
     pointed = Pointed(_numbers(box, 4, "--box"), _numbers(point, 2, "--point"), None if mask is None else _mask(mask))
     begin, end = read_time(at), None if until is None else read_time(until)
     remembered: TrackedObject | None = None
     with open_source(video) as source:
         rate = fps or source.info.average_fps
-    with Recording(output, video, fps=rate, name=label) as recording, console.progress(video.name) as progress:
+    with (
+        Recording(output, video, fps=rate, name=label) as recording,
+        on_interrupt(lambda: recording.left),
+        console.progress(video.name) as progress,
+    ):
 
         def watch(frame: Frame, result: FrameResult) -> None:
             recording.watch(frame, result)
@@ -68,13 +83,23 @@ def track(
             if total:
                 progress(done, total)
 
-        how: dict[str, Any] = {"until": end, "fps": fps, "selection": selection, "watch": watch, "progress": report}
         if store is None:
-            track_file(video, pointed, begin, preset=preset, **how)
+            track_file(video, pointed, begin, PassOptions(end, fps, selection, watch, report), preset=preset)
         else:
-            pointing: dict[str, Any] = {"box": pointed.box, "point": pointed.point, "mask": pointed.mask}
             with writing(store, preset, create=False) as memory:
-                remembered = memory.track(video, begin, label=label, **pointing, **how)
+                remembered = memory.track(
+                    video,
+                    begin,
+                    box=pointed.box,
+                    point=pointed.point,
+                    mask=pointed.mask,
+                    until=end,
+                    fps=fps,
+                    label=label,
+                    selection=selection,
+                    watch=watch,
+                    progress=report,
+                )
     summary = recording.summary
     if as_json:
         console.print_json({**summary, "object": remembered})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +28,8 @@ class _Verbs(TyperGroup):
             typer.echo(f"vidmem: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            typer.echo("vidmem: interrupted; what was committed stays in the store", err=True)
+            said = ["vidmem: interrupted", *getattr(error, "__notes__", ())]
+            typer.echo("; ".join(said), err=True)
             raise typer.Exit(130) from error
 
 
@@ -67,12 +68,26 @@ def writing(store: Path, preset: str | None, *, create: bool = True) -> Iterator
     """Open a store, or make one. A new one that no video came into goes again: bad input leaves nothing behind."""
     import vidmem
 
-    with vidmem.open(store, preset=preset, create=create) as memory:
+    with (
+        on_interrupt(lambda: f"what was committed stays in {store}" if store.exists() else ""),
+        vidmem.open(store, preset=preset, create=create) as memory,
+    ):
         tell(memory)
         try:
             yield memory
         finally:
             memory.discard_if_unused()
+
+
+@contextmanager
+def on_interrupt(what_stays: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C say what it leaves; nothing if that is ""."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if said := what_stays():
+            error.add_note(said)
+        raise
 
 
 @contextmanager

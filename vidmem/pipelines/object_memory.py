@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,24 +78,14 @@ class ObjectMemory(StoredMemory):
             MissingModel: the preset's tracker is not here.
             StorageFull: the disk is full; what was committed stays.
         """
-        from vidmem.pipelines.tracking import Pointed
+        from vidmem.pipelines.tracking import PassOptions, Pointed
 
         self._check_writable("follow objects")
         pointed = Pointed(box, point, mask, in_fractions)
         stored, path = self._in_store(video)
-        with ExitStack() as stack:
-            return self._tracking.track(
-                stored,
-                path,
-                pointed,
-                at,
-                until=until,
-                fps=fps,
-                label=" ".join(label.split()),
-                selection=selection,
-                watch=watch,
-                progress=_progress(stack, progress, stored.name),
-            )
+        with _reporting(progress, stored.name) as report:
+            options = PassOptions(until, fps, selection, watch, report)
+            return self._tracking.track(stored, path, pointed, at, options, label=" ".join(label.split()))
 
     def follow(
         self,
@@ -110,14 +101,13 @@ class ObjectMemory(StoredMemory):
 
         Arguments and errors as of `track`. Raises NotFound if there is no such object.
         """
+        from vidmem.pipelines.tracking import PassOptions
+
         self._check_writable("follow objects")
         known = self._store.object(ObjectId(object_id))
         stored = self._store.video(known.video_id)
-        with ExitStack() as stack:
-            report = _progress(stack, progress, stored.name)
-            return self._tracking.resume(
-                known, stored, until=until, fps=fps, selection=selection, watch=watch, progress=report
-            )
+        with _reporting(progress, stored.name) as report:
+            return self._tracking.resume(known, stored, PassOptions(until, fps, selection, watch, report))
 
     def find_objects(
         self,
@@ -141,23 +131,14 @@ class ObjectMemory(StoredMemory):
         Raises as `track`.
         """
         from vidmem.pipelines.noticing import NoticeConfig
+        from vidmem.pipelines.tracking import PassOptions
 
         self._check_writable("find objects")
-        chosen = self._present() if video is None else [self._in_store(video)[0]]
-        found = []
-        for stored in chosen:
-            with ExitStack() as stack:
-                found.append(
-                    self._tracking.find(
-                        stored,
-                        self._scenes.of(stored),
-                        until=until,
-                        fps=fps,
-                        config=config or NoticeConfig(),
-                        selection=selection,
-                        progress=_progress(stack, progress, stored.name),
-                    )
-                )
+        config, found = config or NoticeConfig(), []
+        for stored in self._present() if video is None else [self._in_store(video)[0]]:
+            with _reporting(progress, stored.name) as report:
+                options = PassOptions(until, fps, selection, progress=report)
+                found.append(self._tracking.find(stored, self._scenes.of(stored), config, options))
         return found
 
     def objects(self, text: str | None = None, *, video: str | None = None) -> list[RememberedObject]:
@@ -209,12 +190,12 @@ def words_of(text: str, what: str) -> str:
     return text
 
 
-def _progress(stack: ExitStack, progress: bool | Progress, name: str) -> Progress | None:
-    """What is called while work goes on; a bar goes with the stack."""
-    if callable(progress):
-        return progress
-    if not progress:
-        return None
+@contextmanager
+def _reporting(progress: bool | Progress, name: str) -> Iterator[Progress | None]:
+    """What is called while work goes on: what was given, a bar for True."""
+    if progress is not True:
+        yield progress or None
+        return
     report, bar = progress_bar(name)
-    stack.enter_context(bar)
-    return report
+    with bar:
+        yield report

@@ -18,7 +18,7 @@ import numpy as np
 from vidmem.errors import BadInput, NotFound, StorageFull
 from vidmem.models.tracker import Change, FrameResult, ObjectResult
 from vidmem.pipelines.sightings import score_of
-from vidmem.types import Frame
+from vidmem.types import Frame, format_time
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="OpenCV")  # it says that it does without
@@ -197,6 +197,12 @@ class Recording:
         start, end = self._times
         written = {"video": self._video, "output": self.output, "track": self.track}
         return {**written, "frames": self._num_frames, "start": start, "end": end, "changes": self._changes}
+
+    @property
+    def left(self) -> str:
+        """What an interrupted pass leaves, as a part of a sentence; "" before the first frame."""
+        until = format_time(self._times[1])
+        return f"{self.output} and {self.track} hold what was followed until {until}" if self._num_frames else ""
 
     def watch(self, frame: Frame, result: FrameResult) -> None:
         """Take in the next frame of a pass."""

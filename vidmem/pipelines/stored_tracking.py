@@ -27,21 +27,18 @@ from vidmem.index import (
 from vidmem.index.objects import Box
 from vidmem.ingest import Source, next_tick, open_source
 from vidmem.models.tracker import Change, Prompt
-from vidmem.pipelines.following import PICTURE, Follower
-from vidmem.pipelines.ingest import Progress
+from vidmem.pipelines.following import Follower
 from vidmem.pipelines.noticing import NoticeConfig, Noticer
 from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.tracking import (
     Pass,
+    PassOptions,
     Plan,
     Pointed,
-    Watch,
     check_times,
     follow,
-    full_view,
-    pointed_plan,
+    follow_pointed,
     scaled_mask,
-    seen_at_first,
 )
 from vidmem.types import Span, VideoId
 
@@ -109,64 +106,34 @@ class StoredTracking:
     models: Models
 
     def track(
-        self,
-        video: StoredVideo,
-        path: Path,
-        pointed: Pointed,
-        at: float,
-        *,
-        until: float | None,
-        fps: float | None,
-        label: str,
-        selection: str,
-        watch: Watch | None,
-        progress: Progress | None,
+        self, video: StoredVideo, path: Path, pointed: Pointed, at: float, options: PassOptions, *, label: str
     ) -> TrackedObject:
         """Follow what somebody points at; see `VideoMemory.track`."""
         with opened(video, path) as source:
-            check_times(source, at, until)
-            follower = self._follower(video, selection)
+            check_times(source, at, options.until)
+            follower = self._follower(video, options.selection)
             number = follower.begin(label=label)
-            size = PICTURE if watch is None else full_view(source)
-            plan = pointed_plan(source, follower, number, pointed, at, until=until, fps=fps, picture=size)
-            done = follow(source, follower, plan, watch=seen_at_first(number, at, watch), progress=progress)
+            done = follow_pointed(source, follower, number, pointed, at, options)
         return self._tracked(_kept(follower, number), done)
 
-    def resume(
-        self,
-        known: StoredObject,
-        video: StoredVideo,
-        *,
-        until: float | None,
-        fps: float | None,
-        selection: str,
-        watch: Watch | None,
-        progress: Progress | None,
-    ) -> TrackedObject:
+    def resume(self, known: StoredObject, video: StoredVideo, options: PassOptions) -> TrackedObject:
         """Go on with an object behind what was followed of it; see `VideoMemory.follow`."""
         look = self._last_look(known)
         with opened(video, Path(video.source)) as source:
-            check_times(source, look.seconds, until)
-            follower = self._follower(video, selection)
+            check_times(source, look.seconds, options.until)
+            follower = self._follower(video, options.selection)
             number = self._resumed(follower, known)
-            picture = full_view(source) if watch is not None else PICTURE
             prompts = [(look.seconds, functools.partial(_of_look, number, look, follower.view.width))]
-            plan = Plan(look.seconds, until, fps, picture, prompts)
-            done = follow(source, follower, plan, watch=watch, progress=progress)
+            plan = Plan(look.seconds, options.until, options.fps, options.picture(source), prompts)
+            done = follow(source, follower, plan, watch=options.watch, progress=options.progress)
         return self._tracked(known.object_id, done)
 
     def find(
-        self,
-        video: StoredVideo,
-        scenes: Sequence[Scene],
-        *,
-        until: float | None,
-        fps: float,
-        config: NoticeConfig,
-        selection: str,
-        progress: Progress | None,
+        self, video: StoredVideo, scenes: Sequence[Scene], config: NoticeConfig, options: PassOptions
     ) -> FoundObjects:
-        """Find objects by themselves; see `VideoMemory.find_objects`."""
+        """Find objects by themselves, on some frames a second; see `VideoMemory.find_objects`."""
+        until, fps = options.until, options.fps
+        assert fps is not None, "a pass that can be resumed is on a grid"
         if not video.is_finished:  # what is ingested later has no scenes yet
             until = video.committed_until if until is None else min(until, video.committed_until)
         before = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
@@ -174,12 +141,12 @@ class StoredTracking:
         with opened(video, Path(video.source)) as source:
             check_times(source, 0.0, until)
             noticer = Noticer(self.models.eye, config, claims=self._claims(video))
-            follower = self._follower(video, selection, noticer)
+            follower = self._follower(video, options.selection, noticer)
             plan = self._resume_plan(follower, before, reached, fps)
             plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached))
             ends = [end for end in (until, source.info.duration_seconds) if end is not None]
             is_done = bool(before) and bool(ends) and min(ends) - reached < 1.5 / fps  # there is no frame behind it
-            done = Pass() if is_done else follow(source, follower, plan, progress=progress)
+            done = Pass() if is_done else follow(source, follower, plan, progress=options.progress)
         found = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
         return FoundObjects(
             video=video.name,

@@ -97,6 +97,25 @@ def scaled_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PassOptions:
+    """How far a pass over a video goes, how closely it looks, how it remembers, and who is told."""
+
+    until: float | None = None
+    """Where to stop, in seconds; None for the end of the video."""
+    fps: float | None = None
+    """Frames to look at in a second of video, None for all."""
+    selection: str = "samurai"
+    """How the tracker chooses its memory, of `vidmem.models.tracker.SELECTIONS`."""
+    watch: Watch | None = None
+    progress: Progress | None = None
+    """Called with seconds done and seconds in all."""
+
+    def picture(self, source: Source) -> View:
+        """What masks and boxes are in the pixels of: frames of the video's own size, if somebody watches."""
+        return PICTURE if self.watch is None else View(source.info.width, source.info.height)
+
+
 @dataclass(slots=True)
 class Pass:
     """What one pass over a video did."""
@@ -166,23 +185,18 @@ def _frames(source: Source, follower: Follower, plan: Plan) -> Iterator[Frame]:
             yield frame
 
 
-def pointed_plan(
-    source: Source,
-    follower: Follower,
-    number: int,
-    pointed: Pointed,
-    at: float,
-    *,
-    until: float | None,
-    fps: float | None,
-    picture: View,
-) -> Plan:
-    """What a pass does that begins with what somebody points at. Raises BadInput if that does not fit the video."""
+def follow_pointed(
+    source: Source, follower: Follower, number: int, pointed: Pointed, at: float, options: PassOptions
+) -> Pass:
+    """Follow what somebody points at from there on, as the follower's object of that number.
+
+    Raises BadInput if that does not fit the video, or nothing is found there.
+    """
     video_size = source.info.height, source.info.width
-    square = follower.view.width
-    prompt = functools.partial(pointed.in_pixels(video_size).prompt, number, video_size, square=square)
+    prompt = functools.partial(pointed.in_pixels(video_size).prompt, number, video_size, square=follower.view.width)
     prompt(video_size)  # what is wrong with it is said before the video is read
-    return Plan(at, until, fps, picture, [(at, prompt)])
+    plan = Plan(at, options.until, options.fps, options.picture(source), [(at, prompt)])
+    return follow(source, follower, plan, watch=seen_at_first(number, at, options.watch), progress=options.progress)
 
 
 def seen_at_first(number: int, at: float, watch: Watch | None) -> Watch:
@@ -200,11 +214,6 @@ def seen_at_first(number: int, at: float, watch: Watch | None) -> Watch:
     return check
 
 
-def full_view(source: Source) -> View:
-    """Frames of the video's own size."""
-    return View(source.info.width, source.info.height)
-
-
 def check_times(source: Source, at: float, until: float | None) -> None:
     """Raises BadInput if a pass from `at` to `until` is outside of a video, or empty."""
     info = source.info
@@ -220,13 +229,9 @@ def track_file(
     path: str | os.PathLike[str],
     pointed: Pointed,
     at: float,
+    options: PassOptions,
     *,
-    until: float | None = None,
-    fps: float | None = None,
     preset: str | os.PathLike[str] | None = None,
-    selection: str = "samurai",
-    watch: Watch | None = None,
-    progress: Progress | None = None,
 ) -> Pass:
     """Follow what somebody points at through a video file, and remember nothing. Arguments as of `VideoMemory.track`.
 
@@ -235,9 +240,7 @@ def track_file(
         MissingModel: the preset's tracker is not here.
     """
     with open_source(path) as source:
-        check_times(source, at, until)
+        check_times(source, at, options.until)
         models = Models(load_preset("tiny" if preset is None else os.fspath(preset)))
-        follower = Follower(models.tracker_for(selection))
-        number = follower.begin()
-        plan = pointed_plan(source, follower, number, pointed, at, until=until, fps=fps, picture=full_view(source))
-        return follow(source, follower, plan, watch=seen_at_first(number, at, watch), progress=progress)
+        follower = Follower(models.tracker_for(options.selection))
+        return follow_pointed(source, follower, follower.begin(), pointed, at, options)
