@@ -1,4 +1,4 @@
-"""The encoder that keeps its embedding of places against the package's own, which makes it for each picture."""
+"""The encoder that keeps what it says of places against the package's own, which makes or copies that each time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from sam2.modeling.backbones.hieradet import Hiera
 from small_sam import SMALL
 from torch import Tensor
 
@@ -18,7 +17,7 @@ SIDE = SMALL.image_size
 def encoders(seed: int = 0) -> tuple[Any, Any]:
     """Ours and the package's, with the same weights."""
     torch.manual_seed(seed)
-    ours, theirs = (sam_image_encoder(SMALL, hiera).eval().requires_grad_(False) for hiera in (None, Hiera))
+    ours, theirs = (sam_image_encoder(SMALL, still=still).eval().requires_grad_(False) for still in (True, False))
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.normal_(std=0.1)
@@ -31,8 +30,12 @@ def pictures(side: int = SIDE) -> Tensor:
 
 
 def same(ours: Any, theirs: Any, pixels: Tensor) -> bool:
-    pairs = zip(ours(pixels)["backbone_fpn"], theirs(pixels)["backbone_fpn"], strict=True)
-    return all(torch.equal(left, right) for left, right in pairs)
+    here, there = ours(pixels), theirs(pixels)
+    return all(
+        torch.equal(left, right)
+        for part in ("backbone_fpn", "vision_pos_enc")
+        for left, right in zip(here[part], there[part], strict=True)
+    )
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -40,6 +43,13 @@ def test_features_are_the_package_s_picture_after_picture(mode: Any) -> None:
     ours, theirs = encoders()
     with mode():
         assert all(same(ours, theirs, pictures(side)) for side in (SIDE, SIDE, 2 * SIDE, SIDE))
+
+
+def test_positions_are_one_row_for_all_pictures() -> None:
+    ours, _ = encoders()
+    for _ in range(2):
+        places = ours(pictures())["vision_pos_enc"]
+        assert all(level.stride(0) == 0 for level in places)
 
 
 def test_weights_that_change_are_seen() -> None:

@@ -22,11 +22,10 @@ from vidmem.models.tracking.prompts import Prompt
 
 def package_predictor(model: Any, config: SamConfig, **options: Any) -> Any:
     """A `SAM2VideoPredictor` that shares all weights of `model`, with the package's own image encoder."""
-    from sam2.modeling.backbones.hieradet import Hiera
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
     predictor = SAM2VideoPredictor(
-        image_encoder=sam_image_encoder(config, Hiera),
+        image_encoder=sam_image_encoder(config, still=False),
         memory_attention=model.memory_attention,
         memory_encoder=model.memory_encoder,
         image_size=config.image_size,

@@ -91,21 +91,22 @@ def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
     model.load_state_dict(weights)
 
 
-def sam_image_encoder(config: SamConfig, hiera: type | None = None) -> Any:
-    """Its image encoder alone, with random weights; `hiera` is the class of its trunk, ours if None."""
+def sam_image_encoder(config: SamConfig, *, still: bool = True) -> Any:
+    """Its image encoder alone, with random weights: of the parts in `sam_trunk`; the package's own if not `still`."""
+    from sam2.modeling.backbones.hieradet import Hiera
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 
     from vidmem.models.sam_trunk import StillHiera
 
     trunk = config.trunk
     neck = FpnNeck(
-        position_encoding=_positions(config.d_model),
+        position_encoding=_positions(config.d_model, still=still),
         d_model=config.d_model,
         backbone_channel_list=list(reversed(trunk.channels)),
         fpn_top_down_levels=list(config.neck.fpn_top_down_levels),
         fpn_interp_model=config.neck.fpn_interp_model,
     )
-    made = (hiera or StillHiera)(q_pool=len(trunk.stages) - 1, **_named(trunk))
+    made = (StillHiera if still else Hiera)(q_pool=len(trunk.stages) - 1, **_named(trunk))
     return ImageEncoder(scalp=config.neck.scalp, trunk=made, neck=neck)
 
 
@@ -160,10 +161,13 @@ def _memory_encoder(config: SamConfig) -> Any:
     )
 
 
-def _positions(channels: int) -> Any:
+def _positions(channels: int, *, still: bool = True) -> Any:
     from sam2.modeling.position_encoding import PositionEmbeddingSine
 
-    return PositionEmbeddingSine(num_pos_feats=channels, normalize=True, scale=None, temperature=10000)
+    from vidmem.models.sam_trunk import StillPositions
+
+    kind = StillPositions if still else PositionEmbeddingSine
+    return kind(num_pos_feats=channels, normalize=True, scale=None, temperature=10000)
 
 
 def _named(part: Any) -> dict[str, Any]:
