@@ -185,6 +185,9 @@ def test_a_question_goes_on_without_a_damaged_track_and_says_so_once(bare: Video
         assert is_said(bare.ask("Where was the panda last seen?"), "panda")
     (said,) = bare.notices
     assert said.startswith(f"The track of object {apple} in ") and said.endswith("answered without it.")
+    seen = bare.where("the apple")
+    assert seen is not None and seen.from_track and (seen.place, seen.box) == (None, None)
+    assert seen.last_seen == pytest.approx(THINGS["apple", 0][-1].span.end, abs=0.21)
     assert bare.verify() == [f"Object {apple} is damaged at 00:00: remove it and track it again."]
 
 

@@ -91,6 +91,13 @@ def test_work_is_told_with_how_far_it_is(phase: str, over: bool) -> None:
     assert told["title"] == "Following what you pointed at"
 
 
+def test_of_a_damaged_track_the_cure_is_told_and_the_others_go_on() -> None:
+    objects = [Seen(remembered(1), None), Seen(remembered(2), Track.empty())]
+    first, second = object_view(objects, [], video="a", hours=False)["objects"]
+    assert first["until"] == "its track is damaged: forget it, and follow it again" and first["track"] == []
+    assert first["spans"] and second["until"] == "followed until 01:35"
+
+
 def test_stretches_that_nobody_sees_apart_are_one() -> None:
     spans = [Span(0, 1), Span(1.0000001, 2), Span(2.05, 3), Span(3.2, 4)]
     assert joined(spans) == [Span(0, 3), Span(3.2, 4)] and joined([]) == []

@@ -60,6 +60,11 @@ class Track:
         """(N,) bool."""
         return ~np.isnan(self.boxes[:, 0])
 
+    def box(self, place: int) -> Box:
+        """One of `boxes`, as floats."""
+        left, top, right, bottom = self.boxes[place].tolist()
+        return left, top, right, bottom
+
     def __len__(self) -> int:
         return len(self.seconds)
 

@@ -42,6 +42,11 @@ class OpenStore:
     def is_read_only(self) -> bool:
         return self._writer_lock is None
 
+    def notice(self, sentence: str) -> None:
+        """Add a sentence to `notices`, once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+
     @property
     def identity(self) -> StoreIdentity:
         return self.manifest.identity

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vidmem.errors import BadInput
 from vidmem.index.objects import Box
+from vidmem.memory.tracking.boxes import box_iou
 from vidmem.memory.tracking.novelty import unclaimed
 from vidmem.memory.tracking.recognition import Looks, no_looks, remember, returned
 from vidmem.models.encoder import FrameEncoder
@@ -133,7 +134,7 @@ class Noticer:
         proposals = [
             proposal
             for proposal in tracker.propose(self._config.proposals)
-            if not any(_iou(_fractions(proposal.box, picture), box) >= _SAME_BOX for box in claimed)
+            if not any(box_iou(_fractions(proposal.box, picture), box) >= _SAME_BOX for box in claimed)
         ]
         fresh = [proposals[index] for index in _new(proposals, seen)]
         embeddings = self._eye.embed([self._eye.crop(picture, one.box, one.mask.cpu().numpy()) for one in fresh])
@@ -166,11 +167,3 @@ def _new(proposals: Sequence[Proposal], seen: Sequence[ObjectResult]) -> list[in
 def _fractions(box: PixelBox, picture: np.ndarray) -> Box:
     height, width = picture.shape[:2]
     return box[0] / width, box[1] / height, box[2] / width, box[3] / height
-
-
-def _iou(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    both = sum((right - left) * (bottom - top) for left, top, right, bottom in (one, other))
-    return shared / (both - shared) if shared else 0.0

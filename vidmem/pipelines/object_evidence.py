@@ -147,12 +147,8 @@ class ObjectEvidence:
         try:
             return self._store.search_objects(query, MAX_OBJECTS, video_ids)
         except StoreCorrupt as error:
-            self._notice(f"{error} Until then objects are found by their names alone.")
+            self._store.notice(f"{error} Until then objects are found by their names alone.")
             return []
-
-    def _notice(self, sentence: str) -> None:
-        if sentence not in self._store.notices:
-            self._store.notices.append(sentence)
 
     def _facts(self, one: StoredObject, asked: Asked, line: Timeline) -> Facts | None:
         """None if it was not seen in the times asked about, was removed meanwhile, or its track is damaged."""
@@ -169,7 +165,7 @@ class ObjectEvidence:
         except NotFound:
             return None
         except StoreCorrupt as error:
-            self._notice(f"{error} Until then questions are answered without it.")
+            self._store.notice(f"{error} Until then questions are answered without it.")
             return None
         return replace(facts, box=box, moment=_only_moment(asked))
 
@@ -184,8 +180,7 @@ class ObjectEvidence:
         if not len(seen):
             return None
         best = seen[-1] if moment is None else min(seen, key=lambda place: abs(float(track.seconds[place]) - moment))
-        left, top, right, bottom = (float(side) for side in track.boxes[best])
-        return left, top, right, bottom
+        return track.box(best)
 
 
 def _followed(one: StoredObject) -> Span:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vidmem.index import ObjectId, Origin, Store, StoredObject, StoredVideo
+from vidmem.errors import StoreCorrupt
+from vidmem.index import ObjectId, Origin, Store, StoredObject, StoredVideo, Track
 from vidmem.index.objects import Box
 from vidmem.pipelines.object_matching import MAX_OBJECTS, alike, is_named, place_in_words
 from vidmem.pipelines.question import search_phrases
@@ -115,17 +116,19 @@ class Objects:
         return [replace(known[object_id], score=scores.get(object_id), why=why) for object_id, why in found]
 
     def where(self, found: RememberedObject) -> Whereabouts | None:
-        """Where an object was last seen; None if it never was."""
+        """Where an object was last seen; None if it never was. No place is told if its track is damaged, and the store
+        notices that."""
         if not found.spans:
             return None
         last, clock = found.spans[-1], self._store.stream_clock(found.video_id)
-        track = self._store.track_of(found.object_id, start=last.start, end=math.nextafter(last.end, math.inf))
+        try:
+            track = self._store.track_of(found.object_id, start=last.start, end=math.nextafter(last.end, math.inf))
+        except StoreCorrupt as error:
+            self._store.notice(f"{error} Until then it is not known where in the frame it was.")
+            track = Track.empty()
         seen = np.flatnonzero(track.is_seen)
         newest = float(track.seconds[seen[-1]]) if len(seen) else None
-        box: Box | None = None
-        if len(seen):
-            left, top, right, bottom = (float(side) for side in track.boxes[seen[-1]])
-            box = (left, top, right, bottom)
+        box = track.box(seen[-1]) if len(seen) else None
         return Whereabouts(
             what=found.label,
             video_id=found.video_id,

@@ -251,8 +251,7 @@ def _box_at(track: Track, seconds: float) -> Box | None:
     place = int(np.abs(track.seconds - seconds).argmin())
     if abs(track.seconds[place] - seconds) > _CLAIM_SECONDS or not track.is_seen[place]:
         return None
-    left, top, right, bottom = (float(side) for side in track.boxes[place])
-    return left, top, right, bottom
+    return track.box(place)
 
 
 def _of_look(number: int, look: StoredLook, square: int, size: tuple[int, int]) -> Prompt | None:

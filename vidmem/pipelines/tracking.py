@@ -121,14 +121,12 @@ class Pass:
     """What one pass over a video did."""
 
     frames: int = 0
-    first_seconds: float = 0.0
     last_seconds: float = 0.0
     changes: list[Change] = field(default_factory=list)
     """Objects that were lost and came back, by the follower's numbers."""
 
     def see(self, result: FrameResult) -> None:
         """Count a frame."""
-        self.first_seconds = self.first_seconds if self.frames else result.seconds
         self.frames, self.last_seconds = self.frames + 1, result.seconds
         self.changes += result.changes
 

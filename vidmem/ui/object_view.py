@@ -35,7 +35,8 @@ class Seen:
     """An object with its track."""
 
     remembered: RememberedObject
-    track: Track
+    track: Track | None
+    """None if it is damaged."""
 
 
 def object_view(objects: Sequence[Seen], jobs: Sequence[JobState], *, video: str, hours: bool) -> dict[str, Any]:
@@ -127,11 +128,16 @@ def _told(one: Seen, skipped: int, hours: bool) -> dict[str, Any]:
             for span in listed
         ],
         "more": len(spans) - len(listed),
-        "until": ""
-        if known.tracked_until is None
-        else f"followed until {format_time(known.tracked_until, hours=hours)}",
-        "track": _boxes(one.track),
+        "until": _until(one, hours),
+        "track": [] if one.track is None else _boxes(one.track),
     }
+
+
+def _until(one: Seen, hours: bool) -> str:
+    if one.track is None:
+        return "its track is damaged: forget it, and follow it again"
+    until = one.remembered.tracked_until
+    return "" if until is None else f"followed until {format_time(until, hours=hours)}"
 
 
 def _boxes(track: Track) -> list[list[float]]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from vidmem.errors import BadInput, VidmemError
-from vidmem.pipelines import VideoMemory
+from vidmem.errors import BadInput, StoreCorrupt, VidmemError
+from vidmem.index import Track
+from vidmem.pipelines import RememberedObject, StoredMemory, VideoMemory
 from vidmem.types import format_time
 from vidmem.ui import object_view
 from vidmem.ui.jobs import Tell, sentence
@@ -106,10 +107,18 @@ def _told(session: Session, opened: Opened | None) -> dict[str, Any] | None:
     if opened is None or video is None:
         return None
     with session.store(opened.store).look() as memory:
-        seen = [Seen(one, memory.track_of(one.object_id)) for one in memory.objects(video=video.video_id)]
+        seen = [Seen(one, _track(memory, one)) for one in memory.objects(video=video.video_id)]
     jobs = [job for job in session.jobs.states(store=opened.store) if job.kind in _KINDS and job.phase != "done"]
     own = [job for job in jobs if job.subject == opened.source]
     return object_view.object_view(seen, own, video=video.video_id, hours=video.has_hours)
+
+
+def _track(memory: StoredMemory, one: RememberedObject) -> Track | None:
+    """None if it is damaged: the object can still be forgotten, which mends that."""
+    try:
+        return memory.track_of(one.object_id)
+    except StoreCorrupt:
+        return None
 
 
 # -- what a person does --
