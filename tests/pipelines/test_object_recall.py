@@ -184,11 +184,16 @@ def test_a_question_goes_on_without_a_damaged_track_and_says_so_once(bare: Video
         assert not any("its track" in hit.why for hit in answer.evidence)
         assert is_said(bare.ask("Where was the panda last seen?"), "panda")
     (said,) = bare.notices
-    assert said.startswith(f"The track of object {apple} in ") and said.endswith("answered without it.")
+    assert said.startswith(f"The track of object {apple} in ") and "is damaged" in said
     seen = bare.where("the apple")
     assert seen is not None and seen.from_track and (seen.place, seen.box) == (None, None)
     assert seen.last_seen == pytest.approx(THINGS["apple", 0][-1].span.end, abs=0.21)
     assert bare.verify() == [f"Object {apple} is damaged at 00:00: remove it and track it again."]
+    follow(bare, SCRIPT, only_video(bare), THINGS["apple", 0])
+    answer = bare.ask("Where was the apple last seen?")
+    assert not is_said(answer, "apple"), "what is damaged may have been seen later"
+    assert any("an apple: seen" in hit.why for hit in answer.evidence)
+    assert bare.notices == [said]
 
 
 def test_names_still_find_objects_where_a_look_is_damaged(bare: VideoMemory) -> None:

@@ -58,7 +58,7 @@ class TrackEvidence:
     tracked: tuple[Tracked, ...] = ()
     """Of each phrase, best first."""
     is_all: bool = True
-    """Whether these are all the objects of the store that the question names."""
+    """Whether these are all the objects of the store that the question names; others may have been seen later."""
 
     def cited(self, lines: Sequence[Timeline], *, floor: float) -> list[Cited]:
         """Stretches in which the objects were seen, of each in turn; those seen last come first where that is asked.
@@ -135,13 +135,20 @@ class ObjectEvidence:
             thing = thing_of(phrase, want)
             for match in match_objects(thing, stored, hits, floor=self._floor):
                 matches.setdefault(match.object.object_id, (thing, match))
-        tracked = []
+        tracked, is_all = [], len(matches) <= _MAX_TRACKED
         for phrase, match in list(matches.values())[:_MAX_TRACKED]:
             index = video_index[match.object.video_id]
-            facts = self._facts(match.object, asked[index], lines[index])
+            try:
+                facts = self._facts(match.object, asked[index], lines[index])
+            except NotFound:  # it was removed meanwhile
+                continue
+            except StoreCorrupt as error:
+                self._store.notice(str(error))
+                is_all = False
+                continue
             if facts is not None:
                 tracked.append(Tracked(phrase, match, index, facts))
-        return TrackEvidence(want, tuple(tracked), len(matches) <= _MAX_TRACKED)
+        return TrackEvidence(want, tuple(tracked), is_all)
 
     def _alike(self, query: np.ndarray, video_ids: list[VideoId]) -> list[ObjectHit]:
         try:
@@ -151,7 +158,7 @@ class ObjectEvidence:
             return []
 
     def _facts(self, one: StoredObject, asked: Asked, line: Timeline) -> Facts | None:
-        """None if it was not seen in the times asked about, was removed meanwhile, or its track is damaged."""
+        """None if it was not seen in the times asked about. Raises as `Store.track_of`."""
         times: Sequence[Span] = asked.ranges or (Span(0.0, line.duration_seconds),)
         if asked.moments and not asked.ranges:
             near = [Span(moment, moment + _MOMENT_SECONDS) for moment in asked.moments]
@@ -160,13 +167,7 @@ class ObjectEvidence:
         facts = facts_of(one.spans, [_followed(one)], times)
         if facts is None:
             return None
-        try:
-            box = self._last_box(one, facts.stretches[-1], _only_moment(asked))
-        except NotFound:
-            return None
-        except StoreCorrupt as error:
-            self._store.notice(f"{error} Until then questions are answered without it.")
-            return None
+        box = self._last_box(one, facts.stretches[-1], _only_moment(asked))
         return replace(facts, box=box, moment=_only_moment(asked))
 
     def _last_box(self, one: StoredObject, stretch: Span, moment: float | None) -> Box | None:

@@ -124,7 +124,7 @@ class Objects:
         try:
             track = self._store.track_of(found.object_id, start=last.start, end=math.nextafter(last.end, math.inf))
         except StoreCorrupt as error:
-            self._store.notice(f"{error} Until then it is not known where in the frame it was.")
+            self._store.notice(str(error))
             track = Track.empty()
         seen = np.flatnonzero(track.is_seen)
         newest = float(track.seconds[seen[-1]]) if len(seen) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vidmem.errors import BadInput, NotFound
+from vidmem.errors import BadInput, NotFound, StoreCorrupt
 from vidmem.index import (
     ObjectId,
     ObjectUpdate,
@@ -162,8 +162,13 @@ class StoredTracking:
 
     def _claims(self, video: StoredVideo) -> Callable[[float], list[Box]]:
         """Where the objects are at a time that somebody has pointed at."""
-        asked = [known for known in self.store.objects([video.video_id]) if known.origin == "asked"]
-        tracks = [self.store.track_of(known.object_id) for known in asked]
+        tracks = []
+        for known in self.store.objects([video.video_id]):
+            if known.origin == "asked":
+                try:
+                    tracks.append(self.store.track_of(known.object_id))
+                except StoreCorrupt as error:
+                    self.store.notice(str(error))
         return lambda seconds: [box for track in tracks if (box := _box_at(track, seconds)) is not None]
 
     def _resume_plan(self, follower: Follower, before: Sequence[StoredObject], reached: float, fps: float) -> Plan:
