@@ -69,7 +69,7 @@ def run(
     quick: bool = False,
     progress: Say | None = None,
 ) -> dict[str, Any]:
-    """Measure, which takes more than an hour, and give the JSON object of figures.
+    """Measure, which takes most of an hour, and give the JSON object of figures.
 
     Args:
         model: folder or hub repository of a SAM 2; None for the embedded one.

@@ -66,7 +66,8 @@ def follow_by_all(model: Any, clip: TrackedClip) -> dict[str, ClipScore]:
 def follow(model: Any, clip: TrackedClip, names: Sequence[str] = tuple(SELECTIONS)) -> dict[str, Followed]:
     """One clip by some selections, side by side: the network sees each frame once for all of them.
 
-    That is in the seconds of each. Frames are squashed before, as decoding does it.
+    That is in the seconds of each. Frames are squashed before, as decoding does it. All four take 0.65 to 0.68 of what
+    they take one after the other (CPU time, random weights of the embedded size).
     """
     seen, masks = SeenOnce(model), {name: np.zeros_like(clip.masks) for name in names}
     timed = {name: TimedSelection(SELECTIONS[name](limits_of(model))) for name in names}

@@ -181,7 +181,7 @@ class ObjectEvidence:
         if not len(seen):
             return None
         best = seen[-1] if moment is None else min(seen, key=lambda place: abs(float(track.seconds[place]) - moment))
-        return track.box(best)
+        return track.box(int(best))
 
 
 def _followed(one: StoredObject) -> Span:
