@@ -50,12 +50,10 @@ def average(loss: Tensor, parameters: Iterable[Tensor]) -> float:
     if not distributed.is_initialized():
         return loss.item()
     learning = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in learning:
-        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    parts = [loss.detach().reshape(1), *(parameter.grad.flatten() for parameter in learning)]
-    mean = _summed(torch.cat(parts)) / place()[1]
-    for parameter, part in zip(learning, mean[1:].split([part.numel() for part in parts[1:]]), strict=True):
-        parameter.grad.copy_(part.view_as(parameter))
+    own = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in learning]
+    mean = _summed(torch.cat([loss.detach().reshape(1), *(grad.flatten() for grad in own)])) / place()[1]
+    for parameter, part in zip(learning, mean[1:].split([grad.numel() for grad in own]), strict=True):
+        parameter.grad = part.view_as(parameter).clone()
     return mean[0].item()
 
 
