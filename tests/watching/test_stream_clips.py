@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidmem.ingest import Gap, LiveFrame
-from vidmem.pipelines.stream_clips import LONGEST_STRIDE, TOO_SLOW, UNWATCHED, Cutter, Earlier, Pace, StreamClip
+from vidmem.pipelines.stream_clips import (
+    LONGEST_STRIDE,
+    TOO_SLOW,
+    UNWATCHED,
+    UNWATCHED_SET_BACK,
+    Cutter,
+    Earlier,
+    Pace,
+    StreamClip,
+)
 
 WALL = 1_700_000_000.0
 PICTURE = (np.zeros((1, 1, 3), np.uint8),)
@@ -90,6 +99,8 @@ def test_a_stream_goes_on_where_the_clock_says() -> None:
 def test_a_clock_set_back_between_two_watches_moves_nothing_back() -> None:
     clips = cut(Cutter(seconds=1.0, fps=1.0, earlier=Earlier(100.0, WALL + 3600.0)), [frame(0), frame(1)])
     assert 100.0 < clips[0].clip.span.start < 100.1
+    assert clips[0].gap == Gap(100.0, clips[0].clip.span.start, WALL + 3600.0, WALL, UNWATCHED_SET_BACK)
+    assert [clip.wall_start for clip in clips] == [WALL, WALL + 1.0]
 
 
 @given(

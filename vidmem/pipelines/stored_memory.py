@@ -22,6 +22,7 @@ from vidmem.pipelines.keeping import Keeping, Pruned, keeping_of, prune
 from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.planning import spread
 from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.retention import Keeper
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.tiers import TierBytes, tiers_of
@@ -48,6 +49,7 @@ class StoredMemory:
         self._store, self._memories, self._timelines = store, memories, timelines
         self._scenes = Scenes(store, timelines)
         self._objects = Objects(store)
+        self._keeper = Keeper(store)
         self._growth = Growth(memories)
 
     @property
@@ -137,7 +139,7 @@ class StoredMemory:
         Raises BadInput if the store was opened read-only.
         """
         self._check_writable("let clips go")
-        return prune(self._store, keep)
+        return prune(self._store, self._keeper, keep)
 
     def scenes(self, video: str | None = None) -> list[Scene]:
         """The stretches between changes of what a video shows, in the order of time, each with a frame of it.

@@ -9,6 +9,8 @@ from vidmem.types import Clip, Frame, Span
 
 UNWATCHED = "nobody watched"
 """The reason of the gap between two watches of one stream."""
+UNWATCHED_SET_BACK = "nobody watched, and the clock was set back by the time that it went on"
+"""The same, where the time of day says that no time has passed."""
 TOO_SLOW = "frames were dropped, as this machine could not follow"
 LONGEST_STRIDE = 8
 _MISSING_STEPS = 10
@@ -17,7 +19,7 @@ _MISSING_SECONDS = 10.0
 _EARLY_STEPS = 0.25
 """A frame that comes before its clip is over by so much of a step is the next one's: times jitter."""
 _RESUMED_SECONDS = 0.001
-"""Between two watches, if the clock on the wall was set back meanwhile."""
+"""Between two watches, if the clock on the wall was set back meanwhile: how long it was nobody knows."""
 
 _HASTE_SECONDS = 1.0
 """Between two doublings: what piled up has to be worked off before it says anything new."""
@@ -95,7 +97,8 @@ class Cutter:
         """Lay the timeline behind what was watched before, as far as the clock on the wall says."""
         start = earlier.until + max(_RESUMED_SECONDS, first.wall_seconds - earlier.wall_until)
         self._shift = start - first.pts_seconds
-        self._gap = Gap(earlier.until, start, earlier.wall_until, first.wall_seconds, UNWATCHED)
+        why = UNWATCHED if first.wall_seconds >= earlier.wall_until else UNWATCHED_SET_BACK
+        self._gap = Gap(earlier.until, start, earlier.wall_until, first.wall_seconds, why)
         self._earlier = None
 
     def _shifted_gap(self, gap: Gap) -> Gap:

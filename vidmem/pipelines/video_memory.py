@@ -70,7 +70,7 @@ class VideoMemory(ObjectMemory):
             else None
         )
         blocks_of = self._block_stream if self._blocks is not None else None
-        self._watches = Watches(store, models, memory_config, blocks_of, self._kv_settings())
+        self._watches = Watches(store, models, memory_config, blocks_of, self._kv_settings(), self._keeper)
 
     @classmethod
     def open(
@@ -241,8 +241,9 @@ class VideoMemory(ObjectMemory):
             transport: of RTSP.
             user, password: for the server, in the place of those in the address.
             speed, loop: of a file, times its own pace, and round and round.
-            keep: how long clips of streams stay in this store, from now on; None keeps all. What has left can't be
-                seen any more, but the long-term memory keeps its gist.
+            keep: how long clips of streams stay in this store, from now on; `Retention()` keeps all. None: as was last
+                said, to an earlier watch or to `prune`; a new store keeps all. What has left can't be seen any more,
+                but the long-term memory keeps its gist.
 
         Raises:
             BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.
