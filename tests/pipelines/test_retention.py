@@ -18,8 +18,20 @@ from typer.testing import CliRunner
 from vidmem import Retention
 from vidmem.cli import app
 from vidmem.errors import BadInput
-from vidmem.index import FrameRows, Look, NewClip, ObjectUpdate, Store, StoreIdentity, Track, VideoRow, encode_mask
+from vidmem.index import (
+    FrameRows,
+    Look,
+    NewClip,
+    NewTold,
+    ObjectUpdate,
+    Store,
+    StoreIdentity,
+    Track,
+    VideoRow,
+    encode_mask,
+)
 from vidmem.pipelines import open_store, retention
+from vidmem.pipelines.alerts import asked
 from vidmem.pipelines.keeping import keeping_of, prune
 from vidmem.pipelines.retention import Keeper, Upkeep
 from vidmem.types import Answer, Hit, Span, VideoId
@@ -165,6 +177,38 @@ def test_what_is_not_important_is_all_that_age_needs_to_know(tmp_path) -> None:
         assert left(store) == list(range(40, 50))
         run(keeper_of(store, Retention(days=1 * CLIP / DAY)))
         assert left(store) == list(range(50 - NEWEST, 50)), "the memory is made again from the newest"
+
+
+def test_what_was_asked_and_told_leaves_with_what_is_important_or_when_it_is_too_much(tmp_path, monkeypatch) -> None:
+    def said() -> list[str]:
+        return [row.answer.question for row in store.questions(200)]
+
+    with begun(tmp_path / "a.vidmem") as store:
+        append(store, 0, 1)
+        for number in range(150):
+            store.log_question(Answer(str(number), "!", []))
+        store._catalogue.connection.execute(
+            "UPDATE questions SET asked_at = strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now', '-' || (150 - question_id) ||"
+            " ' days')"
+        )
+        run(keeper_of(store, Retention()))
+        assert len(said()) == 150
+        run(keeper_of(store, Retention(days=7, important_days=90.5)))
+        assert said() == [str(number) for number in range(59, 150)]
+        told(store, 3)
+        monkeypatch.setattr(retention, "_SAID", 50)
+        run(keeper_of(store, Retention(num_bytes=20 * MB)))
+        assert said() == [str(number) for number in range(100, 150)] and len(store.told()) == 3
+        monkeypatch.setattr(retention, "_SAID", 2)
+        run(keeper_of(store, Retention(num_bytes=20 * MB)))
+        assert said() == ["148", "149"] and [one.message for one in store.told()] == ["1", "2"]
+
+
+def told(store: Store, count: int) -> None:
+    """A standing question is told so often."""
+    alert = store.add_alert(asked("a dog appears", gone_seconds=2.0, source=None))
+    hits = [Hit(A, "rtsp://camera", 0.0, 1.0, 0.9, 1)] * count
+    store.note_checked(A, 1.0, {}, [NewTold(alert.alert_id, str(number), hit) for number, hit in enumerate(hits)])
 
 
 @pytest.mark.parametrize("ahead", [-400 * DAY, 400 * DAY])

@@ -4,6 +4,8 @@ The oldest clips leave first. A clip that is due is looked at once: if it is imp
 Important is a clip that an answer cites, in which a key moment of an object lies, or a scene begins. What stayed behind
 leaves, oldest first, when it is older than `important_days`, or while the store is too large and it takes more than
 half of what the store may.
+
+What was asked and told goes the same way: with the age of what is important, and it is bounded beside the bytes.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ _FILLED = 0.95
 """Of the bytes allowed, above which clips leave: the rest is for what comes meanwhile, and for a new index file."""
 _BEHIND = 0.5
 """Of the bytes allowed, what important clips may take that stayed behind."""
+_SAID = 10_000
+"""So many answered questions are kept, and alerts: each step looks for citations in them."""
+_BYTES_FOR_EACH_SAID = 100_000
+"""Of the bytes allowed: an answer with its evidence takes some thousand."""
 _CITED_SECONDS = 60.0
 """A stretch that an answer cites counts for so long: of hours in which a thing stood still, the first minute."""
 _AHEAD_SECONDS = 10.0
@@ -81,10 +87,16 @@ class Keeper:
                 leaving = self._due(retention)
                 if leaving is not None:
                     self._store.expire(leaving.video_id, leaving.clip_ids, leaving.until)
+                else:
+                    self._forget_said(retention)
             except NotFound:
                 return True  # somebody removed the stream meanwhile
             has_more = self._store.give_back()
         return has_more or leaving is not None
+
+    def _forget_said(self, retention: Retention) -> None:
+        allowed = _SAID if retention.num_bytes is None else min(_SAID, retention.num_bytes // _BYTES_FOR_EACH_SAID)
+        self._store.forget_said(retention.important_days or retention.days, allowed)
 
     def _due(self, retention: Retention) -> Leaving | None:
         streams = self._streams()
