@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, StoreIdentity, Told, Track
+from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, StoreIdentity, StoreState, Told, Track
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
@@ -94,12 +94,16 @@ class StoredMemory:
             working=level_of([memory.working for memory in memories]),
             long_term=level_of([memory.long_term for memory in memories]),
             videos=tuple(videos),
-            disk=self._store.state(),
+            disk=self.disk(),
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
             watching=self._watching(),
             keeping=self.keeping(),
         )
+
+    def disk(self) -> StoreState:
+        """What the folder holds on disk: as in `state`, but without a look into any memory."""
+        return self._store.state()
 
     def contents(self, video: str) -> Contents:
         """What the three stores hold of a video, element by element, each with a picture. Args and errors as `scenes`.

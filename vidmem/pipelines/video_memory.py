@@ -88,9 +88,10 @@ class VideoMemory(ObjectMemory):
             preset: name or TOML file; None for the one that the store was made with (a new store: `tiny`).
             create: make the store if nothing is there.
             read_only: only ask and search; any number may, while another process ingests.
-            models: of this preset, shared with other stores; None loads its own.
+            models: in place of a preset: those of one, shared with other stores. None loads its own.
 
         Raises:
+            ValueError: both a preset and models are given.
             NotFound: nothing is there, and none is to be made.
             MissingModel: the preset's model files are not here.
             ModelMismatch: the store was made with other models.
@@ -98,8 +99,11 @@ class VideoMemory(ObjectMemory):
         """
         folder = Path(path)
         made = made_with(folder, create=create and not read_only)
-        chosen = choose_preset(folder, preset, made)
-        models = models or Models(chosen)
+        if models is None:
+            models = Models(choose_preset(folder, preset, made))
+        elif preset is not None:
+            raise ValueError(f"{preset=} goes with no models: theirs is {models.preset.name}")
+        chosen = models.preset
         try:
             config = MemoryConfig(**chosen.memory)
             Memory(config)  # knows whether there is such a policy, with such options
@@ -117,10 +121,7 @@ class VideoMemory(ObjectMemory):
 
         Raises as `open`.
         """
-        folder = Path(path)
-        made = made_with(folder, create=True)
-        store = Store.open(folder, self._models.identity(made, self._memory_config.policy))
-        return VideoMemory(store, self._models, self._memory_config)
+        return VideoMemory.open(path, models=self._models)
 
     def close(self) -> None:
         """Stop what is watched, save the index and let the store go. Closing again does nothing."""
