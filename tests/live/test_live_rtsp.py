@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
 import subprocess
 import sys
-import itertools
 import threading
 import traceback
 from collections.abc import Iterator
