@@ -29,14 +29,19 @@ KeepImportantDays = Annotated[
         help="In place of --keep-days for clips that answers cite, with key moments of objects, or new scenes.",
     ),
 ]
+KeepAll = Annotated[bool, typer.Option("--keep-all", help="Let nothing go any more, whatever was said before.")]
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.I)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
-def retention_of(days: float | None, size: str | None, important_days: float | None) -> Retention | None:
+def retention_of(
+    days: float | None, size: str | None, important_days: float | None, *, keeps_all: bool = False
+) -> Retention | None:
     """What the options say; None if they say nothing. Raises BadInput."""
     if days is None and size is None and important_days is None:
-        return None
+        return Retention() if keeps_all else None
+    if keeps_all:
+        raise BadInput("--keep-all lets nothing go: leave it out, or the other --keep options.")
     try:
         return Retention(days, None if size is None else _bytes(size), important_days)
     except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from vidmem import cli_alerts, console
-from vidmem.cli_retention import KeepBytes, KeepDays, KeepImportantDays, retention_of
+from vidmem.cli_retention import KeepAll, KeepBytes, KeepDays, KeepImportantDays, retention_of
 from vidmem.errors import BadInput
 from vidmem.verbs import Preset, verbs, writing, writing_beside
 
@@ -43,6 +43,7 @@ def watch(
     keep_days: KeepDays = None,
     keep_bytes: KeepBytes = None,
     keep_important_days: KeepImportantDays = None,
+    keep_all: KeepAll = False,
     alert: cli_alerts.Alerts = None,
     command: cli_alerts.Exec = None,
     webhook: cli_alerts.WebhookUrl = None,
@@ -71,7 +72,7 @@ def watch(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
     options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}
-    keep = retention_of(keep_days, keep_bytes, keep_important_days)
+    keep = retention_of(keep_days, keep_bytes, keep_important_days, keeps_all=keep_all)
     screen = panel.json_lines if as_json else panel.lines if service or not sys.stdout.isatty() else panel.panel
     with ExitStack() as stack:
         first = stack.enter_context(writing(store[0], preset))

@@ -104,7 +104,7 @@ class Retention:
     num_bytes: int | None = None
     """The store's size on disk, above which its oldest clips leave."""
     important_days: float | None = None
-    """In place of `days` for what is important; None for the same."""
+    """In place of `days` for what is important, and for questions and alerts; None for the same."""
 
     def __post_init__(self) -> None:
         for days in (self.days, self.important_days):

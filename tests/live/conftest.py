@@ -1,29 +1,12 @@
-"""A camera to be watched, and what counts the threads, files and processes of this one."""
+"""A camera to be watched."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from camera import need_gstreamer
+from camera import camera, video
 
-from vidmem.bench.live_camera import Camera
-from vidmem.world.counted import counted_video
-
-
-@pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute of counted world video."""
-    return counted_video(tmp_path_factory.mktemp("live") / "counted.mp4", seconds=60)
-
-
-@pytest.fixture
-def camera(video: Path) -> Iterator[Camera]:
-    need_gstreamer()
-    with Camera(video) as camera:
-        yield camera
+__all__ = ["camera", "video"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
@@ -59,6 +60,8 @@ def test_a_rate_is_kept(camera: Camera) -> None:
     with open_live(camera.url, fps=2.5, views=[VIEW], config=config()) as source:
         frames, _ = frames_until(source, 10)
     assert rising([number_of(frame.views[0]) for frame in frames[1:]]) == [FPS / 2.5] * 8
+    for frame, following in itertools.pairwise(frames):
+        assert frame.next_from is not None and frame.pts_seconds < frame.next_from <= following.pts_seconds
 
 
 def test_udp_serves_too(camera: Camera) -> None:

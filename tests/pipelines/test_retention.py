@@ -18,8 +18,20 @@ from typer.testing import CliRunner
 from vidmem import Retention
 from vidmem.cli import app
 from vidmem.errors import BadInput
-from vidmem.index import FrameRows, Look, NewClip, ObjectUpdate, Store, StoreIdentity, Track, VideoRow, encode_mask
+from vidmem.index import (
+    FrameRows,
+    Look,
+    NewClip,
+    NewTold,
+    ObjectUpdate,
+    Store,
+    StoreIdentity,
+    Track,
+    VideoRow,
+    encode_mask,
+)
 from vidmem.pipelines import open_store, retention
+from vidmem.pipelines.alerts import asked
 from vidmem.pipelines.keeping import keeping_of, prune
 from vidmem.pipelines.retention import Keeper, Upkeep
 from vidmem.types import Answer, Hit, Span, VideoId
@@ -49,8 +61,13 @@ def begun(path: Path) -> Store:
     return store
 
 
-def append(store: Store, first: int, count: int, *, scenes: frozenset[int] = frozenset()) -> None:
-    """Clips by their numbers; what is shown changes in the first frame of those in `scenes`."""
+def append(
+    store: Store, first: int, count: int, *, scenes: frozenset[int] = frozenset(), clock_ahead: float = 0.0
+) -> None:
+    """Clips by their numbers; what is shown changes in the first frame of those in `scenes`.
+
+    `clock_ahead`: seconds by which the clock on the wall is ahead of the stream's own.
+    """
     clips = []
     for clip in range(first, first + count):
         shown = OTHER if sum(scene <= clip for scene in scenes) % 2 else STILL
@@ -61,7 +78,7 @@ def append(store: Store, first: int, count: int, *, scenes: frozenset[int] = fro
             torch.full((FRAMES, 32, 256), float(clip % 100), dtype=torch.float16),
             [clip.to_bytes(4, "big") + NOISE] * FRAMES,
         )
-        clips.append(NewClip(Span(clip * CLIP, clip * CLIP + CLIP), rows, wall_start=WALL + clip * CLIP))
+        clips.append(NewClip(Span(clip * CLIP, clip * CLIP + CLIP), rows, wall_start=WALL + clip * CLIP + clock_ahead))
     store.append_clips(A, clips)
 
 
@@ -72,6 +89,11 @@ def left(store: Store) -> list[int]:
 
 def cite(store: Store, start: float, end: float, why: str = "looks like 'a dog'") -> None:
     store.log_question(Answer("?", "!", [Hit(A, "rtsp://camera", start, end, 0.9, 1, why=why)]))
+
+
+def keeper_of(store: Store, retention: Retention) -> Keeper:
+    store.set_retention(retention)
+    return Keeper(store)
 
 
 def run(keeper: Keeper) -> int:
@@ -95,7 +117,7 @@ def test_a_store_is_never_larger_than_allowed_and_holds_the_newest(batches, budg
     with tempfile.TemporaryDirectory() as folder, begun(Path(folder) / "a.vidmem") as store:
         for clip in cited:
             cite(store, clip * CLIP + 1, clip * CLIP + 2)
-        keeper, num_clips = Keeper(store, Retention(num_bytes=budget * MB)), 0
+        keeper, num_clips = keeper_of(store, Retention(num_bytes=budget * MB)), 0
         for count in batches:
             append(store, num_clips, count, scenes=scenes)
             num_clips += count
@@ -124,15 +146,15 @@ def test_old_clips_leave_and_important_ones_later(tmp_path) -> None:
         cite(store, 65 * CLIP, 66 * CLIP, why="weak match")
         cite(store, 30 * CLIP, 31 * CLIP)  # but too old
         add_look(store, 75 * CLIP + 4.0)
-        assert run(Keeper(store, keep)) == 3
+        assert run(keeper_of(store, keep)) == 3
         important = [42, 45, 46, *range(50, 58), 70, 75]
         assert left(store) == [*important, *range(80, 100)]
         append(store, 100, 30)
-        run(Keeper(store, keep))
+        run(keeper_of(store, keep))
         assert left(store) == [70, 75, *range(110, 130)]
         assert store.verify() == [] and len(store.objects()) == 1
         append(store, 130, 30)
-        run(Keeper(store, keep))
+        run(keeper_of(store, keep))
         assert left(store) == list(range(140, 160))
         assert store.objects() == [] and not list((tmp_path / "a.vidmem" / "crops").rglob("*.jpg"))
 
@@ -151,17 +173,78 @@ def test_what_is_not_important_is_all_that_age_needs_to_know(tmp_path) -> None:
     with begun(tmp_path / "a.vidmem") as store:
         append(store, 0, 50)
         cite(store, 8.0, 9.0)
-        run(Keeper(store, Retention(days=10 * CLIP / DAY)))
+        run(keeper_of(store, Retention(days=10 * CLIP / DAY)))
         assert left(store) == list(range(40, 50))
-        run(Keeper(store, Retention(days=1 * CLIP / DAY)))
+        run(keeper_of(store, Retention(days=1 * CLIP / DAY)))
         assert left(store) == list(range(50 - NEWEST, 50)), "the memory is made again from the newest"
+
+
+def test_what_was_asked_and_told_leaves_with_what_is_important_or_when_it_is_too_much(tmp_path, monkeypatch) -> None:
+    def said() -> list[str]:
+        return [row.answer.question for row in store.questions(200)]
+
+    with begun(tmp_path / "a.vidmem") as store:
+        append(store, 0, 1)
+        for number in range(150):
+            store.log_question(Answer(str(number), "!", []))
+        store._catalogue.connection.execute(
+            "UPDATE questions SET asked_at = strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now', '-' || (150 - question_id) ||"
+            " ' days')"
+        )
+        run(keeper_of(store, Retention()))
+        assert len(said()) == 150
+        run(keeper_of(store, Retention(days=7, important_days=90.5)))
+        assert said() == [str(number) for number in range(59, 150)]
+        told(store, 3)
+        monkeypatch.setattr(retention, "_SAID", 50)
+        run(keeper_of(store, Retention(num_bytes=20 * MB)))
+        assert said() == [str(number) for number in range(100, 150)] and len(store.told()) == 3
+        monkeypatch.setattr(retention, "_SAID", 2)
+        run(keeper_of(store, Retention(num_bytes=20 * MB)))
+        assert said() == ["148", "149"] and [one.message for one in store.told()] == ["1", "2"]
+
+
+def told(store: Store, count: int) -> None:
+    """A standing question is told so often."""
+    alert = store.add_alert(asked("a dog appears", gone_seconds=2.0, source=None))
+    hits = [Hit(A, "rtsp://camera", 0.0, 1.0, 0.9, 1)] * count
+    store.note_checked(A, 1.0, {}, [NewTold(alert.alert_id, str(number), hit) for number, hit in enumerate(hits)])
+
+
+@pytest.mark.parametrize("ahead", [-400 * DAY, 400 * DAY])
+def test_a_clock_that_was_wrong_for_a_while_makes_nothing_older(tmp_path, ahead) -> None:
+    with begun(tmp_path / "a.vidmem") as store:
+        keeper = keeper_of(store, Retention(days=60 * CLIP / DAY))
+        append(store, 0, 20)
+        append(store, 20, 20, clock_ahead=ahead)
+        run(keeper)
+        assert left(store) == list(range(40))
+        append(store, 40, 20)  # it is set right
+        run(keeper)
+        assert left(store) == list(range(60))
+        append(store, 60, 10)
+        run(keeper)
+        assert left(store) == list(range(10, 70))
+
+
+def test_what_is_said_to_a_keeper_that_works_holds_at_once_and_all_is_kept_again(tmp_path) -> None:
+    with begun(tmp_path / "a.vidmem") as store:
+        append(store, 0, 50)
+        keeper = Keeper(store)
+        assert keeper.step() is False and left(store) == list(range(50))
+        store.set_retention(Retention(days=20 * CLIP / DAY))
+        run(keeper)
+        assert left(store) == list(range(30, 50))
+        store.set_retention(Retention())
+        append(store, 50, 50)
+        run(keeper)
+        assert left(store) == list(range(30, 100))
 
 
 def test_a_watch_does_a_step_now_and_then_and_all_that_is_due_at_first(tmp_path) -> None:
     with begun(tmp_path / "a.vidmem") as store:
         append(store, 0, 300)
-        upkeep = Upkeep(lambda: Keeper(store, Retention(days=20 * CLIP / DAY)))
-        assert Upkeep(lambda: None).committed(1000) is False
+        upkeep = Upkeep(keeper_of(store, Retention(days=20 * CLIP / DAY)))
         done = [upkeep.committed(1) for _ in range(10)]
         assert done == [True] * 6 + [False] * 4 and left(store) == list(range(280, 300))
         append(store, 300, 60)
@@ -207,6 +290,8 @@ def test_the_verb_prunes_and_info_says_what_it_would(tmp_path) -> None:
     assert "an hour" in shown and "40 clips have left" in shown and "20.0 MB" in shown
     assert cli.invoke(app, ["prune", str(path), "--keep-bytes", "many"]).exit_code == 2
     assert cli.invoke(app, ["prune", str(path), "--keep-bytes", "3MB"]).exit_code == 2
+    both = cli.invoke(app, ["watch", "a.mp4", "--store", str(path), "--keep-all", "--keep-days", "3"])
+    assert both.exit_code == 2 and "leave it out, or the other" in both.stderr
 
 
 def test_videos_that_were_ingested_stay(tmp_path) -> None:
@@ -215,7 +300,7 @@ def test_videos_that_were_ingested_stay(tmp_path) -> None:
         rows = FrameRows(np.arange(2.0), np.stack([STILL, OTHER]), torch.zeros(2, 32, 256).half(), [NOISE] * 2)
         store.append_clip(VideoId("b"), Span(0.0, 2.0), rows)
         append(store, 0, 30)
-        pruned = prune(store, Retention(days=10 * CLIP / DAY))
+        pruned = prune(store, Keeper(store), Retention(days=10 * CLIP / DAY))
         assert pruned.clips == 20 and store.video(VideoId("b")).num_frames == 2
 
 

@@ -368,6 +368,14 @@ def test_a_store_of_other_models_is_refused(tmp_path: Path, preset: Path) -> Non
     (tmp_path / "other" / "clip" / "extra.json").write_text("{}")
     with pytest.raises(ModelMismatch):
         vidmem.open(tmp_path / "a.vidmem", other)
+    with vidmem.open(tmp_path / "b.vidmem", other) as memory:
+        with pytest.raises(ModelMismatch):
+            memory.another(tmp_path / "a.vidmem")
+        with memory.another(tmp_path / "c.vidmem") as beside:
+            assert beside._models is memory._models and beside.preset.origin == str(other)
+        with pytest.raises(ValueError, match="goes with no models"):
+            VideoMemory.open(tmp_path / "d.vidmem", other, models=memory._models)
+    assert not (tmp_path / "d.vidmem").exists()
 
 
 def test_nothing_there_is_not_made_when_it_should_not_be(tmp_path: Path, preset: Path) -> None:

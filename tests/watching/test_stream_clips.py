@@ -8,14 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidmem.ingest import Gap, LiveFrame
-from vidmem.pipelines.stream_clips import LONGEST_STRIDE, TOO_SLOW, UNWATCHED, Cutter, Earlier, Pace, StreamClip
+from vidmem.pipelines.stream_clips import (
+    LONGEST_STRIDE,
+    TOO_SLOW,
+    UNWATCHED,
+    UNWATCHED_SET_BACK,
+    Cutter,
+    Earlier,
+    Pace,
+    StreamClip,
+)
 
 WALL = 1_700_000_000.0
 PICTURE = (np.zeros((1, 1, 3), np.uint8),)
 
 
-def frame(seconds: float, wall: float | None = None) -> LiveFrame:
-    return LiveFrame(seconds, PICTURE, WALL + seconds if wall is None else wall, 50.0 + seconds, 1)
+def frame(seconds: float, next_from: float | None = None) -> LiveFrame:
+    return LiveFrame(seconds, PICTURE, WALL + seconds, 50.0 + seconds, 1, next_from)
 
 
 def gap(start: float, end: float, reason: str = "the stream froze") -> Gap:
@@ -40,6 +49,26 @@ def test_clips_follow_each_other_and_the_last_ends_a_step_behind_its_frame() -> 
     assert [clip.wall_start - WALL for clip in clips] == [0.0, 1.0, 2.0]
     assert [clip.arrived for clip in clips] == [(50.0, 50.5), (51.0, 51.5), (52.0,)]
     assert all(clip.gap is None for clip in clips)
+
+
+def test_a_clip_to_which_no_more_can_come_ends_at_once_where_the_next_frame_is_due() -> None:
+    cutter = Cutter(seconds=1.0, fps=2.0)
+    ended = [cutter.push(frame(seconds, due)) for seconds, due in ((0.0, 0.48), (0.53, 0.98), (1.0, 1.48), (1.53, 1.5))]
+    assert [clip and told([clip])[0] for clip in ended] == [None, (0.0, 0.98, [0.0, 0.53]), None, None]
+    # The next frame is overdue already: its clip ends when it comes, as one of which nothing is known.
+    assert told(cut(cutter, [frame(2.0)])) == [(1.0, 2.0, [1.0, 1.53]), (2.0, 2.5, [2.0])]
+    once = Cutter(seconds=1.0, fps=1.0, earlier=Earlier(100.0, WALL - 1.0))
+    assert told(cut(once, [frame(3.0, 3.98)])) == [(104.0, 104.98, [104.0])]
+
+
+def test_behind_a_clip_that_ended_early_gaps_begin_where_it_did() -> None:
+    early = [frame(0.0, 0.48), frame(0.5, 0.98)]
+    clips = cut(Cutter(seconds=1.0, fps=2.0), [*early, gap(0.6, 20.0), frame(20.0)])
+    assert clips[1].gap == gap(0.98, 20.0)
+    clips = cut(Cutter(seconds=1.0, fps=2.0), [*early, gap(0.6, 0.7), frame(1.0)])
+    assert clips[1].gap is not None and (clips[1].gap.start, clips[1].gap.end) == (0.98, 0.98)
+    clips = cut(Cutter(seconds=1.0, fps=2.0), [*early, frame(30.0)])
+    assert clips[1].gap == gap(0.98, 30.0, TOO_SLOW)
 
 
 def test_times_that_jitter_make_no_clip_longer() -> None:
@@ -90,18 +119,27 @@ def test_a_stream_goes_on_where_the_clock_says() -> None:
 def test_a_clock_set_back_between_two_watches_moves_nothing_back() -> None:
     clips = cut(Cutter(seconds=1.0, fps=1.0, earlier=Earlier(100.0, WALL + 3600.0)), [frame(0), frame(1)])
     assert 100.0 < clips[0].clip.span.start < 100.1
+    assert clips[0].gap == Gap(100.0, clips[0].clip.span.start, WALL + 3600.0, WALL, UNWATCHED_SET_BACK)
+    assert [clip.wall_start for clip in clips] == [WALL, WALL + 1.0]
 
 
 @given(
-    st.lists(st.tuples(st.floats(0.001, 40.0), st.booleans()), min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.floats(0.001, 40.0), st.booleans(), st.one_of(st.none(), st.floats(0.0, 1.0))),
+        min_size=1,
+        max_size=40,
+    ),
     st.sampled_from([None, 0.5, 2.0]),
 )
 def test_whatever_comes_no_time_is_told_twice_and_no_frame_lost(
-    steps: list[tuple[float, bool]], fps: float | None
+    steps: list[tuple[float, bool, float | None]], fps: float | None
 ) -> None:
+    """Some frames know from when on the next one may come."""
     items: list[LiveFrame | Gap] = []
     now = 0.0
-    for step, is_outage in steps:
+    for step, is_outage, waits in steps:
+        if items and waits is not None:
+            items[-1] = frame(now, now + waits * step)
         if is_outage:
             items.append(gap(now + step / 4, now + step))
         now += step

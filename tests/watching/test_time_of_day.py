@@ -64,6 +64,15 @@ def test_of_a_stream_of_days_the_last_such_time_is_meant() -> None:
     assert place_of_clock("0:10", over_midnight, 3600.0) == 1200.0
 
 
+@pytest.mark.parametrize(("back", "places"), [(1800.0, (2980.0, 3880.0)), (2 * 3600.0, (2980.0, 2080.0))])
+def test_a_time_that_only_a_clock_showed_that_was_set_back_is_when_it_did(
+    back: float, places: tuple[float, float]
+) -> None:
+    """After an hour, from 14:00:20 to 15:00:20, it goes on for ten minutes with the clock set back."""
+    told = StreamClock(np.array([0.0, 3600.0]), np.array([BEGUN, BEGUN + 3600.0 - back]))
+    assert (place_of_clock("14:50", told, 4200.0), place_of_clock("14:35", told, 4200.0)) == places
+
+
 def test_questions_are_read_by_the_clock() -> None:
     def asked(question: str) -> tuple[tuple[float, ...], tuple[Span, ...]]:
         read = read_question(question, 3600.0, lambda text: place_of_clock(text, clock(), 3600.0))

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import vidmem
 from vidmem.bench.clips import SIZE, unseen_seed
 from vidmem.index import Change, Told
+from vidmem.models.encoder import FrameEncoder
+from vidmem.models.preset import load_preset
 from vidmem.pipelines import VideoMemory
 from vidmem.pipelines.alerts import GONE_SECONDS
+from vidmem.pipelines.loading import Models
 from vidmem.types import Span
 from vidmem.world.script import THINGS, Script, ScriptConfig
 from vidmem.world.video import encode, frames
@@ -94,17 +96,17 @@ def trial(
     with tempfile.TemporaryDirectory(prefix="vidmem-alerts-") as name:
         video = Path(name) / "world.mp4"
         encode(video, frames(script, fps=10, size=SIZE), fps=10, size=SIZE, duration=seconds)
-        with vidmem.open(Path(name) / "alerts.vidmem", preset) as memory:
+        models = Models(load_preset(preset))
+        with VideoMemory.open(Path(name) / "alerts.vidmem", models=models) as memory:
             shown = sorted({stay.thing for stay in script.stays()})
-            asked = [*shown, *_lookalikes(memory, shown, distractors)]
+            asked = [*shown, *_lookalikes(models.encoder, shown, distractors)]
             told = _told(memory, video, asked, speed)
     return score(seed, script, asked, told)
 
 
-def _lookalikes(memory: VideoMemory, shown: Sequence[str], count: int) -> list[str]:
+def _lookalikes(encoder: FrameEncoder, shown: Sequence[str], count: int) -> list[str]:
     """Things of the world that are not shown, those most like one that is first."""
     absent = [thing for thing in THINGS if thing not in shown]
-    encoder = memory._models.encoder
     alike = encoder.encode_text([a(thing) for thing in absent]) @ encoder.encode_text([a(thing) for thing in shown]).T
     order = alike.max(dim=1).values.argsort(descending=True).tolist()
     return [absent[index] for index in order[:count]]

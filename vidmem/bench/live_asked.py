@@ -56,7 +56,7 @@ def live_asked_figures(
         if not idle.first_tokens:
             raise RuntimeError(f"no question was answered by a store at rest: {idle.failures[0]}")
         say("live: watching without questions")
-        with memory.watch(str(video), fps=_SAMPLED_FPS, loop=True), Onlooker(path) as onlooker:
+        with memory.watch(str(video), fps=_SAMPLED_FPS, loop=True) as watch, Onlooker(path) as onlooker:
             onlooker.wait(len(onlooker) + 1)
             begun = time.monotonic()
             time.sleep(alone_seconds)
@@ -71,7 +71,11 @@ def live_asked_figures(
             }
             for name, ask in kinds.items():
                 say(f"live: {askers} ask from {name}")
+                dropped = watch.state().source.dropped
                 asked = ask()
+                figures[f"live_ask_{name}_dropped"] = beside(
+                    watch.state().source.dropped - dropped, "frames were dropped meanwhile; others may wait"
+                )
                 kept = onlooker.rate(max(one.begun for one in asked), min(one.ended for one in asked))
                 figures |= _figures(name, asked, idle, kept / alone if alone else None, askers)
     return figures

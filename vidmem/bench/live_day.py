@@ -212,7 +212,6 @@ def main(video: Path, store: Path, preset: str, speed: float, keep_days: float) 
     """Watch to the end, and print a sample whenever another part of the video is committed."""
     import vidmem
     from vidmem.ingest import open_source
-    from vidmem.pipelines.keeping import keeping_of
 
     with open_source(str(video)) as source:
         step = (source.info.duration_seconds or 3600.0) / _SAMPLES
@@ -226,9 +225,9 @@ def main(video: Path, store: Path, preset: str, speed: float, keep_days: float) 
             if not videos or (videos[0].committed_until < due and not is_over):
                 continue
             due = videos[0].committed_until + step
-            disk, keeping = memory._store.state(), keeping_of(memory._store)
+            keeping = memory.keeping()
             if keeping is not None:
-                _print_sample(videos[0].committed_until, disk, keeping.bytes_an_hour, watch.state().gaps)
+                _print_sample(videos[0].committed_until, memory.disk(), keeping.bytes_an_hour, watch.state().gaps)
 
 
 def _print_sample(seconds: float, disk: StoreState, bytes_an_hour: float, gaps: int) -> None:

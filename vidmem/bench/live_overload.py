@@ -16,9 +16,7 @@ from torch import Tensor
 from vidmem.bench.live_onlooker import Onlooker
 from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.bench.track_speed import resident_bytes
-from vidmem.index import Store
 from vidmem.ingest import LiveConfig
-from vidmem.memory import MemoryConfig
 from vidmem.models.encoder import FrameEncoder
 from vidmem.models.preset import load_preset
 from vidmem.pipelines import VideoMemory
@@ -129,7 +127,5 @@ def _figures(overload: Overload, num_pictures: int) -> dict[str, Figure]:
 
 
 def _opened(path: Path, preset: str) -> VideoMemory:
-    """A new store, as `vidmem.open` makes one, whose encoder is slow."""
-    chosen = load_preset(preset)
-    models, config = SlowModels(chosen), MemoryConfig(**chosen.memory)
-    return VideoMemory(Store.open(path, models.identity(None, config.policy)), models, config)
+    """A new store whose encoder is slow."""
+    return VideoMemory.open(path, models=SlowModels(load_preset(preset)))

@@ -104,6 +104,17 @@ class ExpiredRows:
         self._run("UPDATE store SET removals = removals + 1")
         return names, num_frames
 
+    def forget_said(self, days: float | None, at_most: int) -> None:
+        """Remove answered questions, and what standing ones were told, that are older than so many days or are more
+        than so many."""
+        for table, number, moment in (("questions", "question_id", "asked_at"), ("alerts_told", "told_id", "told_at")):
+            if self._has(table):
+                self._run(
+                    f"DELETE FROM {table} WHERE {number} <= (SELECT max({number}) FROM {table}) - ?"
+                    f" OR julianday('now') - julianday({moment}) > ?",
+                    (at_most, days),
+                )
+
     def last_segment_before(self, video_id: str, seconds: float) -> int | None:
         """The segment of the log in which the last clip that begins before a time ends. None in tokens mode."""
         row = self._run(

@@ -58,6 +58,14 @@ class ExpiringStore(AlertWriter):
                 rows.put(video_id, Expired(until, num_clips, before.num_frames + num_frames, begin))
             self._remove_expired(video_id, names, before.begin, begin)
 
+    def forget_said(self, days: float | None, at_most: int) -> None:
+        """Let answered questions, and what standing ones were told, go for good: what is older than so many days, None
+        for no matter how old, and all but the newest `at_most` of each."""
+        with self._write_lock:
+            self._check_writable()
+            with self._transaction(write=True) as catalogue:
+                ExpiredRows(catalogue).forget_said(days, at_most)
+
     def give_back(self) -> bool:
         """Give a part of the catalogue's free pages back to the disk, if they are many; whether more are left."""
         with self._write_lock, self._lock, translated(self.path):

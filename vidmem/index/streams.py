@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +27,17 @@ class StreamClock:
         index = max(0, int(np.searchsorted(self.starts, seconds, side="right")) - 1)
         return float(self.walls[index] + seconds - self.starts[index])
 
-    def place_of(self, wall: float) -> float:
-        """The place on the timeline at which a clock showed this time, the latest if it did so twice; below 0 for a
-        time before the stream, and beyond its end for a later one."""
+    def place_of(self, wall: float, until: float = math.inf) -> float:
+        """The place on the timeline, which goes to `until`, at which a clock showed this time, the latest if it did so
+        twice; below 0 for a time before the stream, and beyond its end for a later one."""
+        places = self.starts + wall - self.walls
+        shown = np.flatnonzero((places >= self.starts) & (places < np.append(self.starts[1:], until)))
+        if len(shown):
+            return float(places[shown[-1]])
         earlier = np.flatnonzero(self.walls <= wall)
         if not len(earlier):
-            return float(self.starts[0] + wall - self.walls[0])
+            return float(places[0])
         index = int(earlier[-1])
-        place = float(self.starts[index] + wall - self.walls[index])
+        place = float(places[index])
         # A clock that was set forward skipped what it would have shown.
         return min(place, float(self.starts[index + 1])) if index + 1 < len(self.starts) else place

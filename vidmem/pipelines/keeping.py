@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from vidmem.index import Expired, Store, StoreState
-from vidmem.pipelines.retention import Keeper
+from vidmem.pipelines.retention import DAY_SECONDS, Keeper, place_of_now
 from vidmem.types import Retention, VideoId
-
-_DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +64,12 @@ def keeping_of(store: Store, retention: Retention | None = None) -> Keeping | No
     )
 
 
-def prune(store: Store, retention: Retention, progress: Callable[[int], object] | None = None) -> Pruned:
-    """Let all go that is not to be kept, and note what is.
-
-    Args:
-        progress: called with the number of clips that have left, now and then.
-    """
+def prune(store: Store, keeper: Keeper, retention: Retention) -> Pruned:
+    """Let all go that is not to be kept, and note what is. `keeper` is the store's."""
     before, expired_before = store.state(), _expired(store)
     store.set_retention(retention)
-    keeper = Keeper(store, retention)
     while keeper.step():
-        if progress is not None:
-            progress(_expired(store)[0] - expired_before[0])
+        pass
     store.shrink()
     clips, frames = (now - then for now, then in zip(_expired(store), expired_before, strict=True))
     return Pruned(clips, frames, before.total_bytes, store.state().total_bytes)
@@ -115,8 +105,7 @@ def _too_old(store: Store, video_id: VideoId, expired: Expired, retention: Reten
     clock = store.stream_clock(video_id)
     if retention.days is None or clock is None:
         return 0
-    now = max(time.time(), clock.wall_at(store.video(video_id).committed_until))
-    limit = clock.place_of(now - retention.days * _DAY_SECONDS)
+    limit = place_of_now(store, video_id, clock) - retention.days * DAY_SECONDS
     return store.num_clips_between(video_id, expired.until, limit)
 
 

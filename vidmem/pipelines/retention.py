@@ -4,6 +4,8 @@ The oldest clips leave first. A clip that is due is looked at once: if it is imp
 Important is a clip that an answer cites, in which a key moment of an object lies, or a scene begins. What stayed behind
 leaves, oldest first, when it is older than `important_days`, or while the store is too large and it takes more than
 half of what the store may.
+
+What was asked and told goes the same way: with the age of what is important, and it is bounded beside the bytes.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
 
+from vidmem.errors import NotFound
 from vidmem.index import Expired, HeldClip, Store, StreamClock
 from vidmem.pipelines.finding import WEAK
 from vidmem.pipelines.scenes import SceneStarts
@@ -30,12 +33,16 @@ _FILLED = 0.95
 """Of the bytes allowed, above which clips leave: the rest is for what comes meanwhile, and for a new index file."""
 _BEHIND = 0.5
 """Of the bytes allowed, what important clips may take that stayed behind."""
+_SAID = 10_000
+"""So many answered questions are kept, and alerts: each step looks for citations in them."""
+_BYTES_FOR_EACH_SAID = 100_000
+"""Of the bytes allowed: an answer with its evidence takes some thousand."""
 _CITED_SECONDS = 60.0
 """A stretch that an answer cites counts for so long: of hours in which a thing stood still, the first minute."""
 _AHEAD_SECONDS = 10.0
 """A change of scene is known a frame or a few later."""
 _FRAMES_AT_ONCE = 256
-_DAY_SECONDS = 86400.0
+DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +62,48 @@ class _Stream:
     newest: float
     """When the clips begin that always stay."""
 
-    def limit(self, days: float | None, now: float) -> float:
-        """The place up to which clips are older than so many days."""
-        return -math.inf if days is None else self.clock.place_of(now - days * _DAY_SECONDS)
-
 
 class Keeper:
-    """Lets go of what a store's streams are not to keep, a step at a time. Steps of several threads don't overlap."""
+    """Lets go of what a store's streams are not to keep, as the store notes it, a step at a time.
 
-    def __init__(self, store: Store, retention: Retention) -> None:
-        self._store, self._retention = store, retention
+    A store has one: two that take a step at the same time would let the same clips go.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._scenes: dict[VideoId, tuple[SceneStarts, list[float]]] = {}
         self._lock = threading.Lock()
 
     def step(self) -> bool:
-        """Let a few clips go if some are due; whether there may be more to do.
+        """Let a few clips go if some are due; whether there may be more to do. For any thread.
 
         Raises StorageFull and StoreCorrupt.
         """
         with self._lock:
-            leaving = self._due()
-            if leaving is not None:
-                self._store.expire(leaving.video_id, leaving.clip_ids, leaving.until)
+            retention = self._store.retention()
+            if not retention.is_bounded:
+                return False
+            try:
+                leaving = self._due(retention)
+                if leaving is not None:
+                    self._store.expire(leaving.video_id, leaving.clip_ids, leaving.until)
+                else:
+                    self._forget_said(retention)
+            except NotFound:
+                return True  # somebody removed the stream meanwhile
             has_more = self._store.give_back()
         return has_more or leaving is not None
 
-    def _due(self) -> Leaving | None:
+    def _forget_said(self, retention: Retention) -> None:
+        allowed = _SAID if retention.num_bytes is None else min(_SAID, retention.num_bytes // _BYTES_FOR_EACH_SAID)
+        self._store.forget_said(retention.important_days or retention.days, allowed)
+
+    def _due(self, retention: Retention) -> Leaving | None:
         streams = self._streams()
         for stream in streams:
-            if (leaving := self._too_old(stream)) is not None:
+            if (leaving := self._too_old(stream, retention)) is not None:
                 return leaving
-        return self._too_much(streams)
+        return self._too_much(streams, retention.num_bytes)
 
     def _streams(self) -> list[_Stream]:
         found = []
@@ -96,13 +114,12 @@ class Keeper:
                 found.append(_Stream(video_id, clock, self._store.expired(video_id), newest))
         return found
 
-    def _too_old(self, stream: _Stream) -> Leaving | None:
-        days, important_days = self._retention.days, self._retention.important_days
-        if days is None:
+    def _too_old(self, stream: _Stream, retention: Retention) -> Leaving | None:
+        if retention.days is None:
             return None
-        now = self._now(stream)
-        limit = stream.limit(days, now)
-        important_limit = limit if important_days is None else stream.limit(important_days, now)
+        now = place_of_now(self._store, stream.video_id, stream.clock)
+        limit = now - retention.days * DAY_SECONDS
+        important_limit = now - (retention.important_days or retention.days) * DAY_SECONDS
         front = self._front(stream)
         old = list(takewhile(lambda clip: clip.span.end <= limit, front))
         if old:
@@ -112,8 +129,7 @@ class Keeper:
         old = list(takewhile(lambda clip: clip.span.end <= important_limit, behind))
         return Leaving(stream.video_id, _others(old), stream.expired.until) if old else None
 
-    def _too_much(self, streams: Sequence[_Stream]) -> Leaving | None:
-        allowed = self._retention.num_bytes
+    def _too_much(self, streams: Sequence[_Stream], allowed: int | None) -> Leaving | None:
         if allowed is None:
             return None
         state = self._store.state()
@@ -165,11 +181,6 @@ class Keeper:
         """The oldest clips that nobody has looked at yet, but for the newest."""
         return self._store.held_clips(stream.video_id, stream.expired.until, stream.newest, CLIPS_AT_ONCE)
 
-    def _now(self, stream: _Stream) -> float:
-        """A file that is played fast is ahead of the clock on the wall."""
-        until = self._store.video(stream.video_id).committed_until
-        return max(time.time(), stream.clock.wall_at(until))
-
     # -- what is important --
 
     def _important(self, stream: _Stream, clips: Sequence[HeldClip]) -> set[int]:
@@ -198,18 +209,27 @@ class Upkeep:
     """What a watch does for its store between clips: a `Keeper`'s step every so many of them, or after each one while
     there is more to do."""
 
-    def __init__(self, keeper: Callable[[], Keeper | None]) -> None:
-        """`keeper`: the store's, at the moment; None where all is kept."""
+    def __init__(self, keeper: Keeper) -> None:
         self._keeper, self._num_clips, self._has_more = keeper, 0, True
 
     def committed(self, num_clips: int) -> bool:
         """After so many clips were committed; whether a step was done."""
         self._num_clips += num_clips
-        keeper = self._keeper()
-        if keeper is None or (not self._has_more and self._num_clips < CLIPS_AT_ONCE):
+        if not self._has_more and self._num_clips < CLIPS_AT_ONCE:
             return False
-        self._num_clips, self._has_more = 0, keeper.step()
+        self._num_clips, self._has_more = 0, self._keeper.step()
         return True
+
+
+def place_of_now(store: Store, video_id: VideoId, clock: StreamClock) -> float:
+    """Where a stream's timeline would be by now: ages are counted back from there.
+
+    Not by its times of day: a clock that was wrong for a while and is set right would make clips older at a stroke than
+    they are, and what has left is lost. The timeline goes on over that. The clock says only what has passed since the
+    newest clip, which is nothing where it was set back or a file is played fast.
+    """
+    newest = store.video(video_id).committed_until
+    return newest + max(0.0, time.time() - clock.wall_at(newest))
 
 
 def _others(clips: Sequence[HeldClip], kept: AbstractSet[int] = frozenset()) -> tuple[int, ...]:

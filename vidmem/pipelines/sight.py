@@ -12,9 +12,9 @@ import numpy as np
 
 from vidmem.index import Change
 
-UNSEEN_SECONDS = 0.4
+UNSEEN_SECONDS = 0.34
 """What is there must be out of sight for so long, at the end of a clip, before it is asked whether it went: one frame
-at 2 fps, whose times jitter."""
+at 2 fps, which ends where the next one is due, and that is up to a picture of the camera's too early."""
 _MOST_FRAMES = 4
 """So many frames show a change to the video-LLM."""
 _RISE = 0.1

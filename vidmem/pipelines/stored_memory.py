@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from vidmem.errors import BadInput, NotFound
-from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, StoreIdentity, Told, Track
+from vidmem.index import AlertId, ObjectId, Store, StoredAlert, StoredVideo, StoreIdentity, StoreState, Told, Track
 from vidmem.kv.tier import TierState
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.models.preset import load_preset
@@ -22,6 +22,7 @@ from vidmem.pipelines.keeping import Keeping, Pruned, keeping_of, prune
 from vidmem.pipelines.objects import Objects, RememberedObject
 from vidmem.pipelines.planning import spread
 from vidmem.pipelines.remembering import Memories
+from vidmem.pipelines.retention import Keeper
 from vidmem.pipelines.scenes import Scene, Scenes
 from vidmem.pipelines.state import State, VideoState, level_of
 from vidmem.pipelines.tiers import TierBytes, tiers_of
@@ -48,6 +49,7 @@ class StoredMemory:
         self._store, self._memories, self._timelines = store, memories, timelines
         self._scenes = Scenes(store, timelines)
         self._objects = Objects(store)
+        self._keeper = Keeper(store)
         self._growth = Growth(memories)
 
     @property
@@ -92,12 +94,16 @@ class StoredMemory:
             working=level_of([memory.working for memory in memories]),
             long_term=level_of([memory.long_term for memory in memories]),
             videos=tuple(videos),
-            disk=self._store.state(),
+            disk=self.disk(),
             kv=self._kv_state(),
             notices=tuple(self._store.notices),
             watching=self._watching(),
             keeping=self.keeping(),
         )
+
+    def disk(self) -> StoreState:
+        """What the folder holds on disk: as in `state`, but without a look into any memory."""
+        return self._store.state()
 
     def contents(self, video: str) -> Contents:
         """What the three stores hold of a video, element by element, each with a picture. Args and errors as `scenes`.
@@ -137,7 +143,7 @@ class StoredMemory:
         Raises BadInput if the store was opened read-only.
         """
         self._check_writable("let clips go")
-        return prune(self._store, keep)
+        return prune(self._store, self._keeper, keep)
 
     def scenes(self, video: str | None = None) -> list[Scene]:
         """The stretches between changes of what a video shows, in the order of time, each with a frame of it.

@@ -9,6 +9,8 @@ from vidmem.types import Clip, Frame, Span
 
 UNWATCHED = "nobody watched"
 """The reason of the gap between two watches of one stream."""
+UNWATCHED_SET_BACK = "nobody watched, and the clock was set back by the time that it went on"
+"""The same, where the time of day says that no time has passed."""
 TOO_SLOW = "frames were dropped, as this machine could not follow"
 LONGEST_STRIDE = 8
 _MISSING_STEPS = 10
@@ -17,7 +19,7 @@ _MISSING_SECONDS = 10.0
 _EARLY_STEPS = 0.25
 """A frame that comes before its clip is over by so much of a step is the next one's: times jitter."""
 _RESUMED_SECONDS = 0.001
-"""Between two watches, if the clock on the wall was set back meanwhile."""
+"""Between two watches, if the clock on the wall was set back meanwhile: how long it was nobody knows."""
 
 _HASTE_SECONDS = 1.0
 """Between two doublings: what piled up has to be worked off before it says anything new."""
@@ -49,9 +51,9 @@ class StreamClip:
 class Cutter:
     """Cuts what a stream gives, in order, into clips whose spans follow each other but for gaps.
 
-    A clip takes frames for `seconds`, and its span ends where the next one's first frame begins. Before a gap it ends
-    a step behind its last frame at the latest. Where many frames in a row are missing without a word, because they were
-    dropped, that is a gap as well.
+    A clip takes frames for `seconds`. Its span ends where the next one's first frame begins; or, where the stream says
+    from when on that may come, there: nobody waits for it then. Before a gap it ends a step behind its last frame at
+    the latest. Where many frames in a row are missing without a word, because they were dropped, that is a gap, too.
     """
 
     def __init__(self, *, seconds: float, fps: float | None, earlier: Earlier | None = None) -> None:
@@ -61,6 +63,10 @@ class Cutter:
         """Seconds that a frame stands for; where no rate is asked for, the latest distance of two."""
         self._shift = 0.0
         self._kept: list[LiveFrame] = []
+        self._last: float | None = None
+        """Where the newest frame lies; None before the first one, and behind a gap."""
+        self._until = 0.0
+        """Where the latest clip ended."""
         self._gap: Gap | None = None
         """Before what is kept, or before the next frame if nothing is."""
 
@@ -70,32 +76,39 @@ class Cutter:
             return self._miss(self._shifted_gap(item))
         if self._earlier is not None:
             self._go_on(self._earlier, item)
-        frame = replace(item, pts_seconds=item.pts_seconds + self._shift)
-        ended = self._follow(frame) if self._kept else None
+        due = None if item.next_from is None else item.next_from + self._shift
+        frame = replace(item, pts_seconds=item.pts_seconds + self._shift, next_from=due)
+        ended = self._follow(frame, self._last) if self._last is not None else None
         self._kept.append(frame)
+        self._last = frame.pts_seconds
+        if ended is None and due is not None and due > frame.pts_seconds and self._is_next(due):
+            return self._end(due)
         return ended
 
     def finish(self) -> StreamClip | None:
         """The clip that was begun, where the stream is over."""
         return self._end(self._kept[-1].pts_seconds + self._step) if self._kept else None
 
-    def _follow(self, frame: LiveFrame) -> StreamClip | None:
-        """End the clip that was begun if this frame is no more of it."""
-        distance = frame.pts_seconds - self._kept[-1].pts_seconds
+    def _follow(self, frame: LiveFrame, last: float) -> StreamClip | None:
+        """End the clip that was begun if this frame is no more of it. `last`: where the frame before lies."""
+        distance = frame.pts_seconds - last
         if distance > max(_MISSING_SECONDS, _MISSING_STEPS * self._step):
-            begun, wall = frame.pts_seconds - distance, frame.wall_seconds
-            return self._miss(Gap(begun, frame.pts_seconds, wall - distance, wall, TOO_SLOW))
+            wall = frame.wall_seconds
+            return self._miss(Gap(last, frame.pts_seconds, wall - distance, wall, TOO_SLOW))
         if self._fps is None:
             self._step = min(1.0, distance)
-        if self._kept and frame.pts_seconds >= self._kept[0].pts_seconds + self._seconds - _EARLY_STEPS * self._step:
-            return self._end(frame.pts_seconds)
-        return None
+        return self._end(frame.pts_seconds) if self._kept and self._is_next(frame.pts_seconds) else None
+
+    def _is_next(self, seconds: float) -> bool:
+        """Whether a frame there is no more of the clip that was begun."""
+        return seconds >= self._kept[0].pts_seconds + self._seconds - _EARLY_STEPS * self._step
 
     def _go_on(self, earlier: Earlier, first: LiveFrame) -> None:
         """Lay the timeline behind what was watched before, as far as the clock on the wall says."""
         start = earlier.until + max(_RESUMED_SECONDS, first.wall_seconds - earlier.wall_until)
         self._shift = start - first.pts_seconds
-        self._gap = Gap(earlier.until, start, earlier.wall_until, first.wall_seconds, UNWATCHED)
+        why = UNWATCHED if first.wall_seconds >= earlier.wall_until else UNWATCHED_SET_BACK
+        self._gap = Gap(earlier.until, start, earlier.wall_until, first.wall_seconds, why)
         self._earlier = None
 
     def _shifted_gap(self, gap: Gap) -> Gap:
@@ -104,15 +117,16 @@ class Cutter:
     def _miss(self, gap: Gap) -> StreamClip | None:
         ended = None
         if self._kept:
-            until = max(gap.start, min(self._kept[-1].pts_seconds + self._step, gap.end))
-            gap = replace(gap, start=until, wall_start=gap.wall_start + until - gap.start)
-            ended = self._end(until)
+            ended = self._end(max(gap.start, min(self._kept[-1].pts_seconds + self._step, gap.end)))
+        begun = max(gap.start, self._until)
+        gap = replace(gap, start=begun, end=max(begun, gap.end), wall_start=gap.wall_start + begun - gap.start)
+        self._last = None
         self._gap = gap if self._gap is None else self._gap.until(gap)
         return ended
 
     def _end(self, until: float) -> StreamClip:
         frames, gap = self._kept, self._gap
-        self._kept, self._gap = [], None
+        self._kept, self._gap, self._until = [], None, until
         clip = Clip(
             tuple(Frame(frame.pts_seconds, frame.views) for frame in frames), Span(frames[0].pts_seconds, until)
         )

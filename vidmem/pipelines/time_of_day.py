@@ -71,8 +71,8 @@ def place_of_clock(text: str, clock: StreamClock, until: float) -> float | None:
     slack = 0.0 if read[3] else 60.0
     within = [wall for wall in walls if begun - slack < wall <= end]
     if within:
-        return clock.place_of(max(begun, *within))
-    return clock.place_of(min(walls, key=lambda wall: max(begun - wall, wall - end)))
+        return clock.place_of(max(begun, *within), until)
+    return clock.place_of(min(walls, key=lambda wall: max(begun - wall, wall - end)), until)
 
 
 def clock_label(wall: float) -> str:

@@ -70,7 +70,7 @@ class VideoMemory(ObjectMemory):
             else None
         )
         blocks_of = self._block_stream if self._blocks is not None else None
-        self._watches = Watches(store, models, memory_config, blocks_of, self._kv_settings())
+        self._watches = Watches(store, models, memory_config, blocks_of, self._kv_settings(), self._keeper)
 
     @classmethod
     def open(
@@ -88,9 +88,10 @@ class VideoMemory(ObjectMemory):
             preset: name or TOML file; None for the one that the store was made with (a new store: `tiny`).
             create: make the store if nothing is there.
             read_only: only ask and search; any number may, while another process ingests.
-            models: of this preset, shared with other stores; None loads its own.
+            models: in place of a preset: those of one, shared with other stores. None loads its own.
 
         Raises:
+            ValueError: both a preset and models are given.
             NotFound: nothing is there, and none is to be made.
             MissingModel: the preset's model files are not here.
             ModelMismatch: the store was made with other models.
@@ -98,8 +99,11 @@ class VideoMemory(ObjectMemory):
         """
         folder = Path(path)
         made = made_with(folder, create=create and not read_only)
-        chosen = choose_preset(folder, preset, made)
-        models = models or Models(chosen)
+        if models is None:
+            models = Models(choose_preset(folder, preset, made))
+        elif preset is not None:
+            raise ValueError(f"{preset=} goes with no models: theirs is {models.preset.name}")
+        chosen = models.preset
         try:
             config = MemoryConfig(**chosen.memory)
             Memory(config)  # knows whether there is such a policy, with such options
@@ -117,10 +121,7 @@ class VideoMemory(ObjectMemory):
 
         Raises as `open`.
         """
-        folder = Path(path)
-        made = made_with(folder, create=True)
-        store = Store.open(folder, self._models.identity(made, self._memory_config.policy))
-        return VideoMemory(store, self._models, self._memory_config)
+        return VideoMemory.open(path, models=self._models)
 
     def close(self) -> None:
         """Stop what is watched, save the index and let the store go. Closing again does nothing."""
@@ -241,8 +242,9 @@ class VideoMemory(ObjectMemory):
             transport: of RTSP.
             user, password: for the server, in the place of those in the address.
             speed, loop: of a file, times its own pace, and round and round.
-            keep: how long clips of streams stay in this store, from now on; None keeps all. What has left can't be
-                seen any more, but the long-term memory keeps its gist.
+            keep: how long clips of streams stay in this store, from now on; `Retention()` keeps all. None: as was last
+                said, to an earlier watch or to `prune`; a new store keeps all. What has left can't be seen any more,
+                but the long-term memory keeps its gist.
 
         Raises:
             BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.

@@ -38,12 +38,12 @@ class Watches:
         memory_config: MemoryConfig,
         blocks_of: BlocksOf | None,
         kv_settings: Mapping[str, object] | None,
+        keeper: Keeper,
     ) -> None:
-        """`blocks_of` and `kv_settings` are None in tokens mode."""
+        """`blocks_of` and `kv_settings` are None in tokens mode. `keeper` is the store's."""
         self._store, self._models, self._memory_config = store, models, memory_config
-        self._blocks_of, self._kv_settings = blocks_of, kv_settings
+        self._blocks_of, self._kv_settings, self._keeper = blocks_of, kv_settings, keeper
         self._started: list[Watch] = []
-        self._keeper: Keeper | None = None
 
     def start(
         self,
@@ -94,7 +94,6 @@ class Watches:
             row = video_row(source.info, name, name, settings)
             if keep is not None:
                 self._store.set_retention(keep)
-                self._keeper = Keeper(self._store, keep)
             watch = Watch(
                 source,
                 name,
@@ -162,6 +161,6 @@ class Watches:
                 blocks=blocks,
                 clock=Clock(),
                 patience_seconds=0.0,
-                upkeep=Upkeep(lambda: self._keeper),
+                upkeep=Upkeep(self._keeper),
             )
         )

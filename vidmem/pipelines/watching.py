@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -28,7 +28,7 @@ WatchPolicy = Literal["drop-oldest", "adaptive-fps", "block"]
 one is kept, evenly; or the stream waits."""
 
 CLIP_SECONDS = 1.0
-"""A frame is committed with its clip, so that a long clip would be long in coming."""
+"""A frame is committed with its clip, as soon as no more can come to that: a long clip would be long in coming."""
 _RATE_SECONDS = 10.0
 
 
@@ -260,7 +260,7 @@ class Watch:
                 stack.callback(self._source.close)
                 for item in self._source:
                     if isinstance(item, Gap) or self._is_kept(item):
-                        self._write(stack, self._cutter.push(item))
+                        self._write(stack, self._cutter.push(self._foretold(item)))
                 self._write(stack, self._cutter.finish())
                 if self._writer is not None:
                     self._writer.finish()
@@ -277,6 +277,12 @@ class Watch:
                 return False
         self._counts.take(frame.arrived)
         return True
+
+    def _foretold(self, item: LiveFrame | Gap) -> LiveFrame | Gap:
+        """As it came, but that nothing is known of the next frame where some are passed over: this one stands for
+        them."""
+        is_thinned = self._pace is not None and self._pace.stride > 1
+        return replace(item, next_from=None) if is_thinned and isinstance(item, LiveFrame) else item
 
     def _write(self, stack: ExitStack, cut: StreamClip | None) -> None:
         if cut is None or self._stopped.is_set():

@@ -93,7 +93,7 @@ class OpenStore:
         """The store opened for writing. Loads models if it is new. For one thread at a time, but for its watches."""
         with self._opening:
             if self._memory is None:
-                self._memory = VideoMemory.open(self.path, self.preset.origin, models=self._models)
+                self._memory = VideoMemory.open(self.path, models=self._models)
             return self._memory
 
     def _writing(self, tell: Tell) -> VideoMemory:
@@ -146,9 +146,7 @@ class OpenStore:
                 try:
                     self._reader = self.memory().reader()
                 except VidmemError:
-                    self._reader = VideoMemory.open(
-                        self.path, self.preset.origin, create=False, read_only=True, models=self._models
-                    )
+                    self._reader = VideoMemory.open(self.path, create=False, read_only=True, models=self._models)
             return self._reader
 
     def close(self) -> None:

@@ -23,3 +23,5 @@ class LiveFrame(Frame):
     """When it arrived, by `time.monotonic`."""
     epoch: int
     """Number of the connection it came by, from 1."""
+    next_from: float | None = None
+    """The next frame lies at or behind this place on the timeline; None if nothing is known of it."""

@@ -101,7 +101,7 @@ class Pushed:
             if self._wanted.fps is not None:
                 self._due = next_due(self._due, placed.latest, self._wanted.fps)
             views = self._views.from_array(picture)
-            self._handover.put(LiveFrame(placed.latest, views, time.time(), now, self._link.epoch))
+            self._handover.put(LiveFrame(placed.latest, views, time.time(), now, self._link.epoch, self._due))
 
     def _lose(self) -> None:
         at, wall = self._timeline.latest, time.time() - (time.monotonic() - self._timeline.latest_arrival)

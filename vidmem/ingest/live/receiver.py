@@ -154,7 +154,8 @@ class Receiver:
         if header["kind"] == "frame":
             self._due = header["due"]
             wall, arrived = self._wall(now), self._timeline.latest_arrival
-            self._handover.put(LiveFrame(self._timeline.latest, tuple(views), wall, arrived, self._link.epoch))
+            place = self._timeline.latest
+            self._handover.put(LiveFrame(place, tuple(views), wall, arrived, self._link.epoch, self._due))
             self._meter.set(width=header["width"], height=header["height"])
             # While the queue was full, nothing could be heard.
             self._step(self._link.heard(time.monotonic()))
