@@ -25,6 +25,7 @@ from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
 from vidmem.ui.shell import TITLES, Shell
 from vidmem.ui.theme import theme
+from vidmem.ui.visits import Visit
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +51,10 @@ CSS, JS = (
 def build(session: Session) -> gr.Blocks:
     """Make the page over what all pages share."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
-        opened = gr.State(None)
+        opened, visit = gr.State(None), gr.State(Visit())
         with gr.Tabs(selected="library", elem_id="screens") as tabs:
             panes = {name: gr.Tab(TITLES[name], id=name, render_children=True) for name in SCREENS}
-        shell = Shell(session, opened, tabs, panes, Previews(session))
+        shell = Shell(session, opened, visit, tabs, panes, Previews(session))
         for name, screen in SCREENS.items():
             with panes[name]:
                 screen.lay_out(shell)

@@ -37,6 +37,8 @@ class Shell:
     session: Session
     opened: gr.State
     """The `Opened` video of this tab of the browser, or None. Write to it to open another; `.change` tells of it."""
+    visit: gr.State
+    """The `Visit` of this tab of the browser, the same object in all of its events."""
     tabs: gr.Tabs
     """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
     panes: Mapping[str, gr.Tab]

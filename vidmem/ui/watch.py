@@ -9,12 +9,13 @@ from typing import Any
 import gradio as gr
 
 from vidmem.errors import VidmemError
-from vidmem.ui.asking import Asking, Turns, lay_out_talk
+from vidmem.ui.asking import Asking, lay_out_talk
 from vidmem.ui.jobs import JobState
 from vidmem.ui.library_cards import bar
 from vidmem.ui.player import player, timeline_of
 from vidmem.ui.session import Opened
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen
+from vidmem.ui.visits import Visit
 from vidmem.ui.watched import stamp_of, watched
 
 _BUSY_SECONDS, _IDLE_SECONDS = 0.7, 3.0
@@ -52,7 +53,7 @@ def lay_out(shell: Shell) -> None:
     moving = [shown, under, status, drawn, timer, *asking.changed_by_watching]
     timer.tick(watching.draw, [shell.opened, drawn], moving, **QUIET)
     opening = [title, *moving, *asking.changed_by_opening]
-    shell.opened.change(watching.open, [shell.opened, talk.turns], opening, **QUIET)
+    shell.opened.change(watching.open, [shell.opened, shell.visit], opening, **QUIET)
     status.select(watching.cancel, None, None, **PRIVATE)
 
 
@@ -75,15 +76,21 @@ class _Watching:
         self._title, self._player, self._timeline = title, player, timeline
         self._status, self._drawn, self._timer = status, drawn, timer
 
-    def open(self, opened: Opened | None, turns: Turns) -> dict[Any, Any]:
+    def open(self, opened: Opened | None, visit: Visit) -> dict[Any, Any]:
         """Another video: away with what was shown of the last one."""
-        emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=None)}
-        return emptied | self._asking.open(opened, turns) | self.draw(opened, Drawn(seconds=0.0))
+        visit.opened = opened
+        evidence = self._asking.evidence(visit)
+        emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=evidence)}
+        return emptied | self._asking.open(visit) | self._changes(opened, Drawn(seconds=0.0), evidence=evidence)
 
     def draw(self, opened: Opened | None, before: Drawn) -> dict[Any, Any]:
         """What is other than it was: asked again and again while this screen is shown."""
+        return self._changes(opened, before)
+
+    def _changes(self, opened: Opened | None, before: Drawn, **timeline: Any) -> dict[Any, Any]:
+        """`timeline` is what changes of it together with its value."""
         status, told = _status(self._shell, opened), self._previews.of(opened)
-        stamp, changes = self._watched(opened, before)
+        stamp, changes = self._watched(opened, before, timeline)
         if status != before.status:
             changes[self._status] = status
         if str(told) != before.player:
@@ -102,7 +109,9 @@ class _Watching:
     def cancel(self, event: gr.EventData) -> None:
         self._shell.session.jobs.cancel(int(chosen(event)["job"]))
 
-    def _watched(self, opened: Opened | None, before: Drawn) -> tuple[str, dict[Any, Any]]:
+    def _watched(
+        self, opened: Opened | None, before: Drawn, timeline: dict[str, Any]
+    ) -> tuple[str, dict[Any, Any]]:
         """What is known of the open video, as `stamp_of` says it, and what is other if that is."""
         session = self._shell.session
         try:
@@ -115,7 +124,8 @@ class _Watching:
             known = watched(session, opened, video)
         except VidmemError:  # it was removed between two looks
             return "", {}
-        return stamp, {self._timeline: gr.HTML(value=known.timeline), **self._asking.can_ask(video, known.questions)}
+        shown = gr.HTML(value=known.timeline, **timeline)
+        return stamp, {self._timeline: shown, **self._asking.can_ask(video, known.questions)}
 
 
 def _title(shell: Shell, opened: Opened | None) -> str:

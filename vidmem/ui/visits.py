@@ -1,0 +1,55 @@
+"""What one tab of a browser has open, and what was said there: no other tab and no other person sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Event
+
+from vidmem.ui.session import Opened
+from vidmem.ui.talk import Turn
+
+
+@dataclass(eq=False)
+class Visit:
+    """Changed by the events of one tab alone, several of which may run at once: an answer is said while another video
+    is opened."""
+
+    opened: Opened | None = None
+    """The video that is shown."""
+    _said: dict[str, tuple[Turn, ...]] = field(default_factory=dict)
+    _answering: dict[str, Event] = field(default_factory=dict)
+    """Set to end the answer that is being said in a conversation."""
+
+    @property
+    def conversation(self) -> str:
+        """Names the conversation that is shown; "" while no video is open."""
+        return self.opened.key if self.opened is not None else ""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer is being said in the conversation that is shown."""
+        return self.conversation in self._answering
+
+    def said(self, conversation: str) -> tuple[Turn, ...]:
+        """What was said, the newest last."""
+        return self._said.get(conversation, ())
+
+    def add(self, conversation: str, turn: Turn) -> None:
+        self._said[conversation] = (*self.said(conversation), turn)
+
+    def clear(self) -> None:
+        """Forget the conversation that is shown."""
+        self._said.pop(self.conversation, None)
+
+    def begin(self, conversation: str) -> Event | None:
+        """What `stop` sets while an answer is being said, until `end`; None where one is being said already."""
+        stop = Event()
+        return stop if self._answering.setdefault(conversation, stop) is stop else None
+
+    def end(self, conversation: str) -> None:
+        self._answering.pop(conversation).set()
+
+    def stop(self) -> None:
+        """End the answer that is being said in the conversation that is shown."""
+        if (stop := self._answering.get(self.conversation)) is not None:
+            stop.set()
