@@ -80,7 +80,7 @@ class Asking:
         parts.question.submit(self.ask, [parts.question, self._visit], changed, **_ALWAYS)
         for button in parts.examples:
             button.click(self.ask, [button, self._visit], changed, **_ALWAYS)
-        parts.stop.click(Visit.stop, self._visit, None, **PRIVATE)
+        parts.stop.click(self.stop, self._visit, parts.stop, **PRIVATE)
         parts.clear.click(self.clear, self._visit, [parts.log, parts.saying, parts.clear, self._under], **PRIVATE)
 
     def open(self, visit: Visit) -> dict[Any, Any]:
@@ -137,6 +137,10 @@ class Asking:
             visit.end(conversation)  # also where the page went away: nobody waits for the rest
         if visit.conversation == conversation:
             yield {**changed, parts.question: gr.Textbox(submit_btn="Ask"), parts.stop: gr.Button(visible=False)}
+
+    def stop(self, visit: Visit) -> gr.Button:
+        visit.stop()
+        return gr.Button(visible=False)
 
     def clear(self, visit: Visit) -> dict[Any, Any]:
         visit.clear()

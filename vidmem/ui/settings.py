@@ -160,5 +160,5 @@ def _limits(session: Session) -> str:
     return (
         '<h2 class="vm-way">What this page may do</h2><ul class="vm-limits">'
         f"<li>Open videos and stores in {roots}.</li><li>Take files of at most {num_bytes(limits.max_bytes)}.</li>"
-        f"<li>Fetch from {private}.</li></ul>"
+        f"<li>Fetch files and watch streams from {private}.</li></ul>"
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Lock
 
 from vidmem.ui.session import Opened
 from vidmem.ui.talk import Turn
+
+_KEPT = 1000
+"""Visits that a page which is loaded again may go on with; those that were left the longest go first."""
 
 
 @dataclass(eq=False)
@@ -53,3 +57,32 @@ class Visit:
         """End the answer that is being said in the conversation that is shown."""
         if (stop := self._answering.get(self.conversation)) is not None:
             stop.set()
+
+    def leave(self) -> None:
+        """End all answers: the page that waited for them went away."""
+        for stop in list(self._answering.values()):
+            stop.set()
+
+
+class Visits:
+    """Those that went on lately, so that a tab which is reloaded goes on with its own. For any thread."""
+
+    def __init__(self) -> None:
+        self._visits: OrderedDict[tuple[str, str], Visit] = OrderedDict()
+        self._lock = Lock()
+
+    def go_on(self, name: str, here: Visit, person: str = "") -> Visit:
+        """The visit of a tab that was loaded: the one that it had before, or else `here`.
+
+        Args:
+            name: what only this tab knows (`scripts/page.js`).
+            person: who logged in; the same tab, used by somebody else, is another visit.
+        """
+        with self._lock:
+            visit = self._visits.setdefault((person, name), here)
+            self._visits.move_to_end((person, name))
+            if len(self._visits) > _KEPT:
+                self._visits.popitem(last=False)
+        if visit is not here:
+            visit.leave()
+        return visit
