@@ -23,7 +23,7 @@ from vidmem.ui import batch, library, live, memory, objects, settings, watch
 from vidmem.ui.access import Access
 from vidmem.ui.limits import Limits
 from vidmem.ui.previews import Previews
-from vidmem.ui.session import Opened, Session
+from vidmem.ui.session import Session
 from vidmem.ui.shell import QUIET, TITLES, Shell
 from vidmem.ui.theme import theme
 from vidmem.ui.visits import Visit, Visits
@@ -66,8 +66,8 @@ def build(session: Session) -> gr.Blocks:
             found = visits.go_on(name, here, request.username or "")
             return (gr.skip(), gr.skip()) if found is here else (found, found.opened)
 
-        name = gr.Textbox(visible=False)
-        blocks.load(go_on, [name, visit], [visit, opened], js="(_, here) => [window.vidmem.visit(), here]", **QUIET)
+        tab_name = gr.Textbox(visible=False)
+        blocks.load(go_on, [tab_name, visit], [visit, opened], js="(_, here) => [window.vidmem.visit(), here]", **QUIET)
     return blocks
 
 

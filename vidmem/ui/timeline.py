@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from vidmem.types import Hit, Span
+from vidmem.types import Hit, Span, VideoId
 
 _HERE = Path(__file__).parent
 HTML, CSS = ((_HERE / f"timeline.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
@@ -130,11 +130,12 @@ def lanes_of(
     return [lane for lane in found if lane.segments]
 
 
-def evidence_lane(hits: Sequence[Hit], duration_seconds: float) -> Lane:
-    """What an answer cites, numbered in the order of its evidence."""
+def evidence_lane(hits: Sequence[Hit], video_id: VideoId, duration_seconds: float) -> Lane:
+    """What an answer cites of a video, numbered in the order of all its evidence."""
     segments = [
         Segment(hit.start, hit.end, f"Evidence {number}", hit.thumbnail, hit.why)
         for number, hit in enumerate(hits, start=1)
+        if hit.video_id == video_id
     ]
     return _lane("evidence", "Evidence", "stretches of evidence", segments, duration_seconds)
 

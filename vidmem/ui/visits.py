@@ -20,6 +20,8 @@ class Visit:
 
     opened: Opened | None = None
     """The video that is shown."""
+    is_everywhere: bool = False
+    """Whether all videos of its store are asked about."""
     _said: dict[str, tuple[Turn, ...]] = field(default_factory=dict)
     _answering: dict[str, Event] = field(default_factory=dict)
     """Set to end the answer that is being said in a conversation."""
@@ -27,7 +29,9 @@ class Visit:
     @property
     def conversation(self) -> str:
         """Names the conversation that is shown; "" while no video is open."""
-        return self.opened.key if self.opened is not None else ""
+        if self.opened is None:
+            return ""
+        return self.opened.store if self.is_everywhere else self.opened.key
 
     @property
     def is_answering(self) -> bool:

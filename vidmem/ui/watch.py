@@ -14,7 +14,7 @@ from vidmem.ui.jobs import JobState
 from vidmem.ui.library_cards import bar
 from vidmem.ui.player import player, timeline_of
 from vidmem.ui.session import Opened
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, change_job, chooser
 from vidmem.ui.visits import Visit
 from vidmem.ui.watched import stamp_of, watched
 
@@ -54,7 +54,7 @@ def lay_out(shell: Shell) -> None:
     timer.tick(watching.draw, [shell.opened, drawn], moving, **QUIET)
     opening = [title, *moving, *asking.changed_by_opening]
     shell.opened.change(watching.open, [shell.opened, shell.visit], opening, **QUIET)
-    status.select(watching.cancel, None, None, **PRIVATE)
+    status.select(watching.change_job, None, None, **PRIVATE)
 
 
 class _Watching:
@@ -106,12 +106,10 @@ class _Watching:
         video = self._shell.session.video(opened)
         return opened is not None and (video is None or not video.is_finished or not stamp or "src" not in told)
 
-    def cancel(self, event: gr.EventData) -> None:
-        self._shell.session.jobs.cancel(int(chosen(event)["job"]))
+    def change_job(self, event: gr.EventData) -> None:
+        change_job(self._shell.session.jobs, event)
 
-    def _watched(
-        self, opened: Opened | None, before: Drawn, timeline: dict[str, Any]
-    ) -> tuple[str, dict[Any, Any]]:
+    def _watched(self, opened: Opened | None, before: Drawn, timeline: dict[str, Any]) -> tuple[str, dict[Any, Any]]:
         """What is known of the open video, as `stamp_of` says it, and what is other if that is."""
         session = self._shell.session
         try:
@@ -125,7 +123,7 @@ class _Watching:
         except VidmemError:  # it was removed between two looks
             return "", {}
         shown = gr.HTML(value=known.timeline, **timeline)
-        return stamp, {self._timeline: shown, **self._asking.can_ask(video, known.questions)}
+        return stamp, {self._timeline: shown, **self._asking.can_ask(opened, video, known.questions)}
 
 
 def _title(shell: Shell, opened: Opened | None) -> str:
@@ -152,4 +150,6 @@ def _going(job: JobState) -> str:
 
 def _ended(job: JobState) -> str:
     kind, role = ("vm-failed", "alert") if job.phase == "failed" else (f"vm-{job.phase}", "status")
-    return f'<div class="vm-status {kind}" role="{role}"><span>{escape(job.message)}</span></div>'
+    again = f'<button type="button" data-choose="again" data-job="{job.job_id}">Try again</button>'
+    said = f"<span>{escape(job.message)}</span>{again if job.phase == 'failed' else ''}"
+    return f'<div class="vm-status {kind}" role="{role}">{said}</div>'
