@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,27 @@ TOLERANCE = 0.004
 SPANS = 12
 """Stretches that are listed of one object, at most; the rest are told by their number."""
 _UNNOTICED_SECONDS = 0.1
-_NAMES = {"follow": "Following what you pointed at", "find": "Looking for objects"}
+NAMES = {"follow": "Following what you pointed at", "find": "Looking for objects", "forget": "Forgetting an object"}
+"""What jobs on objects are called, by their kinds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """An object with its track."""
 
     remembered: RememberedObject
     track: Track
+
+    @cached_property
+    def boxes(self) -> list[list[float]]:
+        """Time, left, top, right, bottom of each box that is sent; only the time where it is not seen."""
+        track = self.track
+        return [
+            [round(float(track.seconds[place]), 3), *(round(float(side), 4) for side in track.boxes[place])]
+            if track.is_seen[place]
+            else [round(float(track.seconds[place]), 3)]
+            for place in thinned(track)
+        ]
 
 
 def object_view(objects: Sequence[Seen], jobs: Sequence[JobState], *, video: str, hours: bool) -> dict[str, Any]:
@@ -43,7 +56,7 @@ def object_view(objects: Sequence[Seen], jobs: Sequence[JobState], *, video: str
 
     Args:
         video: what names the video; another one is another view.
-        jobs: those on the video that follow or find objects, the newest last.
+        jobs: those of `NAMES` on the video, the newest last.
     """
     pictures = [one.remembered.thumbnail for one in objects if one.remembered.thumbnail]
     shared = os.path.commonprefix(pictures)
@@ -130,24 +143,14 @@ def _told(one: Seen, skipped: int, hours: bool) -> dict[str, Any]:
         "until": ""
         if known.tracked_until is None
         else f"followed until {format_time(known.tracked_until, hours=hours)}",
-        "track": _boxes(one.track),
+        "track": one.boxes,
     }
-
-
-def _boxes(track: Track) -> list[list[float]]:
-    """Time, left, top, right, bottom of each box; only the time where it is not seen."""
-    return [
-        [round(float(track.seconds[place]), 3), *(round(float(side), 4) for side in track.boxes[place])]
-        if track.is_seen[place]
-        else [round(float(track.seconds[place]), 3)]
-        for place in thinned(track)
-    ]
 
 
 def _job(job: JobState) -> dict[str, Any]:
     return {
         "id": job.job_id,
-        "title": _NAMES[job.kind],
+        "title": NAMES[job.kind],
         "phase": job.phase,
         "message": job.message,
         "fraction": job.fraction,
