@@ -26,9 +26,10 @@ def player(elem_id: str, message: str) -> gr.HTML:
     )
 
 
-def playing(url: str) -> dict[str, Any]:
-    """Show the video at an address. One that is shown already goes on."""
-    return {"src": url}
+def playing(url: str, video: str) -> dict[str, Any]:
+    """Show what is at an address. If that is shown already it goes on; another copy of the same `video` goes on where
+    the last one was."""
+    return {"src": url, "video": video}
 
 
 def not_playing(message: str) -> dict[str, Any]:
