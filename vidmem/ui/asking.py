@@ -122,14 +122,14 @@ class Asking:
         parts, opened, conversation = self._parts, visit.opened, visit.conversation
         if (stop := visit.begin(conversation)) is None:
             return
-        yield {
-            parts.question: gr.Textbox(value="", submit_btn=False),
-            parts.stop: gr.Button(visible=True),
-            parts.saying: talk.saying(question, ""),
-            self._under: gr.HTML(evidence=None),
-        }
         changed: dict[Any, Any] = {}
         try:
+            yield {
+                parts.question: gr.Textbox(value="", submit_btn=False),
+                parts.stop: gr.Button(visible=True),
+                parts.saying: talk.saying(question, ""),
+                self._under: gr.HTML(evidence=None),
+            }
             earlier, everywhere = visit.said(conversation), visit.is_everywhere
             for piece in answered(self._session, opened, question, earlier, stop, is_everywhere=everywhere):
                 if isinstance(piece, Turn):

@@ -231,8 +231,8 @@ class _Events:
         conversation = stream.key if stream is not None else ""
         if (stop := visit.begin(conversation)) is None:
             return
-        yield talk.saying(question, ""), ""
         try:
+            yield talk.saying(question, ""), ""
             for piece in answered(self._session, stream, question, visit.said(conversation), stop):
                 if isinstance(piece, Turn):
                     visit.add(conversation, piece)
