@@ -20,7 +20,7 @@ from vidmem.pipelines.tiers import tiers_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.writing import jpeg
 from vidmem.types import Span, VideoId
-from vidmem.ui.memory import three_stores_of
+from vidmem.ui.drawn import drawn
 from vidmem.ui.three_stores import Look, three_stores
 
 IDENTITY = StoreIdentity("tiny", "encoder", "e1", "language", "l1", 6, 4, 3, "moviechat")
@@ -67,10 +67,10 @@ def serving(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with gr.Blocks(analytics_enabled=False) as page:
         for number, name in enumerate(values):
             gr.Button(name, elem_id=f"show-{number}")
-        drawn = three_stores_of("memory")
+        view = drawn("three_stores", "memory")
         for number, name in enumerate(values):
             button = next(one for one in page.blocks.values() if one.elem_id == f"show-{number}")
-            button.click(lambda name=name: gr.HTML(value=values[name]), None, drawn)  # type: ignore[attr-defined]
+            button.click(lambda name=name: gr.HTML(value=values[name]), None, view)  # type: ignore[attr-defined]
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False, allowed_paths=[str(folder)]

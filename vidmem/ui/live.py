@@ -12,6 +12,7 @@ import numpy as np
 from vidmem.errors import BadInput
 from vidmem.ui import live_view, talk
 from vidmem.ui.asking import answered
+from vidmem.ui.drawn import drawn
 from vidmem.ui.jobs import sentence
 from vidmem.ui.lives import Lives
 from vidmem.ui.session import Opened
@@ -64,7 +65,7 @@ def lay_out(shell: Shell) -> None:
             source = _lay_out_source()
         with gr.Column(scale=4, min_width=320):
             asking = _lay_out_asking()
-    _Events(shell, said, source, asking, live_view_of("live")).connect()
+    _Events(shell, said, source, asking, drawn("live_view", "live")).connect()
 
 
 def _lay_out_source() -> _Source:
@@ -249,18 +250,6 @@ class _Events:
             return "", self._session.opened(str(event._data["store"]), str(event._data["video"]))
         except Exception as error:
             return failed(sentence(error)), gr.skip()
-
-
-def live_view_of(elem_id: str) -> gr.HTML:
-    """The streams, of which there is none. Its value is made by `live_view.live_view`."""
-    return gr.HTML(
-        None,
-        html_template=live_view.HTML,
-        css_template=live_view.CSS,
-        js_on_load=live_view.JS,
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
 
 
 def _camera_of(request: gr.Request) -> str:

@@ -5,13 +5,6 @@ const part = (name) => element.querySelector(`.lv-${name}`);
 const root = element.querySelector(".lv");
 const cards = new Map();
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function say(made, text) {
   if (made.textContent !== text) made.textContent = text;
 }
@@ -105,17 +98,10 @@ function evidence(one, stream) {
   const made = button("open", "");
   Object.assign(made.dataset, { key: stream.key, video: stream.video, seek: one.at });
   made.setAttribute("aria-label", `See it: ${one.message}`);
-  if (one.thumbnail) {
-    const image = new Image();
-    image.alt = "";
-    image.src = address(one.thumbnail);
-    made.append(image);
-  }
+  if (one.thumbnail) made.append(imageOf(one.thumbnail));
   made.append(make("span", "", one.message));
   return made;
 }
-
-const address = (path) => `${window.gradio_config?.root ?? ""}/gradio_api/file=${path.split("/").map(encodeURIComponent).join("/")}`;
 
 // The next picture takes the place of the last one only once it is there, so that nothing flickers.
 function picture(frame, stream) {
@@ -127,7 +113,7 @@ function picture(frame, stream) {
     frame.querySelector("img")?.remove();
     frame.prepend(image);
   });
-  image.src = address(stream.thumbnail);
+  image.src = addressOf(stream.thumbnail);
 }
 
 function work(job) {

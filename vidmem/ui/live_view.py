@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from vidmem.ingest import Health
 from vidmem.pipelines import StoredAlert, Told, WatchState
 from vidmem.types import format_time
 from vidmem.ui.jobs import JobState
-
-_HERE = Path(__file__).parent
-HTML, CSS, JS = ((_HERE / f"live_view.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
 
 Mood = Literal["good", "warning", "bad", "over"]
 _OLD_SECONDS = 3.0

@@ -16,13 +16,6 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low,
 const colour = (one) => COLOURS[one.id % COLOURS.length];
 const ownPlayer = () => document.querySelector(root.dataset.player);
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 // The box of a track at a time; null where it is not seen
 
 function boxAt(track, seconds) {
@@ -250,7 +243,7 @@ function listed(one) {
   spans.append(...one.spans.map((span) => spanButton(one, span)));
   if (one.more) spans.append(make("span", "", `and ${one.more} more`));
   if (!one.spans.length) spans.append(make("span", "", "not seen yet"));
-  made.append(one.thumbnail ? picture(one) : make("span", "ov-blank"), title, drop, spans);
+  made.append(one.thumbnail ? imageOf(told.thumbnails + one.thumbnail) : make("span", "ov-blank"), title, drop, spans);
   return made;
 }
 
@@ -260,15 +253,6 @@ function spanButton(one, span) {
   Object.assign(made.dataset, { at: span.at, end: span.end });
   made.setAttribute("aria-label", `Show ${one.name} at ${span.text}`);
   return made;
-}
-
-function picture(one) {
-  const image = new Image();
-  image.alt = "";
-  image.loading = "lazy";
-  const path = (told.thumbnails + one.thumbnail).split("/").map(encodeURIComponent).join("/");
-  image.src = `${window.gradio_config?.root ?? ""}/gradio_api/file=${path}`;
-  return image;
 }
 
 function work(job) {

@@ -6,11 +6,9 @@ the player.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,7 @@ from vidmem.index import Track
 from vidmem.pipelines import RememberedObject
 from vidmem.types import Span, format_span, format_time
 from vidmem.ui.jobs import JobState
-
-_HERE = Path(__file__).parent
-HTML, CSS, JS = ((_HERE / f"object_view.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+from vidmem.ui.pictures import common_folder
 
 TOLERANCE = 0.004
 """Of the frame's side, by which a box between two that are sent may be off: two pixels of a player."""
@@ -58,9 +54,7 @@ def object_view(objects: Sequence[Seen], jobs: Sequence[JobState], *, video: str
         video: what names the video; another one is another view.
         jobs: those of `NAMES` on the video, the newest last.
     """
-    pictures = [one.remembered.thumbnail for one in objects if one.remembered.thumbnail]
-    shared = os.path.commonprefix(pictures)
-    folder = shared[: shared.rfind("/") + 1]
+    folder = common_folder(one.remembered.thumbnail for one in objects)
     return {
         "video": video,
         "hours": hours,

@@ -12,6 +12,7 @@ from vidmem.errors import BadInput, VidmemError
 from vidmem.pipelines import VideoMemory
 from vidmem.types import format_time
 from vidmem.ui import object_view
+from vidmem.ui.drawn import drawn
 from vidmem.ui.jobs import Tell, sentence
 from vidmem.ui.object_view import Seen
 from vidmem.ui.player import player
@@ -55,13 +56,13 @@ class _Drawn:
 
 
 def lay_out(shell: Shell) -> None:
-    session, previews, drawn = shell.session, shell.previews, gr.State(_Drawn())
+    session, previews, known = shell.session, shell.previews, gr.State(_Drawn())
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             said = gr.HTML(elem_id="objects-said")
             shown = player("objects-player", "No video is open. Pick one in the Library.")
         with gr.Column(scale=4, min_width=320):
-            view = object_view_of("objects")
+            view = drawn("object_view", "objects")
     timer = shell.timer("objects", _SECONDS)
 
     def draw(opened: Opened | None, before: _Drawn) -> dict[Any, Any]:
@@ -70,7 +71,7 @@ def lay_out(shell: Shell) -> None:
             now = _now(session, opened, before, previews.of(opened))
         except VidmemError as error:
             return {said: failed(sentence(error))}
-        changes: dict[Any, Any] = {said: _noted(now), drawn: now}
+        changes: dict[Any, Any] = {said: _noted(now), known: now}
         if now.view != before.view:
             changes[view] = gr.HTML(value=now.view)
         if now.player != before.player:
@@ -85,26 +86,10 @@ def lay_out(shell: Shell) -> None:
             return {said: failed(sentence(error))}
         return draw(opened, before)
 
-    reads, writes = [shell.opened, drawn], [said, view, shown, drawn]
+    reads, writes = [shell.opened, known], [said, view, shown, known]
     timer.tick(draw, reads, writes, **QUIET)
     shell.opened.change(draw, reads, writes, **QUIET)
     view.select(do, reads, writes, **QUIET)
-
-
-def object_view_of(elem_id: str) -> gr.HTML:
-    """The objects of a video, of which none is open. Its value is made by `object_view.object_view`.
-
-    The players that it draws over are named in `object_view.html`: Gradio drops properties of its own of a component
-    that is written to before it was shown.
-    """
-    return gr.HTML(
-        None,
-        html_template=object_view.HTML,
-        css_template=object_view.CSS,
-        js_on_load=object_view.JS,
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
 
 
 def _noted(now: _Drawn) -> str:
