@@ -337,6 +337,7 @@ def test_an_answer_stays_with_its_video_when_another_one_is_opened_meanwhile(
         page.locator(".vm-card", has_text="yard.mp4").locator(".vm-open").click()
         page.locator("#opened", has_text="yard.mp4").wait_for()
         page.locator("#answer .vm-asked").wait_for(state="detached")
+        page.locator("#question").get_by_role("button", name="Ask").wait_for()
         box = field(page, "question")
         box.fill(QUESTIONS[2])
         box.press("Enter")
@@ -345,6 +346,7 @@ def test_an_answer_stays_with_its_video_when_another_one_is_opened_meanwhile(
         go_on.set()
     page.locator("#talk .vm-asked", has_text=QUESTIONS[2]).wait_for()
     assert page.locator("#talk .vm-turn").count() == 1
+    page.locator("#question").get_by_role("button", name="Ask").wait_for()
     show(page, "Library")
     page.locator("#samples button").first.click()
     page.locator("#talk .vm-asked", has_text=QUESTIONS[0]).wait_for()

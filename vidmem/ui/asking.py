@@ -79,7 +79,7 @@ class Asking:
         parts.question.submit(self.ask, [parts.question, self._visit], changed, **_ALWAYS)
         for button in parts.examples:
             button.click(self.ask, [button, self._visit], changed, **_ALWAYS)
-        parts.everywhere.input(self.widen, [parts.everywhere, self._visit], [*changed, parts.everywhere], **QUIET)
+        parts.everywhere.input(self.widen, [parts.everywhere, self._visit], changed, **QUIET)
         parts.log.select(self.go_there, self._opened, [self._opened, parts.saying], **QUIET)
         parts.stop.click(self.stop, self._visit, parts.stop, **PRIVATE)
         parts.clear.click(
@@ -91,23 +91,21 @@ class Asking:
         parts = self._parts
         return {
             **self._said(visit),
-            parts.question: gr.Textbox(
-                interactive=False,
-                placeholder="vidmem is looking at the first frames",
-                submit_btn=False if visit.is_answering else "Ask",
-            ),
-            parts.everywhere: gr.Checkbox(value=visit.is_everywhere, visible=False),
+            parts.question: gr.Textbox(interactive=False, placeholder="vidmem is looking at the first frames"),
+            parts.everywhere: gr.Checkbox(visible=False),
             **{button: gr.Button(visible=False) for button in parts.examples},
         }
 
-    def can_ask(self, opened: Opened, video: StoredVideo, questions: tuple[str, ...]) -> dict[Any, Any]:
+    def can_ask(self, opened: Opened, video: StoredVideo, questions: tuple[str, ...], visit: Visit) -> dict[Any, Any]:
         """What changes when more was watched of the open video."""
         is_seen = video.num_frames > 0
         are_several = len(_seen(self._session, opened)) > 1
         shown = questions if is_seen else ()
         return {
-            self._parts.question: gr.Textbox(interactive=is_seen, placeholder="Ask what you want to know  ( / )"),
-            self._parts.everywhere: gr.Checkbox(visible=are_several),
+            self._parts.question: gr.Textbox(
+                interactive=is_seen, placeholder="Ask what you want to know  ( / )", submit_btn=_button(visit)
+            ),
+            self._parts.everywhere: gr.Checkbox(value=visit.is_everywhere, visible=are_several),
             **{
                 button: gr.Button(shown[index] if index < len(shown) else "", visible=index < len(shown))
                 for index, button in enumerate(self._parts.examples)
@@ -147,7 +145,11 @@ class Asking:
     def widen(self, is_everywhere: bool, visit: Visit) -> dict[Any, Any]:
         """Ask about all videos of the store, or about the open one: these are two conversations."""
         visit.is_everywhere = is_everywhere
-        return {**self._said(visit), self._under: gr.HTML(evidence=self.evidence(visit))}
+        return {
+            **self._said(visit),
+            self._parts.question: gr.Textbox(submit_btn=_button(visit)),
+            self._under: gr.HTML(evidence=self.evidence(visit)),
+        }
 
     def go_there(self, opened: Opened | None, event: gr.EventData) -> tuple[Any, Any]:
         """Open the video that a piece of evidence is of. The page itself takes the player to the time."""
@@ -222,6 +224,11 @@ def answered(
             yield talk.saying(question, text, is_weak=is_weak)
         else:
             is_weak = bool(piece) and not talk.is_match(piece)
+
+
+def _button(visit: Visit) -> str | bool:
+    """Beside the question; none while an answer is being said."""
+    return False if visit.is_answering else "Ask"
 
 
 def _seen(session: Session, opened: Opened) -> list[StoredVideo]:

@@ -51,7 +51,7 @@ def lay_out(shell: Shell) -> None:
         shell, asking, title=title, player=shown, timeline=under, status=status, drawn=drawn, timer=timer
     )
     moving = [shown, under, status, drawn, timer, *asking.changed_by_watching]
-    timer.tick(watching.draw, [shell.opened, drawn], moving, **QUIET)
+    timer.tick(watching.draw, [shell.opened, drawn, shell.visit], moving, **QUIET)
     opening = [title, *moving, *asking.changed_by_opening]
     shell.opened.change(watching.open, [shell.opened, shell.visit], opening, **QUIET)
     status.select(watching.change_job, None, None, **PRIVATE)
@@ -79,18 +79,13 @@ class _Watching:
     def open(self, opened: Opened | None, visit: Visit) -> dict[Any, Any]:
         """Another video: away with what was shown of the last one."""
         visit.opened = opened
-        evidence = self._asking.evidence(visit)
-        emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=evidence)}
-        return emptied | self._asking.open(visit) | self._changes(opened, Drawn(seconds=0.0), evidence=evidence)
+        emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=None)}
+        return emptied | self._asking.open(visit) | self.draw(opened, Drawn(seconds=0.0), visit)
 
-    def draw(self, opened: Opened | None, before: Drawn) -> dict[Any, Any]:
+    def draw(self, opened: Opened | None, before: Drawn, visit: Visit) -> dict[Any, Any]:
         """What is other than it was: asked again and again while this screen is shown."""
-        return self._changes(opened, before)
-
-    def _changes(self, opened: Opened | None, before: Drawn, **timeline: Any) -> dict[Any, Any]:
-        """`timeline` is what changes of it together with its value."""
         status, told = _status(self._shell, opened), self._previews.of(opened)
-        stamp, changes = self._watched(opened, before, timeline)
+        stamp, changes = self._watched(opened, before, visit)
         if status != before.status:
             changes[self._status] = status
         if str(told) != before.player:
@@ -109,7 +104,7 @@ class _Watching:
     def change_job(self, event: gr.EventData) -> None:
         change_job(self._shell.session.jobs, event)
 
-    def _watched(self, opened: Opened | None, before: Drawn, timeline: dict[str, Any]) -> tuple[str, dict[Any, Any]]:
+    def _watched(self, opened: Opened | None, before: Drawn, visit: Visit) -> tuple[str, dict[Any, Any]]:
         """What is known of the open video, as `stamp_of` says it, and what is other if that is."""
         session = self._shell.session
         try:
@@ -122,8 +117,8 @@ class _Watching:
             known = watched(session, opened, video)
         except VidmemError:  # it was removed between two looks
             return "", {}
-        shown = gr.HTML(value=known.timeline, **timeline)
-        return stamp, {self._timeline: shown, **self._asking.can_ask(opened, video, known.questions)}
+        shown = gr.HTML(value=known.timeline, evidence=self._asking.evidence(visit))
+        return stamp, {self._timeline: shown, **self._asking.can_ask(opened, video, known.questions, visit)}
 
 
 def _title(shell: Shell, opened: Opened | None) -> str:
