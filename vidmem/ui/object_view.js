@@ -4,6 +4,7 @@
 const HOLD_SECONDS = 0.6; // a box stands at most so long after the frame that it was seen on
 const LEAST_PX = 6; // what is drawn smaller is a click
 const NUDGE = 0.02;
+const NAME_PX = 22; // as high as a name over a box
 const COLOURS = ["#0ea5e9", "#f59e0b", "#22c55e", "#ec4899", "#a78bfa", "#ef4444", "#14b8a6", "#eab308"];
 
 const part = (name) => element.querySelector(`.ov-${name}`);
@@ -98,6 +99,9 @@ function drawOver(video, seconds = video.currentTime) {
     if (shown !== made) made?.remove();
     if (!shown.parentElement) layer.append(shown);
     lay(box, shown, picture);
+    // Above the box, or within it where the frame ends there.
+    const isCut = picture.top + box[1] * picture.height < NAME_PX;
+    Object.assign(shown.firstChild.style, isCut ? { top: 0, bottom: "auto" } : { top: "auto", bottom: "100%" });
   }
   for (const made of there.values()) made.remove();
   for (const button of root.querySelectorAll(".ov-spans button[data-at]")) {
