@@ -387,7 +387,7 @@ def ui(
     ] = None,
     max_gb: Annotated[float, typer.Option(min=0.001, help="Largest upload, and largest file fetched.")] = 2.0,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Fetch from addresses inside this network, too.")
+        bool, typer.Option("--allow-private", help="Fetch files and watch cameras inside this network, too.")
     ] = False,
 ) -> None:
     """Open the web page: bring in a video, watch, ask, click the evidence. For this machine only, unless told."""

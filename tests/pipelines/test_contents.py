@@ -6,43 +6,27 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from scene_store import FRAMES, write_scenes
 
 import vidmem
 from vidmem.errors import NotFound
-from vidmem.index import FrameRows, Store, StoreIdentity, VideoRow
+from vidmem.index import Store
 from vidmem.memory import Memory, MemoryConfig, policy_names
 from vidmem.pipelines import Size, open_store
 from vidmem.pipelines.contents import contents_of
 from vidmem.pipelines.growth import MAX_SIZES, Growth
 from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.timeline import Timelines
-from vidmem.types import Span, VideoId
 
-IDENTITY = StoreIdentity("tiny", "encoder", "e1", "language", "l1", 6, 4, 3, "moviechat")
-VIDEO = VideoRow(VideoId("a"), "content", "settings", "/videos/a.mp4", "a.mp4")
 NUM = 96
 CONFIG = MemoryConfig(sensory_seconds=5.0, working_max_frames=12, working_min_frames=6, max_elements=10)
-JPEG = b"a picture"
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A video of frames a second long in 12 scenes, a little noise within each."""
-    store = Store.open(tmp_path_factory.mktemp("contents") / "a.vidmem", IDENTITY)
-    store.begin_video(VIDEO)
-    random = np.random.default_rng(1)
-    scenes = random.normal(size=(12, 6))
-    keys = scenes[np.arange(NUM) // 8] + 0.1 * random.normal(size=(NUM, 6))
-    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    for first in range(0, NUM, 8):
-        tokens = torch.from_numpy(random.normal(size=(8, 4, 3))).half()
-        pts = first + np.arange(8.0)
-        rows = FrameRows(pts, keys[first : first + 8].astype(np.float32), tokens, [JPEG] * 8)
-        store.append_clip(VIDEO.video_id, Span(first, first + 8), rows)
-    return store
+    return write_scenes(tmp_path_factory.mktemp("contents"), NUM // FRAMES, picture=lambda number: b"a picture")
 
 
 @pytest.mark.parametrize("policy", policy_names())

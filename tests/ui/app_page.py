@@ -39,10 +39,16 @@ def rendered(folder: Path) -> Sample:
 
 @contextmanager
 def serving(
-    root: Path, samples: Sequence[Sample], *, passwords: dict[str, str] | None = None, max_bytes: int = 10**8
+    root: Path,
+    samples: Sequence[Sample],
+    *,
+    preset: str = "tiny",
+    passwords: dict[str, str] | None = None,
+    max_bytes: int = 10**8,
+    allow_private: bool = False,
 ) -> Iterator[Served]:
-    limits = Limits((root,), max_bytes=max_bytes)
-    session = Session([root / "page.vidmem"], preset="tiny", limits=limits, samples=samples)
+    limits = Limits((root,), max_bytes=max_bytes, allow_private=allow_private)
+    session = Session([root / "page.vidmem"], preset=preset, limits=limits, samples=samples)
     from vidmem.ui.app import serving as served
 
     with served(session, Access(port=free_port(), passwords=passwords)) as address:

@@ -97,3 +97,24 @@ def test_only_what_is_over_can_be_dismissed(one_thread: ThreadPoolExecutor) -> N
     jobs.dismiss(number)
     jobs.cancel(number)
     assert jobs.states() == []
+
+
+def test_what_failed_is_tried_again_in_its_place_and_what_is_done_is_not(one_thread: ThreadPoolExecutor) -> None:
+    jobs, tries = Jobs(), iter([BadInput("not yet"), 7])
+
+    def work(tell: Tell) -> int:
+        if isinstance(found := next(tries), BadInput):
+            raise found
+        return found
+
+    first = jobs.start(one_thread, "fetch", "a", "x.mp4", work, group="trip")
+    with pytest.raises(BadInput):
+        first.result(60)
+    jobs.again(first.state().job_id)
+    one_thread.shutdown(wait=True)
+    (state,) = jobs.states()
+    assert (state.kind, state.store, state.subject, state.group) == ("fetch", "a", "x.mp4", "trip")
+    assert state.phase == "done" and state.job_id != first.state().job_id
+    jobs.again(state.job_id)
+    jobs.again(first.state().job_id)
+    assert jobs.states() == [state]

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from vidmem.index import AlertId, StoredAlert, Told, ToldId
 from vidmem.ingest import Health
 from vidmem.ingest.live import Phase
 from vidmem.pipelines import WatchState
-from vidmem.types import VideoId
+from vidmem.types import Hit, VideoId
 from vidmem.ui.jobs import JobState
-from vidmem.ui.live_view import Stream, live_view, mood
+from vidmem.ui.live_view import Alert, Stream, live_view, mood
 
 HEALTHY = Health(Phase.LIVE, 0.2, 25.0, pictures=1000, frames=40, width=640, height=360)
 STATE = WatchState(
@@ -61,6 +62,30 @@ def test_what_the_page_gets_is_json_with_each_number_named() -> None:
     assert told["jobs"][0] == {
         "id": 4, "subject": "rtsp://other/", "phase": "failed", "message": "It refused the connection.", "over": True,
     }  # fmt: skip
+
+
+def test_an_alert_is_told_with_its_latest_pictures_and_where_they_lead() -> None:
+    row = StoredAlert(
+        "a dog appears", "a dog", "appears", False, False, 2.0, None, "", AlertId(7), "2026-01-01T00:00:00Z", False, 5
+    )
+
+    def said(number: int) -> Told:
+        hit = Hit(
+            STATE.video_id, "rtsp://camera/", 10.0 * number, 10.0 * number + 1, 0.9, 0, thumbnail=f"/{number}.jpg"
+        )
+        return Told(ToldId(number), AlertId(7), "a dog appears", f"A dog appeared at 12:00:{number}0", "", hit)
+
+    asked = replace(stream(), alerts=[Alert(row, [said(number) for number in range(5)]), Alert(row, [])])
+    told = live_view([asked], [])["streams"][0]
+    assert json.loads(json.dumps(told)) == told and told["video"] == STATE.video_id
+    first, second = told["alerts"]
+    assert (first["id"], first["text"], first["state"]) == (7, "a dog appears", "told 5 times")
+    assert [(one["at"], one["thumbnail"]) for one in first["told"]] == [
+        (40.0, "/4.jpg"), (30.0, "/3.jpg"), (20.0, "/2.jpg"),
+    ]  # fmt: skip
+    assert (second["state"], second["told"]) == ("not told yet", [])
+    done = replace(stream(), alerts=[Alert(replace(row, is_done=True), [said(1)])])
+    assert live_view([done], [])["streams"][0]["alerts"][0]["state"] == "told once, and asked no more"
 
 
 def test_before_the_first_picture_nothing_is_claimed() -> None:

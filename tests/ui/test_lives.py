@@ -27,7 +27,8 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def session(tmp_path: Path, preset: Path) -> Iterator[Session]:
-    session = Session([tmp_path / "a.vidmem"], preset=str(preset), limits=Limits(roots=(tmp_path,)))
+    limits = Limits(roots=(tmp_path,), allow_private=True)
+    session = Session([tmp_path / "a.vidmem"], preset=str(preset), limits=limits)
     yield session
     session.close()
 
@@ -72,6 +73,41 @@ def test_what_can_not_be_reached_is_told_without_its_secrets(session: Session) -
     until(lambda: [job.phase for job in lives.jobs()] == ["failed"])
     (job,) = lives.jobs()
     assert "refused the connection" in job.message and "secret" not in job.message + job.subject
+
+
+@pytest.mark.parametrize("address", ["rtsp://user:secret@127.0.0.1:9/x", "http://localhost:9/x?token=secret"])
+def test_an_address_inside_the_network_is_refused_as_it_is_to_fetches(
+    tmp_path: Path, preset: Path, address: str
+) -> None:
+    session = Session([tmp_path / "a.vidmem"], preset=str(preset), limits=Limits(roots=(tmp_path,)))
+    lives = Lives(session)
+    lives.connect(session.stores()[0], address, fps=1.0, user=None, password=None)
+    until(lambda: [job.phase for job in lives.jobs()] == ["failed"])
+    (job,) = lives.jobs()
+    assert "--allow-private" in job.message and "secret" not in job.message + job.subject
+    session.close()
+
+
+def test_what_is_asked_of_a_stream_stands_there_until_it_is_removed(session: Session, tmp_path: Path) -> None:
+    lives, store = Lives(session), session.stores()[0]
+    with pytest.raises(BadInput, match="not being watched"):
+        lives.alert(lives.chosen(None), "a dog appears")
+    render_file(tmp_path / "street.mp4", seed=3, duration=60, fps=5, size=(160, 90))
+    lives.connect(store, "street.mp4", fps=2.0, user=None, password=None)
+    until(lambda: any(stream.state.committed for stream in lives.streams()))
+    key = lives.chosen(None)
+    with pytest.raises(BadInput, match="names nothing"):
+        lives.alert(key, "?")
+    lives.alert(key, "a dog appears")
+    (alert,) = lives.streams()[0].alerts
+    assert alert.asked.text == "a dog appears" and alert.asked.source == str(tmp_path / "street.mp4")
+    lives.remove_alert(key, alert.asked.alert_id)
+    until(lambda: not lives.streams()[0].alerts)
+    assert lives.streams()[0].state.alerts.asked == ()
+    lives.stop(key)
+    until(lambda: not lives.streams()[0].state.is_running)
+    with pytest.raises(BadInput, match="not being watched"):
+        lives.alert(key, "a dog appears")
 
 
 def test_a_pages_camera_is_watched_once_that_is_asked_for_and_not_after_it_was_stopped(session: Session) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
-from app_page import QUESTIONS, Served, add, ask, now, open_sample, rendered, serving
+from app_page import QUESTIONS, SEED, Served, add, ask, now, open_sample, rendered, serving
 from browsing import field, needs_axe, needs_browser, opened, serious, shoot, show
 
 from vidmem.samples import Sample
+from vidmem.world.script import Script, ScriptConfig
+from vidmem.world.video import render_file
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -142,6 +144,14 @@ def test_an_address_inside_the_network_is_refused_where_the_person_looks(page: P
     show(page, "Library")
     failed = page.locator("#jobs .vm-failed", has_text="--allow-private")
     failed.wait_for()
+    again = failed.get_by_role("button", name="Try film.mp4 again")
+    number = again.get_attribute("data-job")
+    again.click()
+    page.wait_for_function(
+        "number => [...document.querySelectorAll('#jobs .vm-failed [data-choose=again]')]"
+        ".some((one) => Number(one.dataset.job) > Number(number))",
+        arg=number,
+    )
     failed.get_by_role("button", name="Dismiss").click()
     failed.wait_for(state="detached")
 
@@ -149,8 +159,6 @@ def test_an_address_inside_the_network_is_refused_where_the_person_looks(page: P
 def test_watching_goes_on_without_the_page_and_can_be_cancelled_from_another(
     browser: Browser, served: Served, tmp_path: Path
 ) -> None:
-    from vidmem.world.video import render_file
-
     render_file(served.root / "evening.mp4", seed=12, duration=600, fps=2, size=(320, 180))
     with opened(browser, served.address) as page:
         add(page, "evening.mp4")
@@ -263,6 +271,86 @@ def test_a_conversation_is_there_again_when_its_video_is(page: Page, served: Ser
     show(page, "Library")
     page.locator("#samples button").first.click()
     page.locator("#talk .vm-asked", has_text=QUESTIONS[0]).wait_for()
+
+
+def test_a_tab_that_is_loaded_again_goes_on_and_no_other_tab_does(browser: Browser, served: Served) -> None:
+    with opened(browser, served.address) as page:
+        open_sample(page)
+        ask(page, QUESTIONS[0])
+        page.reload()
+        page.locator("#talk .vm-asked", has_text=QUESTIONS[0]).wait_for()
+        page.locator("#opened", has_text="street.mp4").wait_for()
+        assert page.locator("#player video").is_visible(), "on the screen that was shown"
+        page.locator(".tl-evidence").first.wait_for()
+        ask(page, "Where was it then?")
+        assert page.locator("#talk .vm-asked").count() == 2
+        with page.context.expect_page() as copied:
+            page.evaluate("void window.open(location.href)")
+        for other in (copied.value, page.context.new_page()):
+            if other.url == "about:blank":
+                other.goto(served.address)
+            other.locator("#samples button").first.click()
+            other.locator("#opened", has_text="street.mp4").wait_for()
+            assert other.locator("#talk .vm-turn").count() == 0
+
+
+@pytest.fixture(scope="module")
+def thing_of_yard(served: Served) -> str:
+    """What is in a second video of the store, yard.mp4, and not in the sample."""
+    render_file(served.root / "yard.mp4", seed=SEED + 1, duration=24, fps=10)
+    served.session.ingest(served.session.stores()[0], served.root / "yard.mp4").result()
+    there = {stay.thing for stay in Script(ScriptConfig(seed=SEED, duration=24.0)).stays()}
+    stays = Script(ScriptConfig(seed=SEED + 1, duration=24.0)).stays()
+    return next(stay.thing for stay in stays if stay.thing not in there and stay.span.seconds > 4)
+
+
+def test_all_videos_of_a_store_are_asked_at_once_and_evidence_opens_its_own(page: Page, thing_of_yard: str) -> None:
+    open_sample(page)
+    everywhere = page.get_by_label("Ask about all videos of this store")
+    everywhere.check()
+    ask(page, f"When did the {thing_of_yard} appear?")
+    chip = page.locator("#talk .vm-chip", has_text="yard.mp4").first
+    chip.wait_for()
+    assert page.locator(".tl-evidence").count() == 0, "none of it is in the open video"
+    chip.click()
+    page.locator("#opened", has_text="yard.mp4").wait_for()
+    seconds = float(chip.get_attribute("data-seek") or "nan")
+    page.wait_for_function("at => document.querySelector('#player video').currentTime === at", arg=seconds)
+    assert page.locator("#talk .vm-asked").all_inner_texts() == [f"When did the {thing_of_yard} appear?"]
+    page.locator(".tl-evidence").first.wait_for()
+    everywhere.uncheck()
+    page.locator("#talk .vm-turn").wait_for(state="detached")
+
+
+def test_an_answer_stays_with_its_video_when_another_one_is_opened_meanwhile(
+    page: Page, served: Served, thing_of_yard: str
+) -> None:
+    ahead, go_on = Event(), Event()
+    open_sample(page)
+    served.session._answerer.submit(lambda: (ahead.set(), go_on.wait(120)))  # somebody else's long answer
+    try:
+        box = field(page, "question")
+        box.fill(QUESTIONS[0])
+        box.press("Enter")
+        page.locator("#answer .vm-asked", has_text=QUESTIONS[0]).wait_for()
+        show(page, "Library")
+        page.locator(".vm-card", has_text="yard.mp4").locator(".vm-open").click()
+        page.locator("#opened", has_text="yard.mp4").wait_for()
+        page.locator("#answer .vm-asked").wait_for(state="detached")
+        page.locator("#question").get_by_role("button", name="Ask").wait_for()
+        box = field(page, "question")
+        box.fill(QUESTIONS[2])
+        box.press("Enter")
+        page.locator("#answer .vm-asked", has_text=QUESTIONS[2]).wait_for()
+    finally:
+        go_on.set()
+    page.locator("#talk .vm-asked", has_text=QUESTIONS[2]).wait_for()
+    assert page.locator("#talk .vm-turn").count() == 1
+    page.locator("#question").get_by_role("button", name="Ask").wait_for()
+    show(page, "Library")
+    page.locator("#samples button").first.click()
+    page.locator("#talk .vm-asked", has_text=QUESTIONS[0]).wait_for()
+    assert page.locator("#talk .vm-turn").count() == 1
 
 
 # -- Batch and Settings --

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event
 
 import pytest
+import served
 from random_models import write_preset
 
 import vidmem
@@ -15,7 +17,7 @@ from vidmem.errors import BadInput, StoreLocked
 from vidmem.pipelines import VideoMemory
 from vidmem.types import Answer
 from vidmem.ui import bringing
-from vidmem.ui.jobs import Tell
+from vidmem.ui.jobs import JobState, Tell
 from vidmem.ui.limits import Limits
 from vidmem.ui.previews import Previews
 from vidmem.ui.session import Opened, Session
@@ -50,6 +52,13 @@ def store_of(session: Session) -> OpenStore:
 
 def asked(store: OpenStore, video_id: str, question: str = "Was there a dog?") -> list[object]:
     return list(store.ask(question, [video_id], Event()))
+
+
+def until_over(session: Session) -> list[JobState]:
+    """All jobs, once none goes on, nor is one that follows them on its way."""
+    while not all(state.is_over for state in session.jobs.states()):
+        Event().wait(0.01)
+    return session.jobs.states()
 
 
 def test_a_question_does_not_wait_for_what_writes(session: Session, videos: list[Path]) -> None:
@@ -159,6 +168,29 @@ def test_an_uploaded_file_lives_in_the_store_and_goes_with_its_video(
     assert store.videos() == [] and not source.exists() and session.video(opened) is None
     with store.look() as memory:
         assert memory.verify() == []
+
+
+def test_a_fetch_that_failed_is_tried_again(tmp_path: Path, preset: Path, videos: list[Path]) -> None:
+    body, answers = videos[0].read_bytes(), iter([(503, b""), (200, b"a letter"), (200, videos[0].read_bytes())])
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        status, content = next(answers)
+        served.says(status, "video/mp4", content)(request)
+
+    limits = Limits((tmp_path,), allow_private=True)
+    session = Session([tmp_path / "a.vidmem"], preset=str(preset), limits=limits)
+    store = store_of(session)
+    with served.http(answer) as port:
+        source = Path(bringing.add_text(session, store, f"http://127.0.0.1:{port}/film.mp4"))
+        for reason in ("503", "film.mp4"):
+            (job,) = until_over(session)
+            assert (job.kind, job.phase) == ("fetch", "failed") and reason in job.message
+            assert not any(session.folder("uploads").rglob("*.mp4"))
+            session.jobs.again(job.job_id)
+        assert [state.phase for state in until_over(session)] == ["done", "done"]
+    (video,) = store.videos()
+    assert video.is_finished and source.read_bytes() == body
+    session.close()
 
 
 def test_what_is_no_video_is_not_kept(session: Session, tmp_path: Path) -> None:

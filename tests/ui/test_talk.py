@@ -31,11 +31,19 @@ def test_questions_answers_and_reasons_are_escaped() -> None:
 
 
 def test_each_stretch_of_evidence_is_a_button_that_names_its_time_and_picture() -> None:
-    shown = talk.chips([hit(61.0, 65.5, thumbnail='/a store/"x"#1.jpg'), hit(3.0, 4.0)])
+    found = [hit(61.0, 65.5, thumbnail='/a store/"x"#1.jpg', why="seen"), hit(3.0, 4.0)]
+    shown = talk.log([turn("Yes.", *found)])
     assert shown.count("<button") == 2 and 'data-seek="61.0"' in shown and 'data-seek="3.0"' in shown
     assert 'src="gradio_api/file=/a%20store/%22x%22%231.jpg"' in shown and shown.count("<img") == 1
     assert shown.index("★ 1") < shown.index("★ 2") and "01:01-01:05" in shown
-    assert "00:01:01-00:01:05" in talk.chips([hit(61.0, 65.5)], hours=True)
+    assert "00:01:01-00:01:05" in talk.log([turn("Yes.", *found, hours=True)])
+
+
+def test_evidence_of_a_whole_store_names_its_video_and_leads_there() -> None:
+    found = Answer("When?", "Yes.", (hit(61.0, 65.5, why="seen"),), {})
+    shown = talk.log([Turn("When?", found, False, store="/k.vidmem", is_of_store=True)])
+    assert f'data-choose="open" data-store="/k.vidmem" data-video="{VIDEO}" data-seek="61.0"' in shown
+    assert "<span>a.mp4</span>" in shown and "go to 01:01-01:05 of a.mp4" in shown
 
 
 def test_where_all_is_weak_it_says_so_and_shows_no_best_guess() -> None:

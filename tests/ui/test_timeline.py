@@ -88,7 +88,7 @@ def test_evidence_keeps_its_numbers_and_lies_in_the_order_of_time() -> None:
         Hit(VideoId("0" * 16), "a.mp4", start, start + 2, 0.5, rank, why="the time in the question")
         for rank, start in enumerate([40.0, 10.0])
     ]
-    lane = evidence_lane(hits, 60.0)
+    lane = evidence_lane(hits, hits[0].video_id, 60.0)
     assert [(one.start, one.label) for one in lane.segments] == [(10.0, "Evidence 2"), (40.0, "Evidence 1")]
     assert {one.note for one in lane.segments} == {"the time in the question"}
 

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import torch
+from scene_store import FRAMES, write_scenes
 
-from vidmem.index import FrameRows, Store, StoreIdentity, VideoRow
+from vidmem.index import Store
 from vidmem.memory import MemoryConfig, policies
 from vidmem.pipelines.contents import contents_of
 from vidmem.pipelines.growth import Growth
@@ -19,31 +20,18 @@ from vidmem.pipelines.remembering import Memories
 from vidmem.pipelines.tiers import tiers_of
 from vidmem.pipelines.timeline import Timelines
 from vidmem.pipelines.writing import jpeg
-from vidmem.types import Span, VideoId
-from vidmem.ui.memory import three_stores_of
+from vidmem.ui.drawn import drawn
 from vidmem.ui.three_stores import Look, three_stores
 
-IDENTITY = StoreIdentity("tiny", "encoder", "e1", "language", "l1", 6, 4, 3, "moviechat")
-VIDEO = VideoRow(VideoId("a"), "content", "settings", "/videos/a.mp4", "<img src=x>.mp4")
-NUM = 120
+SCENES = 15
 EMPTY = "nothing"
 
 
-def written(folder: Path) -> Store:
-    """Frames a second long in 15 scenes, each of a colour."""
-    store = Store.open(folder / "a.vidmem", IDENTITY)
-    store.begin_video(VIDEO)
-    random = np.random.default_rng(1)
-    scenes = random.normal(size=(15, 6))
-    keys = scenes[np.arange(NUM) // 8] + 0.1 * random.normal(size=(NUM, 6))
-    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    for first in range(0, NUM, 8):
-        tokens = torch.from_numpy(random.normal(size=(8, 4, 3))).half()
-        colours = [(first * 2, 128, 255 - first * 2 - 8 * n) for n in range(8)]
-        pictures = [jpeg(np.full((60, 96, 3), colour, np.uint8)) for colour in colours]
-        rows = FrameRows(first + np.arange(8.0), keys[first : first + 8].astype(np.float32), tokens, pictures)
-        store.append_clip(VIDEO.video_id, Span(first, first + 8), rows)
-    return store
+def coloured(number: int) -> bytes:
+    """A picture of the colour of a frame's scene, a little darker with each of its frames."""
+    first = number - number % FRAMES
+    colour = (first * 2, 128, 255 - first * 2 - 8 * (number - first))
+    return jpeg(np.full((60, 96, 3), colour, np.uint8))
 
 
 def told(store: Store, policy: str, summary: str) -> dict[str, Any]:
@@ -62,15 +50,15 @@ def told(store: Store, policy: str, summary: str) -> dict[str, Any]:
 def serving(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Serve the page, with a button for each policy; gives its address and what each of them shows."""
     values: dict[str, Any] = {EMPTY: None}
-    with written(folder) as store:
+    with write_scenes(folder, SCENES, name="<img src=x>.mp4", picture=coloured) as store:
         values |= {one.name: told(store, one.name, one.summary) for one in policies()}
     with gr.Blocks(analytics_enabled=False) as page:
         for number, name in enumerate(values):
             gr.Button(name, elem_id=f"show-{number}")
-        drawn = three_stores_of("memory")
+        view = drawn("three_stores", "memory")
         for number, name in enumerate(values):
             button = next(one for one in page.blocks.values() if one.elem_id == f"show-{number}")
-            button.click(lambda name=name: gr.HTML(value=values[name]), None, drawn)  # type: ignore[attr-defined]
+            button.click(lambda name=name: gr.HTML(value=values[name]), None, view)  # type: ignore[attr-defined]
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False, allowed_paths=[str(folder)]

@@ -74,7 +74,7 @@ def serving(folder: Path) -> Iterator[str]:
         gr.Video(str(folder / "film.mp4"), interactive=False, elem_id="player", height=300)
         under = timeline_of("#player video")
         gr.Button("Show", elem_id="show").click(lambda: gr.HTML(value=value), None, under)
-        cited = timeline(SECONDS, [evidence_lane(HITS, SECONDS)])
+        cited = timeline(SECONDS, [evidence_lane(HITS, HITS[0].video_id, SECONDS)])
         gr.Button("Answer", elem_id="answer").click(lambda: gr.HTML(evidence=cited), None, under)
         gr.Button("Forget", elem_id="forget").click(lambda: gr.HTML(evidence=None), None, under)
     try:

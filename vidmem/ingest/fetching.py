@@ -68,7 +68,7 @@ def _opened(stack: ExitStack, url: str, allow_private: bool) -> tuple[http.clien
     at = url
     for _ in range(_MAX_REDIRECTS + 1):
         parts = _parts(at)
-        connection = _connection(parts, _address_of(parts, url, allow_private))
+        connection = _connection(parts, address_of(parts, url, allow_private=allow_private))
         stack.callback(connection.close)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
@@ -98,8 +98,13 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-def _address_of(parts: SplitResult, url: str, allow_private: bool) -> tuple[Any, ...]:
-    """Family and socket address of a host, the first one. Raises BadInput if any of its addresses is private."""
+def address_of(parts: SplitResult, shown: str, *, allow_private: bool) -> tuple[Any, ...]:
+    """Family and socket address of a URL's host, the first one.
+
+    Raises:
+        BadInput: one of its addresses is private. Names the URL as it is `shown`.
+        SourceLost: there is no such host.
+    """
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
@@ -108,8 +113,8 @@ def _address_of(parts: SplitResult, url: str, allow_private: bool) -> tuple[Any,
     for *_, where in found:
         if not allow_private and not _is_public(str(where[0])):
             raise BadInput(
-                f"{url} is an address inside this network, which this page may not fetch from: upload the file, or"
-                " start vidmem ui with --allow-private."
+                f"{shown} is an address inside this network, which this page may not reach: start vidmem ui with"
+                " --allow-private."
             )
     family, _, _, _, where = found[0]
     return family, where

@@ -299,7 +299,9 @@ class Watch:
         self._checker.committed(cut.clip.span.end)
 
 
-def live_config(policy: WatchPolicy, *, transport: str, speed: float, loop: bool) -> LiveConfig:
+def live_config(
+    policy: WatchPolicy, *, transport: str, speed: float, loop: bool, allow_private: bool = True
+) -> LiveConfig:
     """How the stream is received. Raises BadInput."""
     if policy not in ("drop-oldest", "adaptive-fps", "block"):
         raise BadInput(f"There is no policy {policy!r}: give drop-oldest, adaptive-fps or block.")
@@ -308,4 +310,5 @@ def live_config(policy: WatchPolicy, *, transport: str, speed: float, loop: bool
         policy="block" if policy == "block" else "drop-oldest",
         speed=speed,
         loop=loop,
+        allow_private=allow_private,
     )

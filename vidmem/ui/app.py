@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from types import ModuleType
+from typing import Any
 
 # Read once by gradio when it is imported: no call home.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -23,8 +24,9 @@ from vidmem.ui.access import Access
 from vidmem.ui.limits import Limits
 from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
-from vidmem.ui.shell import TITLES, Shell
+from vidmem.ui.shell import QUIET, TITLES, Shell
 from vidmem.ui.theme import theme
+from vidmem.ui.visits import Visit, Visits
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +52,22 @@ CSS, JS = (
 def build(session: Session) -> gr.Blocks:
     """Make the page over what all pages share."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
-        opened = gr.State(None)
+        opened, visit = gr.State(None), gr.State(Visit())
         with gr.Tabs(selected="library", elem_id="screens") as tabs:
             panes = {name: gr.Tab(TITLES[name], id=name, render_children=True) for name in SCREENS}
-        shell = Shell(session, opened, tabs, panes, Previews(session))
+        shell = Shell(session, opened, visit, tabs, panes, Previews(session))
         for name, screen in SCREENS.items():
             with panes[name]:
                 screen.lay_out(shell)
+        visits = Visits()
+
+        def go_on(name: str, here: Visit, request: gr.Request) -> tuple[Any, Any]:
+            """With the visit of a tab that is loaded again."""
+            found = visits.go_on(name, here, request.username or "")
+            return (gr.skip(), gr.skip()) if found is here else (found, found.opened)
+
+        tab_name = gr.Textbox(visible=False)
+        blocks.load(go_on, [tab_name, visit], [visit, opened], js="(_, here) => [window.vidmem.visit(), here]", **QUIET)
     return blocks
 
 

@@ -12,31 +12,27 @@ import gradio as gr
 from vidmem.ingest.folder import videos_in
 from vidmem.ui.jobs import JobState, sentence
 from vidmem.ui.library_cards import bar
-from vidmem.ui.session import Opened, Session
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, table
+from vidmem.ui.session import Opened
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, line, table
 
 _PHASES = {"waiting": "waits", "running": "goes on", "done": "done", "failed": "failed", "cancelled": "cancelled"}
 _EMPTY = '<p class="vm-empty">No folder was given yet. What is in the store already is recognised and left alone.</p>'
 
 
 def lay_out(shell: Shell) -> None:
-    session = shell.session
     gr.HTML(
         '<h2 class="vm-way">A whole folder</h2><p class="vm-aside">Its videos are watched one after the other. The page'
         " may be closed meanwhile.</p>"
     )
     with gr.Row(equal_height=True):
-        folder = gr.Textbox(
-            label="Folder", placeholder="/videos/2026", submit_btn="Watch all", max_lines=1, elem_id="folder", scale=2
-        )
-        stores = gr.Dropdown(_choices(session), value=session.stores()[0].key, label="Store", elem_id="batch-store")
+        folder = line("Folder", "/videos/2026", "Watch all", elem_id="folder", scale=2)
+        stores = shell.store_menu("batch", elem_id="batch-store")
     said = gr.HTML(elem_id="batch-said")
     shown = chooser(_EMPTY, elem_id="batch")
     drawn = gr.State("")
     events = _Events(shell, said)
     folder.submit(events.start, [folder, stores], said, **PRIVATE)
     shown.select(events.change, None, [said, shell.opened, shell.tabs], **PRIVATE)
-    shell.panes["batch"].select(lambda: gr.Dropdown(_choices(session)), None, stores, **QUIET)
     shell.timer("batch", 1.0).tick(events.draw, drawn, [shown, drawn], **QUIET)
 
 
@@ -69,14 +65,9 @@ class _Events:
                 continue
             if told["choose"] == "cancel":
                 jobs.cancel(state.job_id)
-            elif state.phase in ("failed", "cancelled"):
-                jobs.dismiss(state.job_id)
-                self._session.ingest(self._session.store(state.store), Path(state.subject), group=state.group)
+            else:
+                jobs.again(state.job_id)
         return {self._said: ""}
-
-
-def _choices(session: Session) -> list[tuple[str, str]]:
-    return [(store.name, store.key) for store in session.stores()]
 
 
 def batches(states: Sequence[JobState]) -> str:

@@ -41,11 +41,7 @@ def add_upload(session: Session, store: OpenStore, uploaded: Path) -> str:
 
     Raises as `open_source` for what is no video, which is removed.
     """
-    try:
-        _check(uploaded)
-    except BaseException:
-        _remove(uploaded)
-        raise
+    _check_brought(uploaded)
     kept = _place(store, uploaded.name)
     session.ingest(store, kept, bring=lambda: _keep(uploaded, kept))
     return str(kept)
@@ -80,16 +76,17 @@ def _add_url(session: Session, store: OpenStore, url: str) -> str:
             allow_private=limits.allow_private,
             progress=show,
         )
-        session.ingest(store, kept, bring=lambda: _bring(file, kept))
+        _check_brought(file)
+        session.ingest(store, kept, bring=lambda: _keep(file, kept))
 
     session.help("fetch", store.key, str(kept), work)
     return str(kept)
 
 
-def _bring(file: Path, kept: Path) -> None:
+def _check_brought(file: Path) -> None:
+    """Raises as `open_source` for what is no video, which is removed."""
     try:
         _check(file)
-        _keep(file, kept)
     except BaseException:
         _remove(file)
         raise

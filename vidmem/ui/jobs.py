@@ -58,8 +58,9 @@ Tell = Callable[..., None]
 class Job(Generic[T]):
     """One piece of work. For any thread."""
 
-    def __init__(self, state: JobState) -> None:
+    def __init__(self, state: JobState, executor: Executor, work: Callable[[Tell], T]) -> None:
         self._state, self._lock = state, Lock()
+        self._executor, self._work = executor, work
         self._cancelled = Event()
         self._future: Future[T]
 
@@ -84,12 +85,21 @@ class Job(Generic[T]):
             raise Cancelled("Cancelled; what was committed stays")
         self._now(message=message, fraction=fraction)
 
-    def run(self, work: Callable[[Tell], T]) -> T:
+    def start(self) -> None:
+        """Queue it behind what its executor does already."""
+        self._future = self._executor.submit(self._run)
+
+    def anew(self, job_id: int) -> Job[T]:
+        """The same work as another job."""
+        state = self.state()
+        return Job(JobState(job_id, state.kind, state.store, state.subject, state.group), self._executor, self._work)
+
+    def _run(self) -> T:
         """Do the work in this thread and tell how it ended."""
         try:
             self._now(phase="running", message="Beginning")
             self.tell("Beginning")
-            done = work(self.tell)
+            done = self._work(self.tell)
         except Cancelled as error:
             self._now(phase="cancelled", message=str(error))
             raise
@@ -98,9 +108,6 @@ class Job(Generic[T]):
             raise
         self._now(phase="done", fraction=1.0)
         return done
-
-    def submit(self, executor: Executor, work: Callable[[Tell], T]) -> None:
-        self._future = executor.submit(self.run, work)
 
     def _now(self, **changes: Any) -> None:
         with self._lock:
@@ -125,13 +132,24 @@ class Jobs:
         group: str = "",
     ) -> Job[T]:
         """Queue work behind what the executor does already."""
+        return self._add(Job(JobState(next(self._numbers), kind, store, subject, group), executor, work))
+
+    def again(self, job_id: int) -> None:
+        """Begin anew what failed or was cancelled, in the place of that job. One that goes on, or is done, stays."""
         with self._lock:
-            job: Job[T] = Job(JobState(next(self._numbers), kind, store, subject, group))
+            job = self._jobs.get(job_id)
+            if job is None or job.state().phase not in ("failed", "cancelled"):
+                return
+            del self._jobs[job_id]
+        self._add(job.anew(next(self._numbers)))
+
+    def _add(self, job: Job[T]) -> Job[T]:
+        with self._lock:
             over = [number for number, one in self._jobs.items() if one.state().is_over]
             for number in over[: max(0, len(self._jobs) - _KEPT)]:
                 del self._jobs[number]
             self._jobs[job.state().job_id] = job
-            job.submit(executor, work)
+            job.start()
         return job
 
     def states(self, *, store: str | None = None) -> list[JobState]:

@@ -16,7 +16,7 @@ from vidmem.ui import bringing
 from vidmem.ui.jobs import JobState, sentence
 from vidmem.ui.library_cards import Card, Shelf, job_list, sample_buttons, shelves
 from vidmem.ui.session import Opened, Session
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, note
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, change_job, chooser, chosen, failed, line, note
 from vidmem.ui.stores import OpenStore, video_of
 
 _PICTURES = 6
@@ -36,23 +36,11 @@ def lay_out(shell: Shell) -> None:
         with gr.Column(min_width=260):
             gr.HTML('<h2 class="vm-way">Add a video</h2>')
             upload = gr.UploadButton("Upload a file", file_types=["video"], elem_id="upload", variant="primary")
-            place = gr.Textbox(
-                label="Path or web address",
-                placeholder="/videos/kitchen.mp4 or https://…",
-                submit_btn="Add",
-                max_lines=1,
-                elem_id="place",
-            )
+            place = line("Path or web address", "/videos/kitchen.mp4 or https://…", "Add", elem_id="place")
         with gr.Column(min_width=260):
             gr.HTML('<h2 class="vm-way">Keep it in</h2>')
-            kept_in = gr.Dropdown(_choices(session), value=session.stores()[0].key, label="Store", elem_id="kept-in")
-            store_path = gr.Textbox(
-                label="Open or make another store",
-                placeholder="kitchen.vidmem",
-                submit_btn="Open",
-                max_lines=1,
-                elem_id="store-path",
-            )
+            kept_in = shell.store_menu("library", elem_id="kept-in")
+            store_path = line("Open or make another store", "kitchen.vidmem", "Open", elem_id="store-path")
     said = gr.HTML(elem_id="library-said")
     jobs = chooser(elem_id="jobs")
     videos = chooser(elem_id="videos")
@@ -67,7 +55,6 @@ def lay_out(shell: Shell) -> None:
     store_path.submit(events.open_store, store_path, [said, kept_in], **PRIVATE)
     jobs.select(events.change_job, None, said, **QUIET)
     videos.select(events.change_video, None, shown, **PRIVATE)
-    shell.panes["library"].select(lambda: gr.Dropdown(_choices(session)), None, kept_in, **QUIET)
     for ticking in (timer.tick, shell.panes["library"].select):
         ticking(events.draw, drawn, [jobs, videos, drawn], **QUIET)
 
@@ -84,21 +71,15 @@ class _Events:
         def add() -> dict[Any, Any]:
             sample = self.session.samples[int(chosen(event)["choose"])]
             self.session.ingest(self.session.store(kept_in), sample.path)
-            return self._opened(kept_in, str(sample.path))
+            return self._opened(Opened(kept_in, str(sample.path)))
 
         return self._told(add)
 
     def add_upload(self, uploaded: str, kept_in: str) -> dict[Any, Any]:
-        return self._told(
-            lambda: self._opened(
-                kept_in, bringing.add_upload(self.session, self.session.store(kept_in), Path(uploaded))
-            )
-        )
+        return self._added(kept_in, lambda store: bringing.add_upload(self.session, store, Path(uploaded)))
 
     def add_text(self, text: str, kept_in: str) -> dict[Any, Any]:
-        return self._told(
-            lambda: self._opened(kept_in, bringing.add_text(self.session, self.session.store(kept_in), text))
-        )
+        return self._added(kept_in, lambda store: bringing.add_text(self.session, store, text))
 
     def open_store(self, text: str) -> tuple[str, Any]:
         """What is said, and the stores to choose from with the new one chosen."""
@@ -106,31 +87,22 @@ class _Events:
             store = self.session.open_store(self.session.limits.path(text))
         except Exception as error:
             return failed(sentence(error)), gr.skip()
-        return "", gr.Dropdown(_choices(self.session), value=store.key)
+        return "", gr.Dropdown(self.shell.store_choices(), value=store.key)
 
     def change_video(self, event: gr.EventData) -> dict[Any, Any]:
         def change() -> dict[Any, Any]:
             told = chosen(event)
+            if told["choose"] == "open":
+                return self._opened(self.session.opened(told["store"], told["video"]))
             store = self.session.store(told["store"])
             video = video_of(store, told["video"])
-            if told["choose"] == "open":
-                return self._opened(store.key, video.source, video.video_id)
             bringing.remove(self.session, store, video.video_id)
             return {self.said: note(f"{video.name} is being removed.")}
 
         return self._told(change)
 
     def change_job(self, event: gr.EventData) -> str:
-        told = chosen(event)
-        number = int(told["job"])
-        if told["choose"] == "cancel":
-            self.session.jobs.cancel(number)
-        elif told["choose"] == "again":
-            again = [state for state in self.session.jobs.states() if state.job_id == number]
-            for state in again:
-                self.session.ingest(self.session.store(state.store), Path(state.subject))
-        if told["choose"] != "cancel":
-            self.session.jobs.dismiss(number)
+        change_job(self.session.jobs, event)
         return ""
 
     def draw(self, drawn: tuple[str, str]) -> tuple[Any, Any, Any]:
@@ -142,13 +114,17 @@ class _Events:
         changed = [html if html != before else gr.skip() for html, before in zip(now, drawn, strict=True)]
         return changed[0], changed[1], now if now != drawn else gr.skip()
 
-    def _opened(self, store: str, source: str, video_id: VideoId | None = None) -> dict[Any, Any]:
+    def _opened(self, opened: Opened) -> dict[Any, Any]:
         """Show a video, on the screen where it is asked about."""
         return {
             self.said: "",
-            self.shell.opened: Opened(store, source, video_id),
+            self.shell.opened: opened,
             self.shell.tabs: gr.Tabs(selected="watch"),
         }
+
+    def _added(self, kept_in: str, add: Callable[[OpenStore], str]) -> dict[Any, Any]:
+        """`add` brings a video into a store, and gives its source."""
+        return self._told(lambda: self._opened(Opened(kept_in, add(self.session.store(kept_in)))))
 
     def _shelf(self, store: OpenStore) -> Shelf:
         busy = {state.subject for state in self.session.jobs.states(store=store.key) if not state.is_over}
@@ -175,10 +151,6 @@ class _Events:
             return work()
         except Exception as error:
             return {self.said: failed(sentence(error))}
-
-
-def _choices(session: Session) -> list[tuple[str, str]]:
-    return [(store.name, store.key) for store in session.stores()]
 
 
 def _told_jobs(session: Session) -> list[JobState]:

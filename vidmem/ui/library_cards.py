@@ -80,7 +80,17 @@ def _card(card: Card) -> str:
     )
 
 
-_VERBS = {"ingest": "Watching", "fetch": "Fetching", "preview": "Making playable", "remove": "Removing"}
+_VERBS = {
+    "ingest": "Watching",
+    "fetch": "Fetching",
+    "preview": "Making playable",
+    "remove": "Removing",
+    "connect": "Connecting to",
+    "follow": "Following in",
+    "find": "Looking for objects in",
+    "forget": "Forgetting in",
+    "alert": "Removing an alert of",
+}
 
 
 def job_list(states: Sequence[JobState]) -> str:
@@ -90,7 +100,7 @@ def job_list(states: Sequence[JobState]) -> str:
 
 def _job(state: JobState) -> str:
     name = escape(Path(state.subject).name or state.subject)
-    verb = _VERBS.get(state.kind, state.kind.capitalize())
+    verb = _VERBS[state.kind]
     said = f"<span>{escape(state.message)}</span>"
     if not state.is_over:
         return (
@@ -99,16 +109,11 @@ def _job(state: JobState) -> str:
             "</button></div>"
         )
     role = ' role="alert" class="vm-failed"' if state.phase == "failed" else ""
-    again = (
-        f'<button type="button" data-choose="again" data-job="{state.job_id}" aria-label="Try {name} again">Try again'
-        "</button>"
-        if state.kind == "ingest"
-        else ""
-    )
+    data = f'data-job="{state.job_id}"'
     return (
-        f"<div{role}><b>{name}</b>{said}{again}"
-        f'<button type="button" data-choose="dismiss" data-job="{state.job_id}" aria-label="Dismiss {name}">Dismiss'
-        "</button></div>"
+        f"<div{role}><b>{name}</b>{said}"
+        f'<button type="button" data-choose="again" {data} aria-label="Try {name} again">Try again</button>'
+        f'<button type="button" data-choose="dismiss" {data} aria-label="Dismiss {name}">Dismiss</button></div>'
     )
 
 

@@ -17,7 +17,7 @@ class Limits:
     max_bytes: int = 2 * 1024**3
     """Of one upload, and of one file that is fetched."""
     allow_private: bool = False
-    """Whether files may be fetched from addresses inside this network."""
+    """Whether files may be fetched from addresses inside this network, and streams of it watched."""
 
     def path(self, text: str) -> Path:
         """The path that somebody names, resolved. A relative one starts from the first root.

@@ -5,13 +5,6 @@ const part = (name) => element.querySelector(`.lv-${name}`);
 const root = element.querySelector(".lv");
 const cards = new Map();
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function say(made, text) {
   if (made.textContent !== text) made.textContent = text;
 }
@@ -34,8 +27,10 @@ function cardOf(key) {
   head.append(make("h3"), keys);
   const says = make("p", "lv-says");
   says.setAttribute("role", "status");
+  const alerts = make("ul", "lv-alerts");
+  alerts.setAttribute("aria-label", "Alerts");
   const body = make("div");
-  body.append(head, says, make("dl", "lv-facts"));
+  body.append(head, says, make("dl", "lv-facts"), alerts);
   card.append(picture, body);
   for (const one of keys.children) one.dataset.key = key;
   cards.set(key, card);
@@ -54,6 +49,7 @@ function show(stream) {
   stop.dataset.do = stream.running ? "stop" : "dismiss";
   for (const one of [choose, open, stop]) one.setAttribute("aria-label", `${one.textContent}: ${stream.name}`);
   facts(card.querySelector(".lv-facts"), stream.facts);
+  alerts(card.querySelector(".lv-alerts"), stream);
   picture(card.querySelector(".lv-picture"), stream);
   return card;
 }
@@ -71,6 +67,42 @@ function facts(list, told) {
   });
 }
 
+// What is to be told, and the latest that was, each with its picture that leads there.
+function alerts(list, stream) {
+  const now = JSON.stringify([stream.alerts, stream.unchecked]);
+  if (list.dataset.drawn === now) return;
+  list.dataset.drawn = now;
+  const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+  list.replaceChildren(...stream.alerts.map((alert) => alertOf(alert, stream)));
+  list.hidden = !stream.alerts.length;
+  if (stream.unchecked) list.append(make("li", "lv-unchecked", `Not all could be checked: ${stream.unchecked}`));
+  if (focused) [...list.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === focused)?.focus();
+}
+
+function alertOf(alert, stream) {
+  const made = make("li");
+  const head = make("div", "lv-alert");
+  const remove = button("forget-alert", "Remove");
+  Object.assign(remove.dataset, { key: stream.key, id: alert.id });
+  remove.setAttribute("aria-label", `Remove the alert: ${alert.text}`);
+  head.append(make("b", "", alert.text), make("span", "", alert.state), remove);
+  const told = make("div", "lv-told");
+  told.setAttribute("role", "log");
+  told.setAttribute("aria-label", `What was told: ${alert.text}`);
+  told.append(...alert.told.map((one) => evidence(one, stream)));
+  made.append(head, told);
+  return made;
+}
+
+function evidence(one, stream) {
+  const made = button("open", "");
+  Object.assign(made.dataset, { key: stream.key, video: stream.video, seek: one.at });
+  made.setAttribute("aria-label", `See it: ${one.message}`);
+  if (one.thumbnail) made.append(imageOf(one.thumbnail));
+  made.append(make("span", "", one.message));
+  return made;
+}
+
 // The next picture takes the place of the last one only once it is there, so that nothing flickers.
 function picture(frame, stream) {
   if (!stream.thumbnail || frame.dataset.shown === stream.thumbnail) return;
@@ -81,7 +113,7 @@ function picture(frame, stream) {
     frame.querySelector("img")?.remove();
     frame.prepend(image);
   });
-  image.src = `${window.gradio_config?.root ?? ""}/gradio_api/file=${stream.thumbnail.split("/").map(encodeURIComponent).join("/")}`;
+  image.src = addressOf(stream.thumbnail);
 }
 
 function work(job) {
@@ -97,7 +129,7 @@ function work(job) {
 
 root.addEventListener("click", (event) => {
   const key = event.target.closest("button[data-do]");
-  if (key) trigger("select", { do: key.dataset.do, key: key.dataset.key });
+  if (key) trigger("select", { do: key.dataset.do, key: key.dataset.key, id: key.dataset.id });
 });
 
 function read() {

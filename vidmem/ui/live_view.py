@@ -7,22 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from vidmem.ingest import Health
-from vidmem.pipelines import WatchState
+from vidmem.pipelines import StoredAlert, Told, WatchState
 from vidmem.types import format_time
 from vidmem.ui.jobs import JobState
-
-_HERE = Path(__file__).parent
-HTML, CSS, JS = ((_HERE / f"live_view.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
 
 Mood = Literal["good", "warning", "bad", "over"]
 _OLD_SECONDS = 3.0
 """A newest picture older than this is worth a warning; many cameras send one in a second."""
 _SLOW_SECONDS = 5.0
 """From the arrival of a frame until it can be asked about; more is worth a warning."""
+_TOLD = 3
+"""Times that are shown of one alert, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that is to be told of a stream."""
+
+    asked: StoredAlert
+    told: Sequence[Told]
+    """What it was told of this stream, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class Stream:
     """The newest frame's."""
     failure: str = ""
     """Why it ended, if an error ended it."""
+    alerts: Sequence[Alert] = ()
 
 
 def live_view(streams: Sequence[Stream], jobs: Sequence[JobState], *, chosen: str = "") -> dict[str, Any]:
@@ -88,6 +96,23 @@ def _told(stream: Stream) -> dict[str, Any]:
         "thumbnail": stream.thumbnail or "",
         "seen": f"{format_time(stream.seconds)} in memory",
         "facts": _facts(stream.state, stream.state.source),
+        "video": stream.state.video_id,
+        "alerts": [_alert(alert) for alert in stream.alerts],
+        "unchecked": stream.state.alerts.failure,
+    }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    many = len(alert.told)
+    times = f"told {many:,} times" if many != 1 else "told once"
+    return {
+        "id": alert.asked.alert_id,
+        "text": alert.asked.text,
+        "state": f"{times}, and asked no more" if alert.asked.is_done else times if many else "not told yet",
+        "told": [
+            {"message": one.message, "at": one.evidence.start, "thumbnail": one.evidence.thumbnail or ""}
+            for one in reversed(alert.told[-_TOLD:])
+        ],
     }
 
 

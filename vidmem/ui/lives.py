@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -12,11 +13,12 @@ from vidmem.errors import BadInput, VidmemError
 from vidmem.ingest.live.address import parse_address
 from vidmem.pipelines import VideoMemory, Watch
 from vidmem.ui.jobs import JobState, Tell, sentence
-from vidmem.ui.live_view import Stream
+from vidmem.ui.live_view import Alert, Stream
 from vidmem.ui.session import Opened, Session
 from vidmem.ui.stores import OpenStore
 
-KIND = "connect"
+CONNECT, FORGET = "connect", "alert"
+"""Kinds of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,11 @@ class Lives:
 
         def work(memory: VideoMemory, tell: Tell) -> None:
             tell("Connecting, and waiting for a first picture")
-            self._add(store, memory.watch(address.strip(), fps=fps, user=user, password=password))
+            may = self._session.limits.allow_private
+            watch = memory.watch(address.strip(), fps=fps, user=user, password=password, allow_private=may)
+            self._add(store, watch)
 
-        store.submit(KIND, parsed.shown if parsed else address.strip(), work)
+        store.submit(CONNECT, parsed.shown if parsed else address.strip(), work)
 
     def await_camera(self, name: str) -> None:
         """Have the next picture of a page's own camera begin a watch. Raises BadInput if one is running."""
@@ -82,7 +86,23 @@ class Lives:
                 with self._lock:
                     self._pushed[name] = begun
 
-            store.submit(KIND, name, work)
+            store.submit(CONNECT, name, work)
+
+    def alert(self, key: str, text: str) -> None:
+        """Ask for something of a stream that is told when it happens. Raises BadInput."""
+        live = self._lives.get(key)
+        if live is None or not live.watch.is_running:
+            raise BadInput(
+                "nothing can be told of a stream that is not being watched: begin to watch it, then add this"
+            )
+        live.watch.alert(text)
+
+    def remove_alert(self, key: str, alert_id: int) -> None:
+        """Ask for something no more, of any stream of the store, behind what the store does already."""
+        if (live := self._lives.get(key)) is None:
+            return
+        store = self._session.store(live.store)
+        store.submit(FORGET, live.watch.state().address, lambda memory, tell: memory.remove_alert(alert_id))
 
     def stop(self, key: str) -> None:
         """End a watch; what it has committed stays. One that nobody knows any more is passed over."""
@@ -117,9 +137,8 @@ class Lives:
 
     def jobs(self) -> Sequence[JobState]:
         """Those that connect, or could not."""
-        return [
-            job for job in self._session.jobs.states() if job.kind == KIND and job.phase not in ("done", "cancelled")
-        ]
+        states = self._session.jobs.states()
+        return [job for job in states if job.kind in (CONNECT, FORGET) and job.phase not in ("done", "cancelled")]
 
     def _add(self, store: OpenStore, watch: Watch) -> Live:
         live = Live(store.key, watch)
@@ -128,15 +147,17 @@ class Lives:
         return live
 
     def _stream(self, live: Live) -> Stream:
-        state, newest = live.watch.state(), None
-        if state.committed:
-            try:
-                with self._session.store(live.store).look() as memory:
-                    newest = memory.newest_picture(live.watch.video_id)
-            except VidmemError:
-                pass  # it was removed from the store meanwhile
+        state, newest, alerts = live.watch.state(), None, []
+        with suppress(VidmemError), self._session.store(live.store).look() as memory:
+            alerts = [
+                Alert(one, [told for told in memory.told(one.alert_id) if told.evidence.video_id == state.video_id])
+                for one in memory.alerts()
+                if one.source in (None, state.address)
+            ]
+            # Not there while nothing was committed, nor if it was removed from the store meanwhile.
+            newest = memory.newest_picture(state.video_id)
         seconds, thumbnail = (0.0, None) if newest is None else (newest.seconds, newest.path)
-        return Stream(live.key, state, seconds, thumbnail, self._failure(live.watch))
+        return Stream(live.key, state, seconds, thumbnail, self._failure(live.watch), alerts)
 
     def _failure(self, watch: Watch) -> str:
         if not watch.has_failed:

@@ -12,6 +12,7 @@ from vidmem.memory import policies
 from vidmem.pipelines import Contents, StoredMemory, TierBytes
 from vidmem.types import VideoId
 from vidmem.ui import three_stores
+from vidmem.ui.drawn import drawn
 from vidmem.ui.jobs import sentence
 from vidmem.ui.session import Opened, Session
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, failed, note
@@ -29,7 +30,7 @@ _SUMMARIES = {one.name: one.summary for one in policies()}
 
 def lay_out(shell: Shell) -> None:
     said = gr.HTML(elem_id="memory-said")
-    drawn = three_stores_of(elem_id="memory")
+    view = drawn("three_stores", "memory")
     shown = gr.State(None)
     timer = shell.timer("memory", _SECONDS)
 
@@ -41,20 +42,8 @@ def lay_out(shell: Shell) -> None:
             return failed(sentence(error)), gr.skip(), gr.skip()
         return (told, gr.skip(), gr.skip()) if now == before else (told, gr.HTML(value=now), now)
 
-    timer.tick(tell, [shell.opened, shown], [said, drawn, shown], **QUIET)
-    shell.opened.change(tell, [shell.opened, shown], [said, drawn, shown], **PRIVATE)
-
-
-def three_stores_of(elem_id: str) -> gr.HTML:
-    """The three stores, of which none has anything. Its value is made by `three_stores.three_stores`."""
-    return gr.HTML(
-        None,
-        html_template=three_stores.HTML,
-        css_template=three_stores.CSS,
-        js_on_load=three_stores.JS,
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    timer.tick(tell, [shell.opened, shown], [said, view, shown], **QUIET)
+    shell.opened.change(tell, [shell.opened, shown], [said, view, shown], **PRIVATE)
 
 
 def _noted(session: Session, opened: Opened | None) -> str:

@@ -4,6 +4,7 @@
 const HOLD_SECONDS = 0.6; // a box stands at most so long after the frame that it was seen on
 const LEAST_PX = 6; // what is drawn smaller is a click
 const NUDGE = 0.02;
+const NAME_PX = 22; // as high as a name over a box
 const COLOURS = ["#0ea5e9", "#f59e0b", "#22c55e", "#ec4899", "#a78bfa", "#ef4444", "#14b8a6", "#eab308"];
 
 const part = (name) => element.querySelector(`.ov-${name}`);
@@ -15,13 +16,6 @@ let pointed = null; // { video, at, box: [x, y, width, height] | null, point: [x
 const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
 const colour = (one) => COLOURS[one.id % COLOURS.length];
 const ownPlayer = () => document.querySelector(root.dataset.player);
-
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 // The box of a track at a time; null where it is not seen
 
@@ -105,6 +99,9 @@ function drawOver(video, seconds = video.currentTime) {
     if (shown !== made) made?.remove();
     if (!shown.parentElement) layer.append(shown);
     lay(box, shown, picture);
+    // Above the box, or within it where the frame ends there.
+    const isCut = picture.top + box[1] * picture.height < NAME_PX;
+    Object.assign(shown.firstChild.style, isCut ? { top: 0, bottom: "auto" } : { top: "auto", bottom: "100%" });
   }
   for (const made of there.values()) made.remove();
   for (const button of root.querySelectorAll(".ov-spans button[data-at]")) {
@@ -250,7 +247,7 @@ function listed(one) {
   spans.append(...one.spans.map((span) => spanButton(one, span)));
   if (one.more) spans.append(make("span", "", `and ${one.more} more`));
   if (!one.spans.length) spans.append(make("span", "", "not seen yet"));
-  made.append(one.thumbnail ? picture(one) : make("span", "ov-blank"), title, drop, spans);
+  made.append(one.thumbnail ? imageOf(told.thumbnails + one.thumbnail) : make("span", "ov-blank"), title, drop, spans);
   return made;
 }
 
@@ -260,15 +257,6 @@ function spanButton(one, span) {
   Object.assign(made.dataset, { at: span.at, end: span.end });
   made.setAttribute("aria-label", `Show ${one.name} at ${span.text}`);
   return made;
-}
-
-function picture(one) {
-  const image = new Image();
-  image.alt = "";
-  image.loading = "lazy";
-  const path = (told.thumbnails + one.thumbnail).split("/").map(encodeURIComponent).join("/");
-  image.src = `${window.gradio_config?.root ?? ""}/gradio_api/file=${path}`;
-  return image;
 }
 
 function work(job) {

@@ -6,10 +6,9 @@ the player.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,18 @@ from vidmem.index import Track
 from vidmem.pipelines import RememberedObject
 from vidmem.types import Span, format_span, format_time
 from vidmem.ui.jobs import JobState
-
-_HERE = Path(__file__).parent
-HTML, CSS, JS = ((_HERE / f"object_view.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+from vidmem.ui.pictures import common_folder
 
 TOLERANCE = 0.004
 """Of the frame's side, by which a box between two that are sent may be off: two pixels of a player."""
 SPANS = 12
 """Stretches that are listed of one object, at most; the rest are told by their number."""
 _UNNOTICED_SECONDS = 0.1
-_NAMES = {"follow": "Following what you pointed at", "find": "Looking for objects"}
+NAMES = {"follow": "Following what you pointed at", "find": "Looking for objects", "forget": "Forgetting an object"}
+"""What jobs on objects are called, by their kinds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """An object with its track."""
 
@@ -38,17 +36,28 @@ class Seen:
     track: Track | None
     """None if it is damaged."""
 
+    @cached_property
+    def boxes(self) -> list[list[float]]:
+        """Time, left, top, right, bottom of each box that is sent; only the time where it is not seen."""
+        track = self.track
+        if track is None:
+            return []
+        return [
+            [round(float(track.seconds[place]), 3), *(round(float(side), 4) for side in track.boxes[place])]
+            if track.is_seen[place]
+            else [round(float(track.seconds[place]), 3)]
+            for place in thinned(track)
+        ]
+
 
 def object_view(objects: Sequence[Seen], jobs: Sequence[JobState], *, video: str, hours: bool) -> dict[str, Any]:
     """What the page draws, in JSON's types.
 
     Args:
         video: what names the video; another one is another view.
-        jobs: those on the video that follow or find objects, the newest last.
+        jobs: those of `NAMES` on the video, the newest last.
     """
-    pictures = [one.remembered.thumbnail for one in objects if one.remembered.thumbnail]
-    shared = os.path.commonprefix(pictures)
-    folder = shared[: shared.rfind("/") + 1]
+    folder = common_folder(one.remembered.thumbnail for one in objects)
     return {
         "video": video,
         "hours": hours,
@@ -129,7 +138,7 @@ def _told(one: Seen, skipped: int, hours: bool) -> dict[str, Any]:
         ],
         "more": len(spans) - len(listed),
         "until": _until(one, hours),
-        "track": [] if one.track is None else _boxes(one.track),
+        "track": one.boxes,
     }
 
 
@@ -140,20 +149,10 @@ def _until(one: Seen, hours: bool) -> str:
     return "" if until is None else f"followed until {format_time(until, hours=hours)}"
 
 
-def _boxes(track: Track) -> list[list[float]]:
-    """Time, left, top, right, bottom of each box; only the time where it is not seen."""
-    return [
-        [round(float(track.seconds[place]), 3), *(round(float(side), 4) for side in track.boxes[place])]
-        if track.is_seen[place]
-        else [round(float(track.seconds[place]), 3)]
-        for place in thinned(track)
-    ]
-
-
 def _job(job: JobState) -> dict[str, Any]:
     return {
         "id": job.job_id,
-        "title": _NAMES[job.kind],
+        "title": NAMES[job.kind],
         "phase": job.phase,
         "message": job.message,
         "fraction": job.fraction,

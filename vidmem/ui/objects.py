@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from vidmem.index import Track
 from vidmem.pipelines import RememberedObject, StoredMemory, VideoMemory
 from vidmem.types import format_time
 from vidmem.ui import object_view
+from vidmem.ui.drawn import drawn
 from vidmem.ui.jobs import Tell, sentence
 from vidmem.ui.object_view import Seen
 from vidmem.ui.player import player
@@ -20,7 +21,6 @@ from vidmem.ui.session import Opened, Session
 from vidmem.ui.shell import QUIET, Shell, failed, note
 
 _SECONDS = 0.7
-_KINDS = ("follow", "find")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,71 +46,72 @@ class Asked:
             raise BadInput("nothing is marked on the frame: draw a box over the object, or click on it") from error
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What a page shows already, so that only what is new is looked up and sent to it."""
+
+    opened: Opened | None = None
+    seen: Sequence[Seen] = ()
+    view: dict[str, Any] | None = None
+    player: dict[str, Any] | None = None
+
+
 def lay_out(shell: Shell) -> None:
-    session = shell.session
-    previews, drawn, playing = shell.previews, gr.State(None), gr.State(None)
+    session, previews, known = shell.session, shell.previews, gr.State(_Drawn())
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             said = gr.HTML(elem_id="objects-said")
             shown = player("objects-player", "No video is open. Pick one in the Library.")
         with gr.Column(scale=4, min_width=320):
-            view = object_view_of("objects")
+            view = drawn("object_view", "objects")
     timer = shell.timer("objects", _SECONDS)
 
-    def draw(opened: Opened | None, before: Any, played: Any) -> tuple[Any, ...]:
+    def draw(opened: Opened | None, before: _Drawn) -> dict[Any, Any]:
         """What is other than it was."""
         try:
-            now, told = _told(session, opened), previews.of(opened)
+            now = _now(session, opened, before, previews.of(opened))
         except VidmemError as error:
-            return failed(sentence(error)), *[gr.skip()] * 4
-        changed = (gr.skip(), gr.skip()) if now == before else (gr.HTML(value=now), now)
-        return _noted(opened, now), *changed, *((gr.skip(), gr.skip()) if told == played else (told, told))
+            return {said: failed(sentence(error))}
+        changes: dict[Any, Any] = {said: _noted(now), known: now}
+        if now.view != before.view:
+            changes[view] = gr.HTML(value=now.view)
+        if now.player != before.player:
+            changes[shown] = now.player
+        return changes
 
-    def do(opened: Opened | None, before: Any, played: Any, event: gr.EventData) -> tuple[Any, ...]:
+    def do(opened: Opened | None, before: _Drawn, event: gr.EventData) -> dict[Any, Any]:
         told = dict(event._data)
         try:
             _DOING[str(told.get("do"))](session, opened, told)
-        except (VidmemError, KeyError) as error:
-            return failed(sentence(error)), *[gr.skip()] * 4
-        return draw(opened, before, played)
+        except Exception as error:
+            return {said: failed(sentence(error))}
+        return draw(opened, before)
 
-    reads, writes = [shell.opened, drawn, playing], [said, view, drawn, shown, playing]
+    reads, writes = [shell.opened, known], [said, view, shown, known]
     timer.tick(draw, reads, writes, **QUIET)
     shell.opened.change(draw, reads, writes, **QUIET)
     view.select(do, reads, writes, **QUIET)
 
 
-def object_view_of(elem_id: str) -> gr.HTML:
-    """The objects of a video, of which none is open. Its value is made by `object_view.object_view`.
-
-    The players that it draws over are named in `object_view.html`: Gradio drops properties of its own of a component
-    that is written to before it was shown.
-    """
-    return gr.HTML(
-        None,
-        html_template=object_view.HTML,
-        css_template=object_view.CSS,
-        js_on_load=object_view.JS,
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
-
-
-def _noted(opened: Opened | None, now: dict[str, Any] | None) -> str:
-    if opened is not None and now is None:
+def _noted(now: _Drawn) -> str:
+    if now.opened is not None and now.view is None:
         return note("Objects can be followed once vidmem has begun to watch this video.")
     return ""
 
 
-def _told(session: Session, opened: Opened | None) -> dict[str, Any] | None:
+def _now(session: Session, opened: Opened | None, before: _Drawn, player: dict[str, Any]) -> _Drawn:
     video = session.video(opened)
     if opened is None or video is None:
-        return None
+        return _Drawn(opened, player=player)
+    known = {one.remembered: one for one in before.seen}
     with session.store(opened.store).look() as memory:
-        seen = [Seen(one, _track(memory, one)) for one in memory.objects(video=video.video_id)]
-    jobs = [job for job in session.jobs.states(store=opened.store) if job.kind in _KINDS and job.phase != "done"]
-    own = [job for job in jobs if job.subject == opened.source]
-    return object_view.object_view(seen, own, video=video.video_id, hours=video.has_hours)
+        objects = memory.objects(video=video.video_id)
+        # A track is long, and others than those that are being followed stay as they are.
+        seen = [known.get(one) or Seen(one, _track(memory, one)) for one in objects]
+    jobs = [job for job in session.jobs.states(store=opened.store) if job.kind in object_view.NAMES]
+    own = [job for job in jobs if job.phase != "done" and job.subject == opened.source]
+    view = object_view.object_view(seen, own, video=video.video_id, hours=video.has_hours)
+    return _Drawn(opened, seen, view, player)
 
 
 def _track(memory: StoredMemory, one: RememberedObject) -> Track | None:

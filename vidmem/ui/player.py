@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from vidmem.ui import timeline
-
-_HERE = Path(__file__).parent
-_HTML, _CSS, _JS = ((_HERE / f"player.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+from vidmem.ui.drawn import drawn
+from vidmem.ui.timeline import SCRIPTS
 
 
 def player(elem_id: str, message: str) -> gr.HTML:
     """A player without a video, which says `message` meanwhile. Its value is made by `playing` or `not_playing`."""
-    return gr.HTML(
-        not_playing(message),
-        html_template=_HTML,
-        css_template=_CSS,
-        js_on_load=_JS,
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    return drawn("player", elem_id, not_playing(message))
 
 
-def playing(url: str) -> dict[str, Any]:
-    """Show the video at an address. One that is shown already goes on."""
-    return {"src": url}
+def playing(url: str, video: str) -> dict[str, Any]:
+    """Show what is at an address. If that is shown already it goes on; another copy of the same `video` goes on where
+    the last one was."""
+    return {"src": url, "video": video}
 
 
 def not_playing(message: str) -> dict[str, Any]:
@@ -41,12 +32,4 @@ def timeline_of(player: str) -> gr.HTML:
 
     Its value is a video's `timeline.timeline`, its property `evidence` that of an answer; either may be None.
     """
-    return gr.HTML(
-        None,
-        html_template=timeline.HTML.replace("PLAYER", escape(player)),
-        css_template=timeline.CSS,
-        js_on_load=timeline.JS,
-        apply_default_css=False,
-        elem_id="timeline",
-        evidence=None,
-    )
+    return drawn("timeline", "timeline", scripts=SCRIPTS, replaced=("PLAYER", escape(player)), evidence=None)

@@ -55,7 +55,7 @@ class Previews:
                 self._plays[opened.source, changed] = plays_in_browsers(path)
             plays = self._plays[opened.source, changed]
         if plays:
-            return playing(self._session.url(path))
+            return playing(self._session.url(path), opened.key)
         return self._copy(opened, f"{path}{changed}", lambda target, tell: _preview(path, target, tell))
 
     def _copy(self, opened: Opened, named: str, make: Callable[[Path, Tell], None]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Previews:
                     "preview", opened.store, opened.source, lambda tell: make(target, tell)
                 )
             if opened.key in self._shown:
-                return playing(self._session.url(self._shown[opened.key]))
+                return playing(self._session.url(self._shown[opened.key]), opened.key)
             return not_playing(self._jobs[target].state().message)
 
     def _slides(self, opened: Opened, video: StoredVideo, target: Path) -> None:

@@ -20,7 +20,7 @@ from vidmem.samples import Sample
 from vidmem.types import VideoId, format_time
 from vidmem.ui.jobs import Job, Jobs, JobState, Tell
 from vidmem.ui.limits import Limits
-from vidmem.ui.stores import OpenStore
+from vidmem.ui.stores import OpenStore, video_of
 
 T = TypeVar("T")
 
@@ -111,6 +111,11 @@ class Session:
         return opened.store in self._trusted or any(path.is_relative_to(place) for place in places)
 
     # -- videos --
+
+    def opened(self, store: str, video_id: str) -> Opened:
+        """A video of a store, as it is opened. Raises BadInput if either is gone."""
+        video = video_of(self.store(store), video_id)
+        return Opened(store, video.source, video.video_id)
 
     def video(self, opened: Opened | None) -> StoredVideo | None:
         """The open video as its store has it; None while nothing of it is committed, or once it was removed."""

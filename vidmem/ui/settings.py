@@ -18,7 +18,7 @@ from vidmem.types import Mode
 from vidmem.ui.jobs import sentence
 from vidmem.ui.library_cards import num_bytes
 from vidmem.ui.session import Session
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, failed, note
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, failed, line, note
 
 _FORMATS = {
     "none": "none: exact, twice the bytes of int8",
@@ -61,13 +61,7 @@ def lay_out(shell: Shell) -> None:
             working = gr.Slider(8, 128, value=32, step=4, label="Frames of working memory")
             context = gr.Number(850, label="Tokens of video for one question", minimum=64, precision=0)
     cost = gr.HTML(elem_id="costs")
-    name = gr.Textbox(
-        label="Make a store with these",
-        placeholder="kitchen.vidmem",
-        submit_btn="Make",
-        max_lines=1,
-        elem_id="new-store",
-    )
+    name = line("Make a store with these", "kitchen.vidmem", "Make", elem_id="new-store")
     said = gr.HTML(elem_id="settings-said")
     gr.HTML(_limits(session), elem_id="limits")
     chosen: list[Any] = [preset, mode, form, ratio, policy, elements, working, context]
@@ -160,5 +154,5 @@ def _limits(session: Session) -> str:
     return (
         '<h2 class="vm-way">What this page may do</h2><ul class="vm-limits">'
         f"<li>Open videos and stores in {roots}.</li><li>Take files of at most {num_bytes(limits.max_bytes)}.</li>"
-        f"<li>Fetch from {private}.</li></ul>"
+        f"<li>Fetch files and watch streams from {private}.</li></ul>"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from vidmem.ui.jobs import Jobs
 from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
 
@@ -37,6 +38,8 @@ class Shell:
     session: Session
     opened: gr.State
     """The `Opened` video of this tab of the browser, or None. Write to it to open another; `.change` tells of it."""
+    visit: gr.State
+    """The `Visit` of this tab of the browser, the same object in all of its events."""
     tabs: gr.Tabs
     """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
     panes: Mapping[str, gr.Tab]
@@ -53,6 +56,20 @@ class Shell:
             pane.select(None, None, timer, js=f"() => ({{__type__: 'update', active: {is_shown}}})", **PRIVATE)
         return timer
 
+    def store_menu(self, screen: str, *, elem_id: str) -> gr.Dropdown:
+        """A choice among the open stores, which are looked up whenever its screen is shown."""
+        menu = gr.Dropdown(self.store_choices(), value=self.session.stores()[0].key, label="Store", elem_id=elem_id)
+        self.panes[screen].select(lambda: gr.Dropdown(self.store_choices()), None, menu, **QUIET)
+        return menu
+
+    def store_choices(self) -> list[tuple[str, str]]:
+        return [(store.name, store.key) for store in self.session.stores()]
+
+
+def line(label: str, placeholder: str, button: str, *, elem_id: str, **options: Any) -> gr.Textbox:
+    """A field of one line, with a button of its own that submits it."""
+    return gr.Textbox(label=label, placeholder=placeholder, submit_btn=button, max_lines=1, elem_id=elem_id, **options)
+
 
 _CHOOSING = """
 element.addEventListener("click", (event) => {
@@ -62,14 +79,20 @@ element.addEventListener("click", (event) => {
 """
 
 
-def chooser(value: str = "", *, elem_id: str) -> gr.HTML:
+def chooser(value: str = "", *, elem_id: str, **options: Any) -> gr.HTML:
     """HTML whose elements with `data-choose` can be clicked: its `.select` brings their data, see `chosen`."""
-    return gr.HTML(value, js_on_load=_CHOOSING, elem_id=elem_id)
+    return gr.HTML(value, js_on_load=_CHOOSING, elem_id=elem_id, **options)
 
 
 def chosen(event: gr.EventData) -> dict[str, str]:
     """The `data-*` of what was clicked in a `chooser`, by their names in camelCase."""
     return {name: str(value) for name, value in event._data.items()}
+
+
+def change_job(jobs: Jobs, event: gr.EventData) -> None:
+    """Do what was clicked of a job: `data-choose` is cancel, again or dismiss, `data-job` its number."""
+    told = chosen(event)
+    {"cancel": jobs.cancel, "again": jobs.again, "dismiss": jobs.dismiss}[told["choose"]](int(told["job"]))
 
 
 def failed(message: str) -> str:

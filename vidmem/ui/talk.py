@@ -11,7 +11,7 @@ from html import escape
 from urllib.parse import quote
 
 from vidmem.pipelines.finding import WEAK
-from vidmem.types import Answer, Hit, Reading, format_span, format_time
+from vidmem.types import Answer, Hit, Reading, VideoId, format_span, format_time
 from vidmem.ui.shell import table
 
 NOTHING = "Nothing in memory matches."
@@ -27,6 +27,10 @@ class Turn:
     hours: bool
     """Whether the video's times are written with them."""
     is_stopped: bool = False
+    store: str = ""
+    """Key of the store that was asked."""
+    is_of_store: bool = False
+    """Whether all of its videos were asked about, and not one."""
 
     @property
     def evidence(self) -> Sequence[Hit]:
@@ -65,7 +69,7 @@ def _turn(turn: Turn) -> str:
     text = escape(answer.text) or "…"
     stopped = ' <em class="vm-aside">(stopped)</em>' if turn.is_stopped else ""
     if turn.evidence:
-        told = f'<p class="vm-told">{text}{stopped}</p>{chips(turn.evidence, hours=turn.hours)}'
+        told = f'<p class="vm-told">{text}{stopped}</p>{_chips(turn)}'
     elif answer.evidence:
         told = (
             f'<p class="vm-told">{NOTHING}</p><p class="vm-aside">The model, left to guess, says: {text}{stopped}</p>'
@@ -77,18 +81,26 @@ def _turn(turn: Turn) -> str:
     )
 
 
-def chips(hits: Sequence[Hit], *, hours: bool = False) -> str:
+def _chips(turn: Turn) -> str:
     """A button for each stretch of evidence, numbered as on the timeline, which takes the player there."""
-    return f'<div class="vm-chips">{"".join(_chip(number, hit, hours) for number, hit in enumerate(hits, 1))}</div>'
+    chips = "".join(_chip(number, hit, turn) for number, hit in enumerate(turn.evidence, 1))
+    return f'<div class="vm-chips">{chips}</div>'
 
 
-def _chip(number: int, hit: Hit, hours: bool) -> str:
+def _chip(number: int, hit: Hit, turn: Turn) -> str:
     picture = f'<img src="gradio_api/file={quote(hit.thumbnail)}" alt="">' if hit.thumbnail else ""
-    span = format_span(hit.start, hit.end, hours=hours)
+    span = format_span(hit.start, hit.end, hours=turn.hours)
+    name = escape(hit.source.rpartition("/")[2]) if turn.is_of_store else ""
     return (
-        f'<button type="button" class="vm-chip" data-seek="{hit.start}" aria-label="Evidence {number}: go to {span}">'
-        f"{picture}<b>★ {number}</b><span>{span}</span></button>"
+        f'<button type="button" class="vm-chip" {_there(turn.store, hit.video_id, hit.start)}'
+        f' aria-label="Evidence {number}: go to {span}{f" of {name}" if name else ""}">'
+        f"{picture}<b>★ {number}</b><span>{span}</span>{f'<span>{name}</span>' if name else ''}</button>"
     )
+
+
+def _there(store: str, video_id: VideoId, seconds: float) -> str:
+    """What makes a button take the player to a time of a video, which is opened if another one is."""
+    return f'data-choose="open" data-store="{escape(store)}" data-video="{escape(video_id)}" data-seek="{seconds}"'
 
 
 def _unfolded(turn: Turn) -> str:
@@ -96,7 +108,7 @@ def _unfolded(turn: Turn) -> str:
     understood = (
         f"<p>Understood as: <q>{escape(answer.question)}</q></p>" if answer.question != turn.asked.strip() else ""
     )
-    read = _reading(answer.reading, turn.hours) if answer.reading else "<p>No model was asked.</p>"
+    read = _reading(answer.reading, turn) if answer.reading else "<p>No model was asked.</p>"
     total = answer.timings.get("total")
     took = f" · {total:.1f} s" if total is not None else ""
     return (
@@ -116,12 +128,12 @@ def _hits(hits: Sequence[Hit], hours: bool) -> str:
     return table(("", "When", "Score", "Memory", "Why"), rows, "What was found")
 
 
-def _reading(reading: Reading, hours: bool) -> str:
+def _reading(reading: Reading, turn: Turn) -> str:
     held = f"{reading.num_blocks} KV blocks" if reading.mode == "kv" else "tokens that were run through the model now"
     gist = f", {reading.num_gist} elements of long-term memory" if reading.num_gist else ""
     frames = "".join(
-        f'<button type="button" data-seek="{seconds}">{format_time(seconds, hours=hours)}</button>'
-        for _, seconds in reading.frames[:_SHOWN_FRAMES]
+        f'<button type="button" {_there(turn.store, video, at)}>{format_time(at, hours=turn.hours)}</button>'
+        for video, at in reading.frames[:_SHOWN_FRAMES]
     )
     more = f" and {len(reading.frames) - _SHOWN_FRAMES} more" if len(reading.frames) > _SHOWN_FRAMES else ""
     return (

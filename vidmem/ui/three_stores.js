@@ -21,23 +21,6 @@ function clock(seconds) {
 const span = (one) => (one.end - one.start > 1.5 ? `${clock(one.start)}–${clock(one.end)}` : clock(one.start));
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches || document.hidden;
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function picture(one) {
-  const path = (told.thumbnails + one.thumbnail).split("/").map(encodeURIComponent).join("/");
-  const image = new Image();
-  image.alt = "";
-  image.loading = "lazy";
-  image.decoding = "async";
-  image.src = `${window.gradio_config?.root ?? ""}/gradio_api/file=${path}`;
-  return image;
-}
-
 // What is said of one element, on its card and to a screen reader
 
 function facts(one, store) {
@@ -57,7 +40,7 @@ function elementButton(one, store, share) {
   button.one = one;
   button.store = store;
   button.setAttribute("aria-label", `${span(one)}${[...facts(one, store)].map((fact) => `, ${fact}`).join("")}`);
-  button.append(one.thumbnail ? picture(one) : make("span", "ts-blank"));
+  button.append(one.thumbnail ? imageOf(told.thumbnails + one.thumbnail) : make("span", "ts-blank"));
   if (store === "long-term") {
     const meter = make("span", "ts-meter");
     meter.style.setProperty("--share", share);
@@ -293,7 +276,7 @@ function drawTiers() {
 
 function showCard(button) {
   const { one, store } = button;
-  const image = one.thumbnail ? [picture(one)] : [];
+  const image = one.thumbnail ? [imageOf(told.thumbnails + one.thumbnail)] : [];
   card.replaceChildren(...image, make("b", "", span(one)), ...facts(one, store).map((fact) => make("span", "", fact)), make("span", "ts-hint", "Click to see it in the video"));
   card.hidden = false;
   const [home, own] = [root, button].map((box) => box.getBoundingClientRect());

@@ -6,17 +6,13 @@ map. The page draws them, moves what moves from one box to the next, and decides
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vidmem.memory import StoreState
 from vidmem.pipelines import Contents, Held, Size, TierBytes
-
-_HERE = Path(__file__).parent
-HTML, CSS, JS = ((_HERE / f"three_stores.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+from vidmem.ui.pictures import common_folder
 
 MOST = 320
 """Prototypes that are sent to the page, at most, evenly along the time. More pictures are a wall, not a memory."""
@@ -47,7 +43,7 @@ def three_stores(look: Look) -> dict[str, Any]:
     """What the page draws, in JSON's types."""
     told = look.contents
     long_term = evenly(told.long_term, MOST)
-    folder = _common_folder([*told.sensory, *told.working, *long_term])
+    folder = common_folder(one.thumbnail for one in (*told.sensory, *told.working, *long_term))
     return {
         "video": told.video_id,
         "name": told.name,
@@ -195,9 +191,3 @@ def _frames(number: int) -> str:
 
 def _many(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _common_folder(held: Sequence[Held]) -> str:
-    """What the paths of all pictures begin with, so that it is told once."""
-    shared = os.path.commonprefix([one.thumbnail for one in held if one.thumbnail])
-    return shared[: shared.rfind("/") + 1]

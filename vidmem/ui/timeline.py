@@ -6,19 +6,15 @@ together. The page chooses among that by how far it is zoomed in, and decides no
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from vidmem.types import Hit, Span
+from vidmem.types import Hit, Span, VideoId
+from vidmem.ui.pictures import common_folder
 
-_HERE = Path(__file__).parent
-HTML, CSS = ((_HERE / f"timeline.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
-_SCRIPTS = ("groups", "draw", "move", "hands", "told")
-JS = "\n".join((_HERE / f"timeline_{part}.js").read_text(encoding="utf-8") for part in _SCRIPTS)
+SCRIPTS = ("groups", "draw", "move", "hands", "told")
 """The body of one function, in parts that follow each other."""
 
 Kind = Literal["evidence", "scene", "object", "gap"]
@@ -130,11 +126,12 @@ def lanes_of(
     return [lane for lane in found if lane.segments]
 
 
-def evidence_lane(hits: Sequence[Hit], duration_seconds: float) -> Lane:
-    """What an answer cites, numbered in the order of its evidence."""
+def evidence_lane(hits: Sequence[Hit], video_id: VideoId, duration_seconds: float) -> Lane:
+    """What an answer cites of a video, numbered in the order of all its evidence."""
     segments = [
         Segment(hit.start, hit.end, f"Evidence {number}", hit.thumbnail, hit.why)
         for number, hit in enumerate(hits, start=1)
+        if hit.video_id == video_id
     ]
     return _lane("evidence", "Evidence", "stretches of evidence", segments, duration_seconds)
 
@@ -145,7 +142,7 @@ def timeline(duration_seconds: float, lanes: Sequence[Lane], *, hours: bool | No
     Args:
         hours: whether times are written with them; by default from one hour on.
     """
-    folder = _common_folder(lanes)
+    folder = common_folder(one.thumbnail for lane in lanes for one in lane.segments)
     return {
         "duration": duration_seconds,
         "hours": duration_seconds >= 3600 if hours is None else hours,
@@ -187,12 +184,6 @@ def _grouped(starts: Sequence[float], seconds: float) -> list[int]:
         first.append(index)
         index = max(index + 1, bisect_left(starts, starts[index] + seconds, lo=index))
     return first
-
-
-def _common_folder(lanes: Sequence[Lane]) -> str:
-    """What the paths of all thumbnails begin with, so that it is told once."""
-    shared = os.path.commonprefix([one.thumbnail for lane in lanes for one in lane.segments if one.thumbnail])
-    return shared[: shared.rfind("/") + 1]
 
 
 def _told(lane: Lane, skipped: int) -> dict[str, Any]:

@@ -64,7 +64,5 @@ function grouped(lane, first) {
 }
 
 function pictureUrl(lane, group) {
-  if (!group.picture) return null;
-  const path = (lane.thumbnails + group.picture).split("/").map(encodeURIComponent).join("/");
-  return `${window.gradio_config?.root ?? ""}/gradio_api/file=${path}`;
+  return group.picture ? addressOf(lane.thumbnails + group.picture) : null;
 }

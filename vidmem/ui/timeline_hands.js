@@ -62,10 +62,23 @@ root.addEventListener("keydown", (event) => {
   event.stopPropagation();
 });
 
-// Anything on the page may send the player to a time.
+// Anything on the page may send the player to a time: of a video that is not open, once it is.
+let there = null;
+let isLoaded = false; // whether a video came into the player since
+const isOpen = (one) => !one.dataset.video || video.endsWith(` ${one.dataset.video}`);
+
+function arrive() {
+  if (!there || !isLoaded || !isOpen(there)) return;
+  seek(Number(there.dataset.seek));
+  there = null;
+}
+
 document.addEventListener("click", (event) => {
-  const there = event.target.closest("[data-seek]");
-  if (there) seek(Number(there.dataset.seek));
+  const button = event.target.closest("[data-seek]");
+  if (!button) return;
+  there = button;
+  isLoaded = isOpen(button);
+  arrive();
 });
 
 part("zoom").addEventListener("click", (event) => {

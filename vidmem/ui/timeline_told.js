@@ -11,6 +11,11 @@ function follow(event) {
   } else drawPlayhead();
 }
 
+function load(what) {
+  isLoaded ||= what === "loadedmetadata";
+  read();
+}
+
 function read() {
   const told = props.value || null;
   // What is still being watched is known in part; its player knows how long it is.
@@ -34,6 +39,7 @@ function read() {
   draw();
   const again = focused ? lanes.findIndex((lane) => lane.name === held) : -1;
   if (again >= 0) focusAt(again, focused.start, false);
+  arrive();
 }
 
 function row(lane) {
@@ -55,7 +61,7 @@ function nameOf(lane) {
 // Media events do not bubble, and the player's element comes and goes: so they are caught on their way down.
 for (const name of ["timeupdate", "seeking", "seeked"]) document.addEventListener(name, follow, true);
 for (const name of ["loadedmetadata", "durationchange", "emptied"]) {
-  document.addEventListener(name, (event) => event.target === player() && read(), true);
+  document.addEventListener(name, (event) => event.target === player() && load(name), true);
 }
 new ResizeObserver(drawSoon).observe(view);
 watch(["value", "evidence"], read);

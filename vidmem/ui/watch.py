@@ -9,12 +9,13 @@ from typing import Any
 import gradio as gr
 
 from vidmem.errors import VidmemError
-from vidmem.ui.asking import Asking, Turns, lay_out_talk
+from vidmem.ui.asking import Asking, lay_out_talk
 from vidmem.ui.jobs import JobState
 from vidmem.ui.library_cards import bar
 from vidmem.ui.player import player, timeline_of
 from vidmem.ui.session import Opened
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, change_job, chooser
+from vidmem.ui.visits import Visit
 from vidmem.ui.watched import stamp_of, watched
 
 _BUSY_SECONDS, _IDLE_SECONDS = 0.7, 3.0
@@ -50,10 +51,10 @@ def lay_out(shell: Shell) -> None:
         shell, asking, title=title, player=shown, timeline=under, status=status, drawn=drawn, timer=timer
     )
     moving = [shown, under, status, drawn, timer, *asking.changed_by_watching]
-    timer.tick(watching.draw, [shell.opened, drawn], moving, **QUIET)
+    timer.tick(watching.draw, [shell.opened, drawn, shell.visit], moving, **QUIET)
     opening = [title, *moving, *asking.changed_by_opening]
-    shell.opened.change(watching.open, [shell.opened, talk.turns], opening, **QUIET)
-    status.select(watching.cancel, None, None, **PRIVATE)
+    shell.opened.change(watching.open, [shell.opened, shell.visit], opening, **QUIET)
+    status.select(watching.change_job, None, None, **PRIVATE)
 
 
 class _Watching:
@@ -75,15 +76,16 @@ class _Watching:
         self._title, self._player, self._timeline = title, player, timeline
         self._status, self._drawn, self._timer = status, drawn, timer
 
-    def open(self, opened: Opened | None, turns: Turns) -> dict[Any, Any]:
+    def open(self, opened: Opened | None, visit: Visit) -> dict[Any, Any]:
         """Another video: away with what was shown of the last one."""
+        visit.opened = opened
         emptied = {self._title: _title(self._shell, opened), self._timeline: gr.HTML(value=None, evidence=None)}
-        return emptied | self._asking.open(opened, turns) | self.draw(opened, Drawn(seconds=0.0))
+        return emptied | self._asking.open(visit) | self.draw(opened, Drawn(seconds=0.0), visit)
 
-    def draw(self, opened: Opened | None, before: Drawn) -> dict[Any, Any]:
+    def draw(self, opened: Opened | None, before: Drawn, visit: Visit) -> dict[Any, Any]:
         """What is other than it was: asked again and again while this screen is shown."""
         status, told = _status(self._shell, opened), self._previews.of(opened)
-        stamp, changes = self._watched(opened, before)
+        stamp, changes = self._watched(opened, before, visit)
         if status != before.status:
             changes[self._status] = status
         if str(told) != before.player:
@@ -99,10 +101,10 @@ class _Watching:
         video = self._shell.session.video(opened)
         return opened is not None and (video is None or not video.is_finished or not stamp or "src" not in told)
 
-    def cancel(self, event: gr.EventData) -> None:
-        self._shell.session.jobs.cancel(int(chosen(event)["job"]))
+    def change_job(self, event: gr.EventData) -> None:
+        change_job(self._shell.session.jobs, event)
 
-    def _watched(self, opened: Opened | None, before: Drawn) -> tuple[str, dict[Any, Any]]:
+    def _watched(self, opened: Opened | None, before: Drawn, visit: Visit) -> tuple[str, dict[Any, Any]]:
         """What is known of the open video, as `stamp_of` says it, and what is other if that is."""
         session = self._shell.session
         try:
@@ -115,7 +117,8 @@ class _Watching:
             known = watched(session, opened, video)
         except VidmemError:  # it was removed between two looks
             return "", {}
-        return stamp, {self._timeline: gr.HTML(value=known.timeline), **self._asking.can_ask(video, known.questions)}
+        shown = gr.HTML(value=known.timeline, evidence=self._asking.evidence(visit))
+        return stamp, {self._timeline: shown, **self._asking.can_ask(opened, video, known.questions, visit)}
 
 
 def _title(shell: Shell, opened: Opened | None) -> str:
@@ -142,4 +145,6 @@ def _going(job: JobState) -> str:
 
 def _ended(job: JobState) -> str:
     kind, role = ("vm-failed", "alert") if job.phase == "failed" else (f"vm-{job.phase}", "status")
-    return f'<div class="vm-status {kind}" role="{role}"><span>{escape(job.message)}</span></div>'
+    again = f'<button type="button" data-choose="again" data-job="{job.job_id}">Try again</button>'
+    said = f"<span>{escape(job.message)}</span>{again if job.phase == 'failed' else ''}"
+    return f'<div class="vm-status {kind}" role="{role}">{said}</div>'

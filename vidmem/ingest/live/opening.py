@@ -47,6 +47,7 @@ class Target:
     kind: str
     url: str
     transport: str
+    follows_redirects: bool
     connect_seconds: float
     stall_seconds: float
 
@@ -85,6 +86,8 @@ def _options(target: Target) -> dict[str, str]:
         return options | probing | {"rtsp_transport": target.transport, "allowed_media_types": "video"}
     if target.kind == "rtmp":
         return options | {"rtmp_live": "live", "fpsprobesize": "0", "analyzeduration": "2000000"}
+    if not target.follows_redirects:
+        options["max_redirects"] = "0"
     # The newest segment first: what was before it is no more live.
     return options | ({"live_start_index": "-1"} if _is_playlist(target.url) else {})
 

@@ -45,12 +45,14 @@ class Receiver:
         wanted: Wanted,
         *,
         transport: str,
+        follows_redirects: bool,
         patience: Patience,
         handover: Handover,
         meter: Meter,
         opened: Callable[[SourceInfo], None],
     ) -> None:
         self._address, self._wanted, self._transport = address, wanted, transport
+        self._follows_redirects = follows_redirects
         self._handover, self._meter, self._opened = handover, meter, opened
         self._link = Link.begun(time.monotonic(), patience)
         self._timeline = Timeline()
@@ -134,6 +136,7 @@ class Receiver:
                 "kind": self._address.kind,
                 "url": self._address.url,
                 "transport": self._transport,
+                "follows_redirects": self._follows_redirects,
                 "connect_seconds": self._link.patience.connect_seconds,
                 "stall_seconds": self._link.patience.stall_seconds,
             },

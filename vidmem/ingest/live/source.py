@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from vidmem.errors import BadInput, VidmemError
+from vidmem.ingest.fetching import address_of
 from vidmem.ingest.live.address import Address, Kind, parse_address
 from vidmem.ingest.live.handover import Handover, Policy
 from vidmem.ingest.live.health import Health, Meter
@@ -45,6 +47,9 @@ class LiveConfig:
     """Of a file: times its own pace."""
     loop: bool = False
     """Of a file: from the beginning again and again, as one stream."""
+    allow_private: bool = True
+    """Whether a server may be on this machine or in its network. Where not, no redirect is followed; what a playlist
+    names is not looked at."""
 
     def __post_init__(self) -> None:
         if self.transport not in ("tcp", "udp"):
@@ -82,7 +87,14 @@ class LiveSource:
             self._feed = Player(Path(address.url), wanted, speed=config.speed, loop=config.loop, **common)
         else:
             patience = config.patience or _patience(address.kind)
-            self._feed = Receiver(address, wanted, transport=config.transport, patience=patience, **common)
+            self._feed = Receiver(
+                address,
+                wanted,
+                transport=config.transport,
+                follows_redirects=config.allow_private,
+                patience=patience,
+                **common,
+            )
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"vidmem-live-{address.name}", daemon=True)
 
@@ -176,13 +188,16 @@ def open_live(
 
     Raises:
         BadInput, with NoVideoStream and UnsupportedCodec: there is something, but no stream to be watched, or the
-            password is wrong.
+            password is wrong, or the server is where it may not be.
         NotFound: no such camera, file or stream on the server.
         SourceLost: nothing answers; try again later.
     """
     parsed = parse_address(address, user=user, password=password)
     check_request(parsed.shown, fps, views, 0.0)
-    source = LiveSource(parsed, Wanted(fps, tuple(views)), config or LiveConfig())
+    config = config or LiveConfig()
+    if parsed.kind in ("rtsp", "rtmp", "http") and not config.allow_private:
+        address_of(urlsplit(parsed.url), parsed.shown, allow_private=False)
+    source = LiveSource(parsed, Wanted(fps, tuple(views)), config)
     source.start()
     return source
 

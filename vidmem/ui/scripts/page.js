@@ -34,7 +34,28 @@
     localStorage.setItem("vidmem.look", wanted);
     document.body.classList.toggle("dark", wanted === "dark" || (wanted === "system" && dark.matches));
   }
-  window.vidmem = { look };
+
+  // A tab that is loaded again is the same visit, on the same screen. While it is open its name lies nowhere, so that a
+  // copy of the tab is a visit of its own.
+  const kept = (key) => {
+    const value = sessionStorage.getItem(key);
+    sessionStorage.removeItem(key);
+    return value;
+  };
+  const drawName = () => [...crypto.getRandomValues(new Uint8Array(16))].map((one) => one.toString(16).padStart(2, "0")).join("");
+  const name = kept("vidmem.visit") ?? drawName();
+  const screen = kept("vidmem.screen");
+  function visit() {
+    if (screen) show(screen);
+    return name;
+  }
+  window.addEventListener("pagehide", () => {
+    sessionStorage.setItem("vidmem.visit", name);
+    const shown = document.querySelector('#screens [role="tab"][aria-selected="true"]');
+    if (shown) sessionStorage.setItem("vidmem.screen", shown.textContent.trim());
+  });
+  window.addEventListener("pageshow", () => ["vidmem.visit", "vidmem.screen"].forEach(kept));
+  window.vidmem = { look, visit };
   window.addEventListener("load", () => {
     const wanted = localStorage.getItem("vidmem.look");
     if (wanted) look(wanted);
