@@ -54,7 +54,9 @@ def build(session: Session) -> gr.Blocks:
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
         opened, visit = gr.State(None), gr.State(Visit())
         with gr.Tabs(selected="library", elem_id="screens") as tabs:
-            panes = {name: gr.Tab(TITLES[name], id=name, render_children=True) for name in SCREENS}
+            panes = {
+                name: gr.Tab(TITLES[name], id=name, elem_id=f"screen-{name}", render_children=True) for name in SCREENS
+            }
         shell = Shell(session, opened, visit, tabs, panes, Previews(session))
         for name, screen in SCREENS.items():
             with panes[name]:

@@ -50,10 +50,10 @@ class Shell:
     def timer(self, screen: str, seconds: float) -> gr.Timer:
         """A timer that ticks while a screen is shown, and not while another is."""
         timer = gr.Timer(seconds, active=False)
-        for name, pane in self.panes.items():
-            is_shown = "true" if name == screen else "false"
-            # In the browser alone: to go from one screen to another asks the server nothing.
-            pane.select(None, None, timer, js=f"() => ({{__type__: 'update', active: {is_shown}}})", **PRIVATE)
+        # In the browser alone: to go from one screen to another asks the server nothing.
+        active = f"async () => ({{__type__: 'update', active: await window.vidmem.isShown({screen!r})}})"
+        for pane in self.panes.values():
+            pane.select(None, None, timer, js=active, **PRIVATE)
         return timer
 
     def store_menu(self, screen: str, *, elem_id: str) -> gr.Dropdown:

@@ -55,7 +55,12 @@
     if (shown) sessionStorage.setItem("vidmem.screen", shown.textContent.trim());
   });
   window.addEventListener("pageshow", () => ["vidmem.visit", "vidmem.screen"].forEach(kept));
-  window.vidmem = { look, visit };
+  // Of the first screen Gradio tells late, when another one may be shown: so what is shown is looked up, once it is drawn.
+  async function isShown(screen) {
+    await new Promise((drawn) => setTimeout(drawn, 50));
+    return document.querySelector(`#screen-${screen}-button[aria-selected="true"]`) !== null;
+  }
+  window.vidmem = { look, visit, isShown };
   window.addEventListener("load", () => {
     const wanted = localStorage.getItem("vidmem.look");
     if (wanted) look(wanted);
