@@ -38,7 +38,7 @@ def test_bytes_on_disk_of_an_hour_are_those_of_a_short_video_times_its_part(tmp_
     preset = kv_preset(tmp_path / "models")
     models = Models(preset)
     said = costs(models, preset)
-    with VideoMemory.open(tmp_path / "a.vidmem", preset.origin, models=models) as memory:
+    with VideoMemory.open(tmp_path / "a.vidmem", models=models) as memory:
         memory.ingest(video, progress=False)
         state = memory.state()
     part = SECONDS / 3600
