@@ -79,8 +79,8 @@ class Course:
         Phase("memory", 700, 6e-4, clips=3, objects=3, frames=4),
         Phase("clips", 1100, 4e-4, clips=2, objects=3, frames=7),
         Phase("images", 1800, 5e-4, clips=6, objects=3),
-        Phase("clips", 2500, 4e-4, clips=2, objects=3, frames=7),
-        Phase("recovery", 700, 3e-4, clips=1, objects=4, frames=12),
+        Phase("clips", 2100, 4e-4, clips=2, objects=3, frames=7),
+        Phase("recovery", 500, 3e-4, clips=1, objects=4, frames=12),
     )
     seed: int = 11
     processes: int = 2
