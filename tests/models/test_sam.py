@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sam2  # noqa: F401  its configurations are known once it is imported
 import torch
-from hydra import compose
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from sam2.build_sam import build_sam2_video_predictor
 from small_sam import SMALL
 
 from vidmem.errors import BadInput, MissingModel
@@ -53,18 +50,20 @@ def follow(model: Any, side: int) -> list[torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "letter"), [("tiny", "t"), ("small", "s"), ("base_plus", "b+"), ("large", "l")])
-def test_published_sizes_are_built_as_the_package_builds_them(name: str, letter: str) -> None:
-    settings = compose(config_name=f"configs/sam2.1/sam2.1_hiera_{letter}.yaml")
-    OmegaConf.resolve(settings)
-    theirs, ours = instantiate(settings.model, _recursive_=True), build_sam(SAM2_1[name])
+def test_published_sizes_are_built_as_the_package_builds_its_predictors(name: str, letter: str) -> None:
+    theirs = build_sam2_video_predictor(f"configs/sam2.1/sam2.1_hiera_{letter}.yaml", device="cpu")
+    ours = build_sam(SAM2_1[name]).eval()
     assert {key: value.shape for key, value in ours.state_dict().items()} == {
         key: value.shape for key, value in theirs.state_dict().items()
     }
-    plain = (int, float, bool, str, tuple)
-    switches = {key: value for key, value in vars(theirs).items() if isinstance(value, plain)}
-    assert {key: vars(ours)[key] for key in switches} == switches
-    own = {"StillHiera": "Hiera", "StillPositions": "PositionEmbeddingSine"}
+    for here, there in ((ours, theirs), (ours.sam_mask_decoder, theirs.sam_mask_decoder)):
+        assert {key: switches(there)[key] for key in switches(here)} == switches(here)
+    own = {"StillHiera": "Hiera", "StillPositions": "PositionEmbeddingSine", "SAM2Base": "SAM2VideoPredictor"}
     assert re.sub("|".join(own), lambda name: own[name[0]], str(ours)) == str(theirs)
+
+
+def switches(module: Any) -> dict[str, Any]:
+    return {key: value for key, value in vars(module).items() if isinstance(value, (int, float, bool, str, tuple))}
 
 
 @pytest.mark.parametrize("config", [*SAM2_1.values(), EDGE_SIZED, EMBEDDED, SMALL])

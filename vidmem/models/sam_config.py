@@ -1,14 +1,14 @@
 """Everything that makes up one SAM 2: the sizes of its parts and the switches of `sam2`'s own classes, as JSON.
 
 The names are those of the parameters of `sam2` 1.1 (`SAM2Base`, `Hiera`, `FpnNeck`, `MemoryAttention`,
-`MemoryEncoder`), so that its documentation tells what they do. Defaults are SAM 2.1 tiny's.
+`MemoryEncoder`), so that its documentation tells what they do. Defaults are those of SAM 2.1 tiny's own file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -155,30 +155,36 @@ class SamConfig:
         return self.image_size // STRIDE
 
 
-_TINY_TRUNK = TrunkConfig()
+_PUBLISHED = SamConfig(
+    stability=StabilityConfig(dynamic_multimask_via_stability=True),
+    base=BaseConfig(binarize_mask_from_pts_for_mem_enc=True),
+)
 SAM2_1: dict[str, SamConfig] = {
-    "tiny": SamConfig(),
-    "small": SamConfig(trunk=dataclasses.replace(_TINY_TRUNK, stages=(1, 2, 11, 2), global_att_blocks=(7, 10, 13))),
-    "base_plus": SamConfig(
+    "tiny": _PUBLISHED,
+    "small": replace(_PUBLISHED, trunk=TrunkConfig(stages=(1, 2, 11, 2), global_att_blocks=(7, 10, 13))),
+    "base_plus": replace(
+        _PUBLISHED,
         trunk=TrunkConfig(
             embed_dim=112,
             num_heads=2,
             stages=(2, 3, 16, 3),
             global_att_blocks=(12, 16, 20),
             window_pos_embed_bkg_spatial_size=(14, 14),
-        )
+        ),
     ),
-    "large": SamConfig(
+    "large": replace(
+        _PUBLISHED,
         trunk=TrunkConfig(
             embed_dim=144,
             num_heads=2,
             stages=(2, 6, 36, 4),
             window_spec=(8, 4, 16, 8),
             global_att_blocks=(23, 33, 43),
-        )
+        ),
     ),
 }
-"""The four published sizes of SAM 2.1."""
+"""The four published sizes of SAM 2.1, with what `sam2.build_sam.build_sam2_video_predictor` switches on beside what
+their files say. It fills small holes, too, where its compiled extension is."""
 
 EDGE_SIZED = SamConfig(
     trunk=TrunkConfig(embed_dim=40),
@@ -213,7 +219,7 @@ def write_config(config: SamConfig, path: Path) -> None:
 
 
 def read_config(path: Path) -> SamConfig:
-    """Read `config.json`. What it leaves out is as in SAM 2.1 tiny.
+    """Read `config.json`. What it leaves out is as in SAM 2.1 tiny's own file.
 
     Raises:
         BadInput: it is no JSON, describes another architecture, or says what no SAM 2 can be.
