@@ -139,10 +139,11 @@ class Noticer:
         fresh = [proposals[index] for index in _new(proposals, seen)]
         embeddings = self._eye.embed([self._eye.crop(picture, one.box, one.mask.cpu().numpy()) for one in fresh])
         known = [index for index, number in enumerate(self._numbers) if number in lost]
-        places = returned(self._looks, torch.from_numpy(embeddings), known)
+        back = returned(self._looks, torch.from_numpy(embeddings), known)
+        self._looks = back.looks
         num_followed, num_new = len(tracker.object_ids), 0
         noticed = []
-        for proposal, embedding, place in zip(fresh, embeddings, places, strict=True):
+        for proposal, embedding, place in zip(fresh, embeddings, back.objects, strict=True):
             number = None if place is None else self._numbers[place]
             joins = number not in tracker.object_ids
             if joins and num_followed >= self._config.max_followed:

@@ -73,7 +73,7 @@ def test_the_most_alike_pairs_of_things_and_lost_objects_go_together(
     looks = known(seed, num_looks, 4)
     queries = torch.randn(num_queries, 6, generator=torch.Generator().manual_seed(seed + 1))
     units = queries / queries.norm(dim=1, keepdim=True)
-    pairs = []
+    pairs, usage = [], [0.0] * num_looks
     for thing, unit in enumerate(units):
         weight = dict.fromkeys(lost, 0.0)
         cosines = dict.fromkeys(lost, -1.0)
@@ -82,6 +82,8 @@ def test_the_most_alike_pairs_of_things_and_lost_objects_go_together(
                 weight[owner] += math.exp(100 * (float(key @ unit) - 1))
                 cosines[owner] = max(cosines[owner], float(key @ unit))
         total = sum(weight.values()) or 1.0
+        for place, (key, owner) in enumerate(zip(looks.key, looks.object_index.tolist(), strict=True)):
+            usage[place] += math.exp(100 * (float(key @ unit) - 1)) / total if owner in lost else 0.0
         pairs += [
             (cosines[owner], thing, owner)
             for owner in lost
@@ -92,18 +94,21 @@ def test_the_most_alike_pairs_of_things_and_lost_objects_go_together(
         if wanted[thing] is None and owner not in wanted:
             wanted[thing] = owner
     got = returned(looks, queries, sorted(lost), min_cosine=min_cosine, min_share=min_share)
-    assert got == wanted
+    assert got.objects == wanted
+    read = [num_queries * (owner in lost) for owner in looks.object_index.tolist()]
+    assert got.looks.usage.tolist() == pytest.approx(usage, abs=1e-4)
+    assert got.looks.life.tolist() == pytest.approx(read, abs=1e-4)
 
 
 def test_what_is_followed_elsewhere_does_not_return_and_doubles_are_not_guessed() -> None:
     looks = remember(no_looks(3), torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]]), torch.tensor([0, 1, 2]))
     apple, other = torch.tensor([[2.0, 0.1, 0.0]]), torch.tensor([[0.0, 0.5, 1.0]])
-    assert returned(looks, apple, [1, 2]) == [1], "object 0 is as alike, but on the frame"
-    assert returned(looks, torch.cat([apple, apple]), [1]) == [1, None]
-    assert returned(looks, other, [1, 2]) == [None]
-    assert returned(looks, apple, [0, 1], min_share=0.6) == [None]
-    assert returned(looks, apple, []) == [None]
-    assert returned(no_looks(3), apple, [4]) == [None]
+    assert returned(looks, apple, [1, 2]).objects == [1], "object 0 is as alike, but on the frame"
+    assert returned(looks, torch.cat([apple, apple]), [1]).objects == [1, None]
+    assert returned(looks, other, [1, 2]).objects == [None]
+    assert returned(looks, apple, [0, 1], min_share=0.6).objects == [None]
+    assert returned(looks, apple, []).objects == [None]
+    assert returned(no_looks(3), apple, [4]).objects == [None]
 
 
 @given(
@@ -128,7 +133,7 @@ def test_first_newest_and_most_read_looks_stay(seed: int, num_written: int, max_
             naive = [look for look in naive if look is not least]
         queries = torch.randn(2, 4, generator=generator)
         read = recognise(looks, queries, 2, top_k=2)
-        looks = counted(looks, read)
+        looks = counted(looks, torch.ones(len(looks), dtype=torch.bool), read)
         for look, gave in zip(naive, read.usage.tolist(), strict=True):
             look["usage"] += gave
             look["life"] += 2

@@ -55,6 +55,16 @@ class Recognition:
     """(N,) affinity that each look gave."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Returns:
+    """Which lost objects newly found things are."""
+
+    objects: list[int | None]
+    """Of each thing; None for one that is new."""
+    looks: Looks
+    """All looks, with what this read of them."""
+
+
 def no_looks(num_channels: int, *, device: torch.device | None = None) -> Looks:
     """Nothing known yet."""
     nothing = torch.zeros(0, device=device)
@@ -84,8 +94,8 @@ def recognise(
 
 def returned(
     looks: Looks, query: Tensor, lost: Sequence[int], *, min_cosine: float = 0.8, min_share: float = 0.5
-) -> list[int | None]:
-    """Which lost object each of Q newly found things is; None for one that is new. No object returns as two things.
+) -> Returns:
+    """Which lost object each of Q newly found things is. No object returns as two things.
 
     Only the looks of lost objects are read: what is followed elsewhere on the frame can't be what was found, however
     alike. Doubles that are lost at the same time can't be told apart by their looks.
@@ -99,24 +109,25 @@ def returned(
         min_share: of the affinity with all lost objects, which the object's own looks must have: more than all others
             together.
     """
-    if not lost or not len(query):
-        return [None] * len(query)
+    found: list[int | None] = [None] * len(query)
+    if not lost or not found:
+        return Returns(found, looks)
     known = torch.tensor(lost, device=looks.key.device)
-    readable = looks[torch.isin(looks.object_index, known)]
-    read = recognise(readable, query, int(known.max()) + 1)
+    readable = torch.isin(looks.object_index, known)
+    read = recognise(looks[readable], query, int(known.max()) + 1)
     likely = (read.nearest >= min_cosine) & (read.share >= min_share)
     pairs = likely.nonzero()
     order = read.nearest[likely].argsort(descending=True, stable=True)
-    found: list[int | None] = [None] * len(query)
     for thing, known_object in pairs[order].tolist():
         if found[thing] is None and known_object not in found:
             found[thing] = known_object
-    return found
+    return Returns(found, counted(looks, readable, read))
 
 
-def counted(looks: Looks, recognition: Recognition) -> Looks:
-    """The looks after a read: what they gave counts as usage."""
-    return replace(looks, usage=looks.usage + recognition.usage, life=looks.life + len(recognition.share))
+def counted(looks: Looks, readable: Tensor, recognition: Recognition) -> Looks:
+    """N looks after a read of those that are `readable` (N,) bool: what they gave counts as usage."""
+    usage = looks.usage.index_put((readable,), recognition.usage, accumulate=True)
+    return replace(looks, usage=usage, life=looks.life + len(recognition.share) * readable)
 
 
 def remember(looks: Looks, key: Tensor, object_index: Tensor, *, max_looks: int = 16, num_newest: int = 4) -> Looks:
