@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from follow_world import MASK, Notebook, frames
-from lively_sam import lively_sam, small_config
+from lively_sam import HEIGHT, WIDTH, lively_sam, small_config
 from PIL import Image
 
 from vidmem.errors import BadInput
@@ -22,7 +23,7 @@ from vidmem.models.preset import load_preset
 from vidmem.models.tracker import FrameResult, Prompt, ProposalConfig, Tracker
 from vidmem.pipelines import following
 from vidmem.pipelines.following import Follower
-from vidmem.pipelines.noticing import Eye, NoticeConfig, Noticer
+from vidmem.pipelines.noticing import Eye, NoticeConfig, Noticed, Noticer
 
 ANYTHING = ProposalConfig(grid=4, min_iou=0.0, min_stability=0.0, min_share=0.001, max_share=1.0, max_iou=0.99)
 """Random weights are sure of nothing, and find nearly the same everywhere."""
@@ -191,6 +192,23 @@ def test_what_is_found_and_hardly_seen_is_forgotten(blind_model: Any, eye: Eye) 
         assert len(follower._objects) <= 8
     follower.finish()
     assert notebook.begun == [] and notebook.commits == []
+
+
+def test_what_is_found_and_never_seen_is_forgotten_at_once(model: Any, eye: Eye) -> None:
+    """A pole one pixel wide is there at the tracker's square, and gone at the quarter of it that masks have."""
+    pole = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    pole[:, 40] = True
+
+    class Poles(Noticer):
+        def look(self, *given: Any) -> list[Noticed]:
+            return [Noticed(pole, np.eye(1, eye.dim, dtype=np.float32)[0], None)]
+
+    tracker = Tracker(model)
+    follower = Follower(tracker, keeper=Notebook(), eye=eye, noticer=Poles(eye))
+    for frame in frames(3):
+        (found,) = follower.step(frame, notice=True).objects
+        assert not found.visible
+        assert tracker.object_ids == () and not follower._objects
 
 
 def test_what_is_long_lost_is_followed_no_more(losing_model: Any, eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -122,9 +123,9 @@ class Trail:
             self._sightings.append(sighting)
 
     def unseen_for(self, seconds: float) -> float:
-        """How long it was not seen by then, as far as is known; 0.0 if it never was."""
+        """How long it was not seen by then, as far as is known; for ever if it never was."""
         last = self._last_seen if self._last_seen is not None else self.known_until
-        return seconds - last if last >= 0 else 0.0
+        return seconds - last if last >= 0 else math.inf
 
     def is_best(self, sighting: Sighting) -> bool:
         """Whether a sighting tells more than any since the last commit, so that `show` should be called."""
