@@ -51,7 +51,7 @@ class Prompt:
         if self.box is not None:
             left, top, right, bottom = self.box
             if not (left < right and top < bottom):
-                raise BadInput(f"{self._who}: the box {_shown(self.box)} has no area: give left < right, top < bottom.")
+                raise BadInput(f"{self._who}: the box {_shown(self.box)} has no area: give it a width and a height.")
         if self.mask is not None and not bool((self.mask > 0).any()):
             raise BadInput(f"{self._who}: the mask is empty: mark at least one pixel.")
 
@@ -106,4 +106,6 @@ class Prompt:
 
 
 def _shown(box: Box) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in box) + ")"
+    """By its corners, however it was given."""
+    left, top, right, bottom = box
+    return f"from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
