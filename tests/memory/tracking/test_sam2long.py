@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -114,6 +116,7 @@ def test_score_of_a_long_stream_stays_exact_and_its_state_small() -> None:
     frames = [[offer(0.9, 0.2), offer(0.9, 0.2)] for _ in range(2000)]
     step = run(Sam2Long(num_pathways=2), frames)[-1]
     best = step.choices[0].state
+    assert best.score == pytest.approx(1998 * math.log(0.9 + 1e-5), rel=1e-12), "the first tracked frame is not counted"
     assert len(best.good) == 15
     assert step.kept[0].frames == {0, *range(1994, 2000)}
 
