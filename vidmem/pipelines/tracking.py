@@ -71,20 +71,23 @@ class Pointed:
         Raises:
             BadInput: it is not inside the frame, marks nothing, or has another size.
         """
-        self._prompt(number, (1.0, 1.0), video_size).check(video_size, square=square)
-        scale = (picture_size[1] / video_size[1], picture_size[0] / video_size[0])
-        return self._prompt(number, scale, picture_size)
+        self._prompt(number, video_size, video_size).check(video_size, square=square)
+        return self._prompt(number, video_size, picture_size)
 
-    def _prompt(self, number: int, scale: tuple[float, float], size: tuple[int, int]) -> Prompt:
-        x_scale, y_scale = scale
+    def _prompt(self, number: int, video_size: tuple[int, int], size: tuple[int, int]) -> Prompt:
+        (video_height, video_width), (height, width) = video_size, size
+
+        def scaled(x: float, y: float) -> tuple[float, float]:
+            # Multiplied first: what lies on the video's edge lies on the picture's, and not a last bit beyond it.
+            return x * width / video_width, y * height / video_height
+
         if self.box is not None:
-            x, y, width, height = self.box
-            return Prompt(number, box=(x * x_scale, y * y_scale, (x + width) * x_scale, (y + height) * y_scale))
+            x, y, box_width, box_height = self.box
+            return Prompt(number, box=(*scaled(x, y), *scaled(x + box_width, y + box_height)))
         if self.point is not None:
-            x, y = self.point
-            return Prompt(number, [Click(x * x_scale, y * y_scale)])
+            return Prompt(number, [Click(*scaled(*self.point))])
         assert self.mask is not None, "one of the three is given"
-        return Prompt(number, mask=self.mask if scale == (1.0, 1.0) else scaled_mask(self.mask, size))
+        return Prompt(number, mask=self.mask if size == video_size else scaled_mask(self.mask, size))
 
 
 def scaled_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
