@@ -131,6 +131,10 @@ def test_an_interrupted_track_keeps_what_was_committed_and_goes_on(memory: Video
     for span in done.spans:
         inside = track.is_seen[(track.seconds >= span.start) & (track.seconds < span.end)]
         assert inside[0] and (inside[1:] | inside[:-1]).all()
+    (named,), looks = memory.objects(), memory._store.looks_of(known.object_id)
+    assert len(looks) > 1
+    label, score = memory._models.eye.label(np.sum([look.embedding for look in looks], axis=0))
+    assert (named.label, named.label_score) == (label, pytest.approx(score, abs=1e-6)), "it is named by all of them"
     again = memory.follow(known.object_id, selection="sam2", progress=False)
     assert (again.spans, again.tracked_until) == (done.spans, done.tracked_until)
 

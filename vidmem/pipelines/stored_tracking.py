@@ -118,11 +118,14 @@ class StoredTracking:
 
     def resume(self, known: StoredObject, video: StoredVideo, options: PassOptions) -> TrackedObject:
         """Go on with an object behind what was followed of it; see `VideoMemory.follow`."""
-        look = self._last_look(known)
+        looks = self.store.looks_of(known.object_id)
+        if not looks:
+            raise BadInput(f"object {known.object_id} has no picture to go on from: track it anew.")
+        look = looks[-1]
         with opened(video, Path(video.source)) as source:
             check_times(source, look.seconds, options.until)
             follower = self._follower(video, options.selection)
-            number = self._resumed(follower, known)
+            number = _resumed(follower, known, looks)
             prompts = [(look.seconds, functools.partial(_of_look, number, look, follower.view.width))]
             plan = Plan(look.seconds, options.until, options.fps, options.picture(source), prompts)
             done = follow(source, follower, plan, watch=options.watch, progress=options.progress)
@@ -178,29 +181,12 @@ class StoredTracking:
             looks = self.store.looks_of(known.object_id)
             if not looks:
                 continue
-            number = self._resumed(follower, known)
-            for look in looks:
-                follower.learn(number, look.embedding)
+            number = _resumed(follower, known, looks)
             if known.tracked_until == reached:
                 prompts.append((looks[-1].seconds, functools.partial(_of_look, number, looks[-1], follower.view.width)))
                 start = min(start, looks[-1].seconds)
         # The grid of the first pass, so that the frames of those looks are among those that are looked at.
         return Plan(next_tick(start, fps=fps), None, fps, prompts=prompts)
-
-    def _resumed(self, follower: Follower, known: StoredObject) -> int:
-        return follower.resume(
-            known.object_id,
-            known_until=-1.0 if known.tracked_until is None else known.tracked_until,
-            origin=known.origin,
-            label=known.label,
-            label_score=known.label_score,
-        )
-
-    def _last_look(self, known: StoredObject) -> StoredLook:
-        looks = self.store.looks_of(known.object_id)
-        if not looks:
-            raise BadInput(f"object {known.object_id} has no picture to go on from: track it anew.")
-        return looks[-1]
 
     def _tracked(self, object_id: ObjectId, done: Pass) -> TrackedObject:
         known = self.store.object(object_id)
@@ -257,6 +243,20 @@ def _box_at(track: Track, seconds: float) -> Box | None:
     if abs(track.seconds[place] - seconds) > _CLAIM_SECONDS or not track.is_seen[place]:
         return None
     return track.box(place)
+
+
+def _resumed(follower: Follower, known: StoredObject, looks: Sequence[StoredLook]) -> int:
+    """An object in a follower that knows how it looked so far, and so names it by all of that."""
+    number = follower.resume(
+        known.object_id,
+        known_until=-1.0 if known.tracked_until is None else known.tracked_until,
+        origin=known.origin,
+        label=known.label,
+        label_score=known.label_score,
+    )
+    for look in looks:
+        follower.learn(number, look.embedding)
+    return number
 
 
 def _of_look(number: int, look: StoredLook, square: int, size: tuple[int, int]) -> Prompt | None:
