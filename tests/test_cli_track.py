@@ -20,7 +20,7 @@ from vidmem.types import format_time
 
 for folder in ("models", "pipelines"):
     sys.path.insert(0, str(Path(__file__).resolve().parent / folder))
-from follow_world import MASK, add_tracker, write_moving, write_tracker  # noqa: E402
+from follow_world import MASK, add_tracker, write_changing, write_moving, write_tracker  # noqa: E402
 from lively_sam import HEIGHT, WIDTH  # noqa: E402
 from random_models import write_preset  # noqa: E402
 
@@ -161,6 +161,32 @@ def test_what_is_wrong_is_one_sentence_and_leaves_no_file(
     assert result.exit_code == code, result.stderr
     assert said in sentence(result)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_that_change_their_size_are_drawn_at_that_of_the_first(mask: Path, preset: Path, tmp_path: Path) -> None:
+    video, output = write_changing(tmp_path / "changing.ts"), tmp_path / "out.mp4"
+    result = run("track", video, "--mask", mask, "-o", output, "--preset", preset)
+    assert result.exit_code == 0, result.stderr
+    assert "Frames have another size or shape from 00:01.000 on" in result.stderr
+    track = json.loads((tmp_path / "out.json").read_text())
+    assert (track["width"], track["height"], len(track["frames"])) == (WIDTH, HEIGHT, 10)
+    with av.open(str(output)) as container:
+        assert {(frame.width, frame.height) for frame in container.decode(video=0)} == {(WIDTH, HEIGHT)}
+
+
+def test_a_file_that_is_cut_off_is_followed_to_its_end_and_it_is_said(
+    video: Path, mask: Path, preset: Path, tmp_path: Path
+) -> None:
+    cut, output = tmp_path / "cut.mp4", tmp_path / "out.mp4"
+    cut.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    beyond = run("track", cut, "--mask", mask, "--at", "11", "-o", output, "--preset", preset)
+    assert beyond.exit_code == 2
+    assert "cut.mp4 has no picture at 11 s" in sentence(beyond) and not output.exists()
+    result = run("track", cut, "--mask", mask, "-o", output, "--preset", preset)
+    assert result.exit_code == 0 and output.exists()
+    assert "cut.mp4 is cut off or damaged: of 00:12 only the first 00:0" in result.stderr
+    earlier = run("track", cut, "--mask", mask, "--until", "2", "-o", output, "--preset", preset)
+    assert earlier.exit_code == 0 and "cut off" not in earlier.stderr
 
 
 def test_an_output_that_can_not_be_is_refused(video: Path, preset: Path, tmp_path: Path) -> None:

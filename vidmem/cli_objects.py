@@ -84,7 +84,8 @@ def track(
                 progress(done, total)
 
         if store is None:
-            track_file(video, pointed, begin, PassOptions(end, fps, selection, watch, report), preset=preset)
+            options = PassOptions(end, fps, selection, watch, report)
+            notes: Sequence[str] = track_file(video, pointed, begin, options, preset=preset).notes
         else:
             with writing(store, preset, create=False) as memory:
                 remembered = memory.track(
@@ -100,6 +101,9 @@ def track(
                     watch=watch,
                     progress=report,
                 )
+            notes = remembered.notes
+    for said in notes:
+        console.note(said)
     summary = recording.summary
     if as_json:
         console.print_json({**summary, "object": remembered})
@@ -127,6 +131,8 @@ def objects(
         with writing(store, preset, create=False) as memory:
             for done in memory.find_objects(video):
                 console.note(f"{done.video}: {len(done.object_ids)} objects, found in {done.frames} frames")
+                for said in done.notes:
+                    console.note(said)
     if text is None:
         from vidmem.pipelines import open_store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -56,6 +57,26 @@ def write_moving(path: Path, num_frames: int, *, fps: int = 5) -> Path:
         for picture in moving_clip(num_frames):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
+    return path
+
+
+def write_changing(path: Path) -> Path:
+    """Ten frames of `moving_clip` at 5 fps as a transport stream, the last five in a frame that stands upright."""
+    pictures = [picture if index < 5 else picture.swapaxes(0, 1) for index, picture in enumerate(moving_clip(10))]
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for first in (0, 5):
+            encoder = av.CodecContext.create("libx264", "w")
+            height, width = pictures[first].shape[:2]
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.options = Fraction(1, 5), {"preset": "ultrafast", "tune": "zerolatency"}
+            for index, picture in enumerate(pictures[first : first + 5], first):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                frame.pts = index
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
     return path
 
 

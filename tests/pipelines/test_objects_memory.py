@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from follow_world import MASK, add_tracker, write_moving, write_tracker
+from follow_world import MASK, add_tracker, write_changing, write_moving, write_tracker
 from lively_sam import HEIGHT, WIDTH
 
 import vidmem
@@ -179,6 +179,17 @@ def test_a_watcher_sees_every_frame_at_the_videos_own_size(memory: VideoMemory) 
 
     memory.track("moving.mp4", 1.0, mask=MASK, until=2.0, fps=None, watch=watch, progress=False)
     assert seen == [(second, (HEIGHT, WIDTH, 3), HEIGHT) for second in (1.0, 1.2, 1.4, 1.6, 1.8)]
+
+
+def test_frames_that_change_their_size_are_followed_on_and_it_is_said(tracking_preset: Path, tmp_path: Path) -> None:
+    with vidmem.open(tmp_path / "a.vidmem", preset=tracking_preset) as memory:
+        memory.ingest(write_changing(tmp_path / "changing.ts"), progress=False)
+        done = memory.track("changing.ts", 0.0, mask=MASK, progress=False)
+        assert (done.frames, len(track_in(memory, done.object_id))) == (10, 10)
+        (said,) = done.notes
+        assert "another size or shape from 00:01.000 on" in said
+        (found,) = memory.find_objects("changing.ts", config=ANYTHING, progress=False)
+        assert (found.frames, found.notes) == (10, done.notes)
 
 
 @pytest.mark.parametrize(

@@ -223,17 +223,25 @@ class Ingester:
 
     def _check_whole(self, source: Source, video: StoredVideo, *, until: float, is_new: bool) -> None:
         """Raise CorruptMedia if a video ends, `until` in seconds, well before its container says that it does."""
-        stated = source.info.duration_seconds
-        if stated is None or until >= stated - max(2.0, 0.02 * stated):
+        said = cut_off(source.info, until)
+        if said is None:
             return
         if is_new:
             self._store.remove_video(video.video_id)
         raise CorruptMedia(
-            f"{source.info.name} is cut off or damaged: of {format_time(stated)} only the first"
-            f" {format_time(until, hours=stated >= 3600)} can be read. Get a whole copy, or ingest what there is with"
-            " partial=True (--partial).",
-            decoded_until=until,
+            f"{said}. Get a whole copy, or ingest what there is with partial=True (--partial).", decoded_until=until
         )
+
+
+def cut_off(info: SourceInfo, until: float) -> str | None:
+    """What is wrong with a video that ends, `until` in seconds, well before its container says; None if it doesn't."""
+    stated = info.duration_seconds
+    if stated is None or until >= stated - max(2.0, 0.02 * stated):
+        return None
+    return (
+        f"{info.name} is cut off or damaged: of {format_time(stated)} only the first"
+        f" {format_time(until, hours=stated >= 3600)} can be read"
+    )
 
 
 def video_row(info: SourceInfo, video_id: VideoId, content_id: str, settings_hash: str) -> VideoRow:

@@ -75,6 +75,7 @@ class ObjectMemory(StoredMemory):
             NotFound: there is no such video, or its file is gone.
             BadInput: the prompt is outside of the frame or the video's time, marks nothing, or nothing is found there;
                 the file was changed; the store was opened read-only.
+            CorruptMedia: the file ends before `at`.
             MissingModel: the preset's tracker is not here.
             StorageFull: the disk is full; what was committed stays.
         """

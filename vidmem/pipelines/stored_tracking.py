@@ -68,6 +68,8 @@ class TrackedObject:
     """Frames that this pass looked at."""
     changes: tuple[Change, ...]
     """When this pass lost it, and when it came back."""
+    notes: tuple[str, ...]
+    """What was wrong with the video, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class FoundObjects:
     tracked_until: float
     frames: int
     """Frames that this pass looked at."""
+    notes: tuple[str, ...]
+    """What was wrong with the video, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ class StoredTracking:
             resumed_from=reached,
             tracked_until=max(reached, done.last_seconds),
             frames=done.frames,
+            notes=tuple(done.notes),
         )
 
     def _follower(self, video: StoredVideo, selection: str, noticer: Noticer | None = None) -> Follower:
@@ -198,6 +203,7 @@ class StoredTracking:
             tracked_until=known.tracked_until or 0.0,
             frames=done.frames,
             changes=tuple(replace(change, object_id=object_id) for change in done.changes),
+            notes=tuple(done.notes),
         )
 
 

@@ -7,17 +7,17 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
-from vidmem.errors import BadInput
+from vidmem.errors import BadInput, CorruptMedia
 from vidmem.ingest import Source, open_source, prefetch
 from vidmem.models.preset import load_preset
 from vidmem.models.tracker import Change, Click, FrameResult, Prompt
 from vidmem.pipelines.following import PICTURE, Follower
-from vidmem.pipelines.ingest import Progress
+from vidmem.pipelines.ingest import Progress, cut_off
 from vidmem.pipelines.loading import Models
 from vidmem.types import Frame, View, format_time
 
@@ -116,7 +116,7 @@ class PassOptions:
 
     def picture(self, source: Source) -> View:
         """What masks and boxes are in the pixels of: frames of the video's own size, if somebody watches."""
-        return PICTURE if self.watch is None else View(source.info.width, source.info.height)
+        return PICTURE if self.watch is None else View(source.info.width, source.info.height, keep_aspect=True)
 
 
 @dataclass(slots=True)
@@ -127,6 +127,8 @@ class Pass:
     last_seconds: float = 0.0
     changes: list[Change] = field(default_factory=list)
     """Objects that were lost and came back, by the follower's numbers."""
+    notes: list[str] = field(default_factory=list)
+    """What was wrong with the video, a sentence each."""
 
     def see(self, result: FrameResult) -> None:
         """Count a frame."""
@@ -153,12 +155,12 @@ def follow(
 ) -> Pass:
     """Take a source's frames through a follower, and let it hand out the rest at the end.
 
-    What is raised on the way ends it; what was committed stays.
+    What is raised on the way ends it; what was committed stays. Pictures of another size than the first are stretched.
     """
     done, noticed = Pass(), 0
     waiting = sorted(plan.prompts, key=lambda entry: entry[0])
     end = source.info.duration_seconds if plan.until is None else plan.until
-    for frame in _frames(source, follower, plan):
+    for frame in _of_one_size(_frames(source, follower, plan), done.notes):
         seconds, picture = frame.pts_seconds, frame.views[1]
         # The frame on display at the start may have begun before it.
         num_due = bisect_right(waiting, max(seconds, plan.start), key=lambda entry: entry[0])
@@ -173,6 +175,9 @@ def follow(
         if progress is not None:
             progress(seconds - plan.start, None if end is None else end - plan.start)
     follower.finish(end)
+    cut = cut_off(source.info, source.decoded_until)
+    if cut is not None and (plan.until is None or source.decoded_until < plan.until):
+        done.notes.append(f"{cut}.")
     return done
 
 
@@ -186,18 +191,41 @@ def _frames(source: Source, follower: Follower, plan: Plan) -> Iterator[Frame]:
             yield frame
 
 
+def _of_one_size(frames: Iterator[Frame], notes: list[str]) -> Iterator[Frame]:
+    """Frames whose pictures have the size of the first; that some had another is noted once."""
+    size = None
+    for frame in frames:
+        square, picture = frame.views
+        size = size or picture.shape[1::-1]
+        if picture.shape[1::-1] != size:
+            if not notes:
+                when = format_time(frame.pts_seconds, milliseconds=True)
+                notes.append(
+                    f"Frames have another size or shape from {when} on: they are stretched to the first one's."
+                )
+            frame = replace(frame, views=(square, np.asarray(Image.fromarray(picture).resize(size))))
+        yield frame
+
+
 def follow_pointed(
     source: Source, follower: Follower, number: int, pointed: Pointed, at: float, options: PassOptions
 ) -> Pass:
     """Follow what somebody points at from there on, as the follower's object of that number.
 
-    Raises BadInput if that does not fit the video, or nothing is found there.
+    Raises BadInput if that does not fit the video, or nothing is found there, CorruptMedia if the file ends before it.
     """
     video_size = source.info.height, source.info.width
     prompt = functools.partial(pointed.in_pixels(video_size).prompt, number, video_size, square=follower.view.width)
     prompt(video_size)  # what is wrong with it is said before the video is read
     plan = Plan(at, options.until, options.fps, options.picture(source), [(at, prompt)])
-    return follow(source, follower, plan, watch=seen_at_first(number, at, options.watch), progress=options.progress)
+    done = follow(source, follower, plan, watch=seen_at_first(number, at, options.watch), progress=options.progress)
+    if not done.frames:
+        raise CorruptMedia(
+            f"{source.info.name} has no picture at {at:g} s, though its container says that it is longer: get a whole"
+            " copy, or point earlier.",
+            decoded_until=source.decoded_until,
+        )
+    return done
 
 
 def seen_at_first(number: int, at: float, watch: Watch | None) -> Watch:
