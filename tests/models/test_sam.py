@@ -72,7 +72,7 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path, config: SamCo
     assert read_config(tmp_path / "config.json") == config
 
 
-def test_what_a_configuration_leaves_out_is_as_in_the_smallest_published_size(tmp_path: Path) -> None:
+def test_what_a_configuration_leaves_out_is_as_in_the_file_of_the_smallest_published_size(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architecture": "sam2.SAM2Base", "base": {"num_maskmem": 5}}')
     assert read_config(tmp_path / "config.json") == SamConfig(base=BaseConfig(num_maskmem=5))
 

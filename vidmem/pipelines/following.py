@@ -136,8 +136,7 @@ class Follower:
         Args:
             frame: its first view is `view`, its second the picture that masks, boxes and prompts are in the pixels of.
             prompts: for numbers of `begin` and `resume`.
-            notice: look for objects that nobody prompted, if there is a noticer: at a scene's start, and where the
-                picture has changed (`vidmem.memory.scenes.SceneStream`).
+            notice: look for objects that nobody prompted, if there is a noticer.
 
         Raises:
             BadInput: see `Tracker.step`. Nothing is changed.
