@@ -36,6 +36,11 @@ def stream(**source: object) -> Stream:
             "bad",
             "Lost for 01:15: the stream froze. It is taken up again by itself.",
         ),
+        (
+            stream(state=Phase.CONNECTING, outage_seconds=75.0, reason="the stream froze"),
+            "bad",
+            "Lost for 01:15: the stream froze.",
+        ),
         (stream(last_frame_age_seconds=4.0), "warning", "No picture came for 4.0 s."),
         (replace(stream(), state=replace(STATE, lag_seconds=9.0)), "warning", "It comes faster than"),
         (replace(stream(), state=replace(STATE, is_running=False)), "over", "It has ended"),

@@ -70,11 +70,11 @@ def mood(stream: Stream) -> tuple[Mood, str]:
         return "bad", stream.failure
     if not state.is_running:
         return "over", "It has ended; what was seen stays in memory."
-    if source.state == "connecting":
-        return "warning", "Connecting to it."
-    if source.state == "waiting":
-        away = "" if source.outage_seconds is None else f" for {_span(source.outage_seconds)}"
-        return "bad", f"Lost{away}: {source.reason or 'nobody knows why'}. It is taken up again by itself."
+    if source.state in ("connecting", "waiting"):
+        if source.outage_seconds is None:
+            return "warning", "Connecting to it."
+        reason = source.reason or "nobody knows why"
+        return "bad", f"Lost for {_span(source.outage_seconds)}: {reason}. It is taken up again by itself."
     if (age := source.last_frame_age_seconds) is not None and age > _OLD_SECONDS:
         return "warning", f"No picture came for {_span(age)}."
     if state.lag_seconds is not None and state.lag_seconds > _SLOW_SECONDS:
