@@ -71,7 +71,7 @@ def test_what_the_page_gets_is_json_with_each_number_named() -> None:
 
 def test_an_alert_is_told_with_its_latest_pictures_and_where_they_lead() -> None:
     row = StoredAlert(
-        "a dog appears", "a dog", "appears", False, False, 2.0, None, "", AlertId(7), "2026-01-01T00:00:00Z", False, 5
+        "a dog appears", "a dog", "appears", False, False, 2.0, None, "", AlertId(7), "2026-01-01T00:00:00Z", False, 0
     )
 
     def said(number: int) -> Told:
@@ -80,16 +80,17 @@ def test_an_alert_is_told_with_its_latest_pictures_and_where_they_lead() -> None
         )
         return Told(ToldId(number), AlertId(7), "a dog appears", f"A dog appeared at 12:00:{number}0", "", hit)
 
-    asked = replace(stream(), alerts=[Alert(row, [said(number) for number in range(5)]), Alert(row, [])])
+    often = replace(row, told=1500)
+    asked = replace(stream(), alerts=[Alert(often, [said(number) for number in range(5)]), Alert(row, [])])
     told = live_view([asked], [])["streams"][0]
     assert json.loads(json.dumps(told)) == told and told["video"] == STATE.video_id
     first, second = told["alerts"]
-    assert (first["id"], first["text"], first["state"]) == (7, "a dog appears", "told 5 times")
+    assert (first["id"], first["text"], first["state"]) == (7, "a dog appears", "told 1,500 times")
     assert [(one["at"], one["thumbnail"]) for one in first["told"]] == [
         (40.0, "/4.jpg"), (30.0, "/3.jpg"), (20.0, "/2.jpg"),
     ]  # fmt: skip
     assert (second["state"], second["told"]) == ("not told yet", [])
-    done = replace(stream(), alerts=[Alert(replace(row, is_done=True), [said(1)])])
+    done = replace(stream(), alerts=[Alert(replace(row, is_done=True, told=1), [said(1)])])
     assert live_view([done], [])["streams"][0]["alerts"][0]["state"] == "told once, and asked no more"
 
 

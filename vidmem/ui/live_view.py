@@ -29,7 +29,7 @@ class Alert:
 
     asked: StoredAlert
     told: Sequence[Told]
-    """What it was told of this stream, oldest first."""
+    """The newest of what it was told of this stream, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _told(stream: Stream) -> dict[str, Any]:
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    many = len(alert.told)
+    many = alert.asked.told
     times = f"told {many:,} times" if many != 1 else "told once"
     return {
         "id": alert.asked.alert_id,
