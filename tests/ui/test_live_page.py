@@ -110,8 +110,11 @@ def test_what_is_asked_for_is_told_with_its_picture_and_asked_for_no_more_once_i
     assert f"A {THING} appeared at" in told.first.inner_text()
     page.wait_for_function("document.querySelector('#live .lv-told img')?.naturalWidth > 0")
     shoot(page, "live-alert")
+    seconds = float(str(told.first.get_attribute("data-seek")))
     told.first.click()
     page.locator("#player video").wait_for()
+    # What the player shows of a stream may not reach so far yet: it does then.
+    page.wait_for_function("at => document.querySelector('#player video').currentTime === at", arg=seconds)
     show(page, "Live")
     alert.get_by_role("button", name="Remove the alert").click()
     alert.wait_for(state="detached")
