@@ -109,6 +109,7 @@ def test_what_is_asked_for_is_told_with_its_picture_and_asked_for_no_more_once_i
     told.first.wait_for()
     assert f"A {THING} appeared at" in told.first.inner_text()
     page.wait_for_function("document.querySelector('#live .lv-told img')?.naturalWidth > 0")
+    told.first.scroll_into_view_if_needed()
     shoot(page, "live-alert")
     seconds = float(str(told.first.get_attribute("data-seek")))
     told.first.click()
@@ -135,6 +136,7 @@ def test_axe_finds_nothing_serious(page: Page, look: str) -> None:
     page.get_by_role("button", name=look, exact=True).click()
     show(page, "Live")
     page.locator("#live .lv-stream").wait_for()
+    shoot(page, f"live-{look.lower()}")
     assert serious(page, "#screens") == []
 
 
