@@ -1,10 +1,10 @@
-"""How times are written and read."""
+"""How times and sizes are written, and times read."""
 
 from __future__ import annotations
 
 import pytest
 
-from vidmem.types import format_span, format_time, parse_time
+from vidmem.types import format_bytes, format_span, format_time, parse_time
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,12 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def test_a_time_is_rounded_down() -> None:
     assert (format_time(59.999), format_time(59.9999, milliseconds=True)) == ("00:59", "00:59.999")
+
+
+@pytest.mark.parametrize(
+    "num_bytes, words",
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (100_000, "100 kB"), (999_600, "1.0 MB"),
+     (3_456_789, "3.5 MB"), (2.5e12, "2.5 TB")],
+)  # fmt: skip
+def test_bytes_are_written_as_people_do(num_bytes: float, words: str) -> None:
+    assert format_bytes(num_bytes) == words

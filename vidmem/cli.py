@@ -15,6 +15,7 @@ import typer
 
 from vidmem import cli_alerts, cli_bench, cli_objects, cli_retention, cli_watch, console
 from vidmem.errors import BadInput, NotFound, SourceLost, StorageFull, VidmemError
+from vidmem.types import format_bytes
 from vidmem.verbs import (
     Json,
     Preset,
@@ -338,7 +339,7 @@ def render(
     if as_json:
         console.print_json({"video": path, "truth": truth, "seed": seed})
     else:
-        console.say(f"{path}  {console.num_bytes(path.stat().st_size)}, its truth in {truth}")
+        console.say(f"{path}  {format_bytes(path.stat().st_size)}, its truth in {truth}")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import typer
 
 from vidmem import console
 from vidmem.errors import BadInput
-from vidmem.types import Retention
+from vidmem.types import Retention, format_bytes
 from vidmem.verbs import Json, StorePath, tell, verbs
 
 app = verbs("What is kept of streams.")
@@ -91,5 +91,5 @@ def prune(
     else:
         console.say(
             f"{pruned.clips} clips with {pruned.frames} frames have left {store}:"
-            f" {console.num_bytes(pruned.bytes_before)} before, {console.num_bytes(pruned.bytes_after)} now"
+            f" {format_bytes(pruned.bytes_before)} before, {format_bytes(pruned.bytes_after)} now"
         )

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidmem.types import Answer, Hit, VideoId, format_span, format_time
+from vidmem.types import Answer, Hit, VideoId, format_bytes, format_span, format_time
 
 if TYPE_CHECKING:
     from vidmem import demo
@@ -165,26 +165,26 @@ def print_state(state: State) -> None:
     rows = [("memory", "elements", "tokens", "size")]
     for name in ("sensory", "working", "long_term"):
         level = getattr(state, name)
-        rows.append((name.replace("_", "-"), str(level.elements), str(level.tokens), num_bytes(level.bytes)))
+        rows.append((name.replace("_", "-"), str(level.elements), str(level.tokens), format_bytes(level.bytes)))
     print_table(rows, indent="  ")
     for video in state.videos:
         frames = f"{video.frames} frames in {video.clips} clips"
         say(f"  {video.video_id}  {video.name}  {format_time(video.duration_seconds)}, {frames}{_progress_of(video)}")
     parts = {part: getattr(state.disk, f"{part}_bytes") for part in ("catalogue", "index", "kv", "memory", "thumbs")}
-    shares = ", ".join(f"{part} {num_bytes(size)}" for part, size in parts.items())
-    say(f"  on disk {num_bytes(state.disk.total_bytes)}: {shares}")
+    shares = ", ".join(f"{part} {format_bytes(size)}" for part, size in parts.items())
+    say(f"  on disk {format_bytes(state.disk.total_bytes)}: {shares}")
     if state.keeping is not None:
         print_keeping(state.keeping)
     if state.kv:
-        tiers = ", ".join(f"{tier.name} {num_bytes(tier.num_bytes)}" for tier in state.kv)
+        tiers = ", ".join(f"{tier.name} {format_bytes(tier.num_bytes)}" for tier in state.kv)
         say(f"  {state.kv[0].num_blocks} KV blocks of {state.disk.num_frames} frames: {tiers}")
 
 
 def print_keeping(keeping: Keeping) -> None:
     """How streams grow, and what is kept of them."""
-    day = num_bytes(24 * keeping.bytes_an_hour)
+    day = format_bytes(24 * keeping.bytes_an_hour)
     held = format_time(keeping.held_seconds, hours=True)
-    say(f"  {held} of streams, which grow by {num_bytes(keeping.bytes_an_hour)} an hour, {day} a day")
+    say(f"  {held} of streams, which grow by {format_bytes(keeping.bytes_an_hour)} an hour, {day} a day")
     if keeping.retention.is_bounded:
         left = f"; {keeping.expired_clips} clips have left" if keeping.expired_clips else ""
         say(f"  {due_of(keeping)}{left}")
@@ -195,9 +195,9 @@ def due_of(keeping: Keeping) -> str:
     retention = keeping.retention
     bounds = [] if retention.days is None else [f"{retention.days:g} days"]
     bounds += [] if retention.important_days is None else [f"{retention.important_days:g} days if important"]
-    bounds += [] if retention.num_bytes is None else [f"at most {num_bytes(retention.num_bytes)}"]
+    bounds += [] if retention.num_bytes is None else [f"at most {format_bytes(retention.num_bytes)}"]
     due = [f"{keeping.due_clips} clips"] if keeping.due_clips else []
-    due += [num_bytes(keeping.due_bytes)] if keeping.due_bytes else []
+    due += [format_bytes(keeping.due_bytes)] if keeping.due_bytes else []
     return f"kept: {', '.join(bounds)}; to leave now: {' and '.join(due) or 'nothing'}"
 
 
@@ -274,12 +274,3 @@ def print_figures(result: Mapping[str, Any]) -> None:
         target, holds = figure["target"], "yes" if figure["holds"] else "NO"
         rows.append((name, shown, figure["unit"], *(("", "") if target is None else (str(target), holds))))
     print_table(rows)
-
-
-def num_bytes(count: float) -> str:
-    """A size as people read it: 1.4 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

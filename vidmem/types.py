@@ -197,6 +197,15 @@ def format_span(start: float, end: float, *, hours: bool = False) -> str:
     return "-".join(written)
 
 
+def format_bytes(num_bytes: float) -> str:
+    """Write a size as people read it: `512 B`, `1.2 MB`. In thousands, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 999.5:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" or num_bytes >= 99.95 else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
 def parse_time(text: str) -> float:
     """Read seconds, `MM:SS` or `HH:MM:SS.mmm`. Raises ValueError on anything else."""
     parts = text.strip().split(":")

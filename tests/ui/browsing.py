@@ -27,7 +27,7 @@ QUIET = (
     "--use-fake-device-for-media-stream",  # a camera that shows a moving pattern, and no question whether it may
     "--use-fake-ui-for-media-stream",
 )
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 """Long, for a busy machine: nothing here measures time."""
 AXE = os.environ.get("VIDMEM_AXE") or None
 """The file axe.min.js of npm's axe-core, where it was fetched: `make test` does where npm is."""

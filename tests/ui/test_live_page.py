@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,20 +18,22 @@ from vidmem.world.script import Script, ScriptConfig
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = needs_browser
+pytestmark = [*needs_browser, pytest.mark.timeout(900)]  # minutes where others use the machine too
 
 SEED, SECONDS = 3, 60
-THING = "shoe"
-"""What comes, and stays for long, in each round of the camera's minute."""
+THING = "drum"
+"""What comes, and stays for long, in each round of the camera's minute: below the numbers in its pictures, so that the
+embedded models see all of it."""
 WELL = "#live .lv-good, #live .lv-warning"
 """A stream that is received; on a busy machine later than it should be."""
+FACT = "#live .lv-facts > div"
 
 
 @pytest.fixture(scope="module")
 def camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Camera]:
     need_gstreamer()
     stays = [stay.span for stay in Script(ScriptConfig(seed=SEED, duration=SECONDS)).stays() if stay.thing == THING]
-    assert stays[0].start > 10 and stays[0].seconds > 8
+    assert len(stays) == 2 and all(stay.seconds > 6 for stay in stays)
     with Camera(counted_video(tmp_path_factory.mktemp("live") / "counted.mp4", seconds=SECONDS, seed=SEED)) as camera:
         yield camera
 
@@ -64,14 +67,14 @@ def page(watched: Page) -> Page:
 
 def number(page: Page, fact: str) -> float:
     """The number that begins what the health panel says under a name."""
-    said = page.locator("#live .lv-facts > div", has=page.get_by_text(fact, exact=True)).locator("dd").inner_text()
+    said = page.locator(FACT, has_text=fact).locator("dd").inner_text()
     return float(said.split()[0].replace(",", ""))
 
 
 def test_the_health_panel_moves_with_the_stream(page: Page, camera: Camera) -> None:
     card = page.locator("#live .lv-stream")
     assert card.locator("h3").inner_text() == camera.url
-    assert number(page, "Pictures in") > 0 and number(page, "Lost and back") == 0
+    page.locator(FACT, has_text="Pictures in").locator("dd", has_text=re.compile("[1-9]")).wait_for()
     assert card.locator(".lv-facts", has_text="320 x 180").count() == 1
     page.wait_for_function("document.querySelector('#live .lv-picture img')?.naturalWidth > 0")
     seen = card.locator(".lv-seen").inner_text()
@@ -84,7 +87,7 @@ def test_it_is_asked_about_while_it_runs_and_its_evidence_leads_to_the_player(pa
     box.fill(f"When did the {THING} appear?")
     box.press("Enter")
     page.locator("#live-answer .vm-read").wait_for()
-    assert page.locator(WELL).count() == 1, "it goes on meanwhile"
+    page.locator(WELL).wait_for()  # it goes on meanwhile
     page.locator("#live-answer .vm-read summary").click()
     there = page.locator("#live-answer .vm-frames button").first
     seconds = float(str(there.get_attribute("data-seek")))
@@ -106,9 +109,13 @@ def test_what_is_asked_for_is_told_with_its_picture_and_asked_for_no_more_once_i
     told.first.wait_for()
     assert f"A {THING} appeared at" in told.first.inner_text()
     page.wait_for_function("document.querySelector('#live .lv-told img')?.naturalWidth > 0")
+    told.first.scroll_into_view_if_needed()
     shoot(page, "live-alert")
+    seconds = float(str(told.first.get_attribute("data-seek")))
     told.first.click()
     page.locator("#player video").wait_for()
+    # What the player shows of a stream may not reach so far yet: it does then.
+    page.wait_for_function("at => document.querySelector('#player video').currentTime === at", arg=seconds)
     show(page, "Live")
     alert.get_by_role("button", name="Remove the alert").click()
     alert.wait_for(state="detached")
@@ -129,6 +136,7 @@ def test_axe_finds_nothing_serious(page: Page, look: str) -> None:
     page.get_by_role("button", name=look, exact=True).click()
     show(page, "Live")
     page.locator("#live .lv-stream").wait_for()
+    shoot(page, f"live-{look.lower()}")
     assert serious(page, "#screens") == []
 
 
@@ -144,11 +152,13 @@ def test_what_can_not_be_reached_is_said_and_tried_again(page: Page) -> None:
 
 
 def test_a_camera_that_is_lost_and_back_is_said(page: Page, camera: Camera) -> None:
+    page.locator(WELL).wait_for()
+    before = number(page, "Lost and back")
     camera.kill()
     page.locator("#live .lv-bad", has_text="Lost").wait_for()
     camera.start()
     page.locator(WELL).wait_for()
-    assert number(page, "Lost and back") == 1
+    assert number(page, "Lost and back") > before
 
 
 def test_it_is_stopped_and_put_away_by_keys(page: Page, served: Served) -> None:

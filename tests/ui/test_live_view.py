@@ -36,6 +36,11 @@ def stream(**source: object) -> Stream:
             "bad",
             "Lost for 01:15: the stream froze. It is taken up again by itself.",
         ),
+        (
+            stream(state=Phase.CONNECTING, outage_seconds=75.0, reason="the stream froze"),
+            "bad",
+            "Lost for 01:15: the stream froze.",
+        ),
         (stream(last_frame_age_seconds=4.0), "warning", "No picture came for 4.0 s."),
         (replace(stream(), state=replace(STATE, lag_seconds=9.0)), "warning", "It comes faster than"),
         (replace(stream(), state=replace(STATE, is_running=False)), "over", "It has ended"),
@@ -66,7 +71,7 @@ def test_what_the_page_gets_is_json_with_each_number_named() -> None:
 
 def test_an_alert_is_told_with_its_latest_pictures_and_where_they_lead() -> None:
     row = StoredAlert(
-        "a dog appears", "a dog", "appears", False, False, 2.0, None, "", AlertId(7), "2026-01-01T00:00:00Z", False, 5
+        "a dog appears", "a dog", "appears", False, False, 2.0, None, "", AlertId(7), "2026-01-01T00:00:00Z", False, 0
     )
 
     def said(number: int) -> Told:
@@ -75,16 +80,17 @@ def test_an_alert_is_told_with_its_latest_pictures_and_where_they_lead() -> None
         )
         return Told(ToldId(number), AlertId(7), "a dog appears", f"A dog appeared at 12:00:{number}0", "", hit)
 
-    asked = replace(stream(), alerts=[Alert(row, [said(number) for number in range(5)]), Alert(row, [])])
+    often = replace(row, told=1500)
+    asked = replace(stream(), alerts=[Alert(often, [said(number) for number in range(5)]), Alert(row, [])])
     told = live_view([asked], [])["streams"][0]
     assert json.loads(json.dumps(told)) == told and told["video"] == STATE.video_id
     first, second = told["alerts"]
-    assert (first["id"], first["text"], first["state"]) == (7, "a dog appears", "told 5 times")
+    assert (first["id"], first["text"], first["state"]) == (7, "a dog appears", "told 1,500 times")
     assert [(one["at"], one["thumbnail"]) for one in first["told"]] == [
         (40.0, "/4.jpg"), (30.0, "/3.jpg"), (20.0, "/2.jpg"),
     ]  # fmt: skip
     assert (second["state"], second["told"]) == ("not told yet", [])
-    done = replace(stream(), alerts=[Alert(replace(row, is_done=True), [said(1)])])
+    done = replace(stream(), alerts=[Alert(replace(row, is_done=True, told=1), [said(1)])])
     assert live_view([done], [])["streams"][0]["alerts"][0]["state"] == "told once, and asked no more"
 
 

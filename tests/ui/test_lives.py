@@ -6,13 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
+import av
 import numpy as np
 import pytest
 
 from vidmem.errors import BadInput
 from vidmem.ui.limits import Limits
 from vidmem.ui.lives import Lives
+from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
 from vidmem.world.video import render_file
 
@@ -108,6 +111,33 @@ def test_what_is_asked_of_a_stream_stands_there_until_it_is_removed(session: Ses
     until(lambda: not lives.streams()[0].state.is_running)
     with pytest.raises(BadInput, match="not being watched"):
         lives.alert(key, "a dog appears")
+
+
+def test_what_is_shown_of_a_stream_reaches_to_its_end_once_somebody_goes_beyond(
+    session: Session, tmp_path: Path
+) -> None:
+    lives, previews = Lives(session), Previews(session)
+    render_file(tmp_path / "street.mp4", seed=3, duration=60, fps=5, size=(160, 90))
+    lives.connect(session.stores()[0], "street.mp4", fps=4.0, user=None, password=None)
+    until(lambda: any(stream.state.committed >= 8 for stream in lives.streams()))
+    opened = lives.opened(lives.chosen(None))
+    assert opened is not None
+    (tmp_path / "street.mp4").unlink()  # a file that is there would be shown itself
+
+    def seconds_shown() -> float:
+        until(lambda: "src" in previews.of(opened))
+        with av.open(unquote(previews.of(opened)["src"].removeprefix("gradio_api/file="))) as copy:
+            return float((copy.duration or 0) / av.time_base)
+
+    assert seconds_shown() > 0
+    until(lambda: lives.streams()[0].state.committed >= 12)
+    lives.stop(lives.chosen(None))
+    until(lambda: not lives.streams()[0].state.is_running)
+    with session.stores()[0].look() as memory:
+        newest = memory.newest_picture(lives.streams()[0].state.video_id)
+    assert newest is not None
+    previews.renew(opened)
+    until(lambda: seconds_shown() >= newest.seconds)
 
 
 def test_a_pages_camera_is_watched_once_that_is_asked_for_and_not_after_it_was_stopped(session: Session) -> None:

@@ -209,4 +209,5 @@ def test_axe_finds_nothing_serious_on_either(objects: Page, look: str) -> None:
     for screen in ("Memory", "Objects"):
         show(page, screen)
         page.locator({"Memory": "#memory .ts-flow", "Objects": "#objects .ov-one"}[screen]).first.wait_for()
+        shoot(page, f"{screen.lower()}-{look.lower()}")
         assert serious(page, "#screens") == [], screen

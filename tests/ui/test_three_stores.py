@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vidmem.memory import MemoryState, StoreState
 from vidmem.pipelines import Contents, Held, Size, TierBytes
 from vidmem.types import VideoId
-from vidmem.ui.three_stores import MOST, Look, bytes_in_words, evenly, three_stores
+from vidmem.ui.three_stores import MOST, Look, evenly, three_stores
 
 
 def held(start: float, *, frames: float = 1.0, usage: float = 0.0, life: float = 0.0, placed: bool = False) -> Held:
@@ -125,12 +125,3 @@ def test_tiers_are_told_fastest_first_and_the_archive_by_the_disk() -> None:
         ("Disk", "1.0 MB"),
     ]
     assert "all 60 frames lie filed on disk, in 1.0 MB" in told["archive"]
-
-
-@pytest.mark.parametrize(
-    "num_bytes, words",
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (100_000, "100 kB"), (999_600, "1.0 MB"),
-     (3_456_789, "3.5 MB"), (2.5e12, "2.5 TB")],
-)  # fmt: skip
-def test_bytes_are_written_as_people_do(num_bytes: float, words: str) -> None:
-    assert bytes_in_words(num_bytes) == words

@@ -25,7 +25,7 @@ def lay_out(shell: Shell) -> None:
         " may be closed meanwhile.</p>"
     )
     with gr.Row(equal_height=True):
-        folder = line("Folder", "/videos/2026", "Watch all", elem_id="folder", scale=2)
+        folder = line("Folder", "/videos/2026", "Watch all", elem_id="folder", scale=2, min_width=280)
         stores = shell.store_menu("batch", elem_id="batch-store")
     said = gr.HTML(elem_id="batch-said")
     shown = chooser(_EMPTY, elem_id="batch")

@@ -12,9 +12,8 @@ from vidmem.errors import StorageFull
 from vidmem.ingest import open_source
 from vidmem.ingest.fetching import fetch
 from vidmem.pipelines import VideoMemory
-from vidmem.types import VideoId
+from vidmem.types import VideoId, format_bytes
 from vidmem.ui.jobs import Job, Tell
-from vidmem.ui.library_cards import num_bytes
 from vidmem.ui.session import Session
 from vidmem.ui.stores import OpenStore
 
@@ -64,9 +63,8 @@ def _add_url(session: Session, store: OpenStore, url: str) -> str:
 
     def work(tell: Tell) -> None:
         def show(done: int, size: int | None) -> None:
-            tell(
-                f"Fetched {num_bytes(done)}" + (f" of {num_bytes(size)}" if size else ""), done / size if size else None
-            )
+            of = f" of {format_bytes(size)}" if size else ""
+            tell(f"Fetched {format_bytes(done)}{of}", done / size if size else None)
 
         tell(f"Asking {urlsplit(url).hostname}")
         file = fetch(

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from vidmem.samples import Sample
-from vidmem.types import VideoId, format_time
+from vidmem.types import VideoId, format_bytes, format_time
 from vidmem.ui.jobs import JobState
 
 
@@ -54,7 +54,7 @@ def _shelf(shelf: Shelf) -> str:
     else:
         inside = '<p class="vm-empty">No video yet. Try a sample, or add one of your own above.</p>'
     held = sum(card.num_bytes for card in shelf.cards)
-    kept = f" · {num_bytes(held)} on disk" if held else ""
+    kept = f" · {format_bytes(held)} on disk" if held else ""
     return (
         f'<section class="vm-shelf"><h2>{escape(shelf.name)} '
         f"<small>models: {escape(shelf.preset)}{kept}</small></h2>{inside}</section>"
@@ -68,12 +68,13 @@ def _card(card: Card) -> str:
         for seconds, url in card.pictures
     )
     length = format_time(card.seconds, hours=card.has_hours)
+    size = format_bytes(card.num_bytes)
     state = "" if card.is_whole else " · not watched to its end"
     name = escape(card.name)
     return (
         f'<li class="vm-card"><button type="button" class="vm-open" data-choose="open" {data}>'
         f'<span class="vm-strip">{strip}</span><b>{name}</b>'
-        f"<span>{length} · {card.num_frames} frames · {escape(card.preset)} · {num_bytes(card.num_bytes)}{state}</span>"
+        f"<span>{length} · {card.num_frames} frames · {escape(card.preset)} · {size}{state}</span>"
         f'</button><details class="vm-remove"><summary aria-label="Remove {name}">Remove</summary>'
         "<p>Its memory goes for good, with every answer on it. "
         f'<button type="button" class="vm-danger" data-choose="remove" {data}>Remove {name}</button></p></details></li>'
@@ -129,12 +130,3 @@ def sample_buttons(samples: Sequence[Sample]) -> str:
         f"<span>{format_time(sample.seconds)}</span></button>"
         for index, sample in enumerate(samples)
     )
-
-
-def num_bytes(count: int) -> str:
-    size, unit = float(count), "B"
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"

@@ -25,6 +25,7 @@ _SECONDS = 1.0
 _CAMERA_EVERY_SECONDS = 0.5
 _CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 """Without it browsers send as much as the camera has, and Gradio takes seconds a picture."""
+_CAN_NOT_ASK, _CAN_ASK = "Once a stream is watched, ask here", "When did somebody come in?"
 _RATES = {"2 frames a second": 2.0, "1 frame a second": 1.0, "1 frame in 5 seconds": 0.2}
 
 
@@ -96,7 +97,7 @@ def _lay_out_source() -> _Source:
 def _lay_out_asking() -> _Asking:
     question = line(
         "Ask about what was seen until now",
-        "Once a stream is watched, ask here",
+        _CAN_NOT_ASK,
         "Ask",
         elem_id="live-question",
         max_length=500,
@@ -158,7 +159,8 @@ class _Events:
         if now.view != before.view:
             changes[self._view] = gr.HTML(value=now.view)
         if now.can_ask != before.can_ask:
-            changes[self._asking.question] = gr.Textbox(interactive=now.can_ask)
+            placeholder = _CAN_ASK if now.can_ask else _CAN_NOT_ASK
+            changes[self._asking.question] = gr.Textbox(interactive=now.can_ask, placeholder=placeholder)
         if now.can_alert != before.can_alert:
             changes[self._asking.alert] = gr.Textbox(interactive=now.can_alert)
         return changes

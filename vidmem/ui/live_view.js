@@ -94,8 +94,9 @@ function alertOf(alert, stream) {
   return made;
 }
 
+// The page itself goes to the player where there is a time (`scripts/page.js`).
 function evidence(one, stream) {
-  const made = button("open", "");
+  const made = button("choose", "");
   Object.assign(made.dataset, { key: stream.key, video: stream.video, seek: one.at });
   made.setAttribute("aria-label", `See it: ${one.message}`);
   if (one.thumbnail) made.append(imageOf(one.thumbnail));

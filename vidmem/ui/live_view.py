@@ -29,7 +29,7 @@ class Alert:
 
     asked: StoredAlert
     told: Sequence[Told]
-    """What it was told of this stream, oldest first."""
+    """The newest of what it was told of this stream, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ def mood(stream: Stream) -> tuple[Mood, str]:
         return "bad", stream.failure
     if not state.is_running:
         return "over", "It has ended; what was seen stays in memory."
-    if source.state == "connecting":
-        return "warning", "Connecting to it."
-    if source.state == "waiting":
-        away = "" if source.outage_seconds is None else f" for {_span(source.outage_seconds)}"
-        return "bad", f"Lost{away}: {source.reason or 'nobody knows why'}. It is taken up again by itself."
+    if source.state in ("connecting", "waiting"):
+        if source.outage_seconds is None:
+            return "warning", "Connecting to it."
+        reason = source.reason or "nobody knows why"
+        return "bad", f"Lost for {_span(source.outage_seconds)}: {reason}. It is taken up again by itself."
     if (age := source.last_frame_age_seconds) is not None and age > _OLD_SECONDS:
         return "warning", f"No picture came for {_span(age)}."
     if state.lag_seconds is not None and state.lag_seconds > _SLOW_SECONDS:
@@ -103,7 +103,7 @@ def _told(stream: Stream) -> dict[str, Any]:
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    many = len(alert.told)
+    many = alert.asked.told
     times = f"told {many:,} times" if many != 1 else "told once"
     return {
         "id": alert.asked.alert_id,

@@ -41,6 +41,8 @@ class Lives:
         self._lives: dict[str, Live] = {}
         self._pushed: dict[str, Live] = {}
         """By the name of a page's camera, its latest watch."""
+        self._failures: dict[str, str] = {}
+        """By its key, why a watch ended."""
         self._awaited: set[str] = set()
         """Names of cameras whose next picture is to begin a watch."""
 
@@ -114,6 +116,7 @@ class Lives:
         with self._lock:
             if key in self._lives and not self._lives[key].watch.is_running:
                 del self._lives[key]
+                self._failures.pop(key, None)
 
     def opened(self, key: str) -> Opened | None:
         """A stream as the other screens open it."""
@@ -157,13 +160,13 @@ class Lives:
             # Not there while nothing was committed, nor if it was removed from the store meanwhile.
             newest = memory.newest_picture(state.video_id)
         seconds, thumbnail = (0.0, None) if newest is None else (newest.seconds, newest.path)
-        return Stream(live.key, state, seconds, thumbnail, self._failure(live.watch), alerts)
+        return Stream(live.key, state, seconds, thumbnail, self._failure(live), alerts)
 
-    def _failure(self, watch: Watch) -> str:
-        if not watch.has_failed:
-            return ""
-        try:
-            watch.wait(0)
-        except VidmemError as error:
-            return sentence(error)
-        return ""
+    def _failure(self, live: Live) -> str:
+        """Why a watch ended, if an error ended it. Asked once: what nobody foresaw goes into the log."""
+        if live.watch.has_failed and live.key not in self._failures:
+            try:
+                live.watch.wait(0)
+            except Exception as error:
+                self._failures[live.key] = sentence(error)
+        return self._failures.get(live.key, "")

@@ -30,6 +30,7 @@ def not_playing(message: str) -> dict[str, Any]:
 def timeline_of(player: str) -> gr.HTML:
     """A timeline that shows, and moves, what plays in the element at a CSS selector.
 
-    Its value is a video's `timeline.timeline`, its property `evidence` that of an answer; either may be None.
+    Its value is a video's `timeline.timeline`, its property `evidence` that of an answer; either may be None. Its
+    `.select` tells that somebody wants to go beyond the end of what plays there: they do once that is longer.
     """
     return drawn("timeline", "timeline", scripts=SCRIPTS, replaced=("PLAYER", escape(player)), evidence=None)

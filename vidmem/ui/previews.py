@@ -29,6 +29,8 @@ class Previews:
         self._jobs: dict[Path, Job[None]] = {}
         self._shown: dict[str, Path] = {}
         """The newest copy of each video that is whole, by `Opened.key`."""
+        self._num_shown: dict[str, int] = {}
+        """How much there was of a stream when its newest copy was begun, in frames, by `Opened.key`."""
 
     def of(self, opened: Opened | None) -> dict[str, Any]:
         """What the player shows now. Called again and again while something is under way."""
@@ -44,9 +46,22 @@ class Previews:
         if video is None:
             job = self._session.job_of(opened)
             return not_playing(job.message if job is not None else f"{path.name} is not here any more.")
-        # Of a stream that goes on another one is made whenever twice as much of it is there.
-        named = f"{video.key}{video.num_frames.bit_length()}"
+        # Of a stream that goes on another one is made whenever twice as much of it is there, and by `renew`.
+        with self._lock:
+            if video.num_frames >= 2 * self._num_shown.get(opened.key, 0):
+                self._num_shown[opened.key] = video.num_frames
+            named = f"{video.key}{self._num_shown[opened.key]}"
         return self._copy(opened, named, lambda target, _: self._slides(opened, video, target))
+
+    def renew(self, opened: Opened | None) -> None:
+        """Have `of` make another copy of a stream that went on since the last one, unless one is being made."""
+        if opened is None:
+            return
+        jobs = self._session.jobs.states(store=opened.store)
+        if any(job.kind == "preview" and job.subject == opened.source and not job.is_over for job in jobs):
+            return
+        with self._lock:
+            self._num_shown.pop(opened.key, None)
 
     def _file(self, opened: Opened, path: Path) -> dict[str, Any]:
         changed = path.stat().st_mtime_ns

@@ -14,9 +14,8 @@ from vidmem.memory import policies
 from vidmem.models.preset import Preset, load_preset, presets
 from vidmem.models.preset_file import write_preset
 from vidmem.pipelines.costing import Costs, costs
-from vidmem.types import Mode
+from vidmem.types import Mode, format_bytes
 from vidmem.ui.jobs import sentence
-from vidmem.ui.library_cards import num_bytes
 from vidmem.ui.session import Session
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, failed, line, note
 
@@ -138,9 +137,9 @@ def _policy(name: str) -> str:
 
 def _costs(cost: Costs) -> str:
     rows = {
-        "On disk, for an hour of video at a frame a second": num_bytes(cost.disk_bytes),
-        "of that, keys and values": num_bytes(cost.kv_bytes),
-        "In RAM, however long the video": num_bytes(cost.memory_bytes),
+        "On disk, for an hour of video at a frame a second": format_bytes(cost.disk_bytes),
+        "of that, keys and values": format_bytes(cost.kv_bytes),
+        "In RAM, however long the video": format_bytes(cost.memory_bytes),
         "Read for one question, at most": f"{cost.question_tokens} tokens",
     }
     body = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items())
@@ -153,6 +152,6 @@ def _limits(session: Session) -> str:
     private = "addresses inside this network, too" if limits.allow_private else "public addresses only"
     return (
         '<h2 class="vm-way">What this page may do</h2><ul class="vm-limits">'
-        f"<li>Open videos and stores in {roots}.</li><li>Take files of at most {num_bytes(limits.max_bytes)}.</li>"
+        f"<li>Open videos and stores in {roots}.</li><li>Take files of at most {format_bytes(limits.max_bytes)}.</li>"
         f"<li>Fetch files and watch streams from {private}.</li></ul>"
     )

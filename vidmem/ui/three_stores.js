@@ -1,7 +1,7 @@
 // Draws what vidmem/ui/three_stores.py tells. The body of a function that Gradio calls with `element`, `props`, `watch`.
 
 const NUMBERS = { sensory: "1", working: "2", "long-term": "3" };
-const MOVE_MS = 700;
+const [SLIDE_MS, FLY_MS] = [250, 700];
 const PICTURE_PX = 58; // of a picture on the map, with what it keeps free around it
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -136,38 +136,39 @@ function move(before) {
     const { store } = button;
     const { at } = button.dataset;
     const own = before.get(`${store} ${at}`);
-    const from = own ?? before.get(`${BEFORE[store]} ${at}`) ?? null;
-    if (from && own) slide(button, from, 0, 250);
-    else if (from) slide(button, from, (delay += 25), MOVE_MS);
+    const from = before.get(`${BEFORE[store]} ${at}`);
+    if (own) slide(button, own);
+    else if (from) fly(button, from, Math.min((delay += 25), 500));
     else button.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 300 });
   }
 }
 
-function slide(button, from, delay, duration) {
+function slide(button, from) {
   const to = button.getBoundingClientRect();
   const [x, y] = [from.left - to.left, from.top - to.top];
+  if (Math.abs(x) + Math.abs(y) < 2 || !isInView(button, to)) return;
+  button.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: SLIDE_MS, easing: "ease-out" });
+}
+
+// Its box scrolls.
+function isInView(button, to) {
   const box = button.parentElement.getBoundingClientRect();
-  if (Math.abs(x) + Math.abs(y) < 2 || to.bottom < box.top || to.top > box.bottom) return;
-  const isLong = duration === MOVE_MS;
-  const frames = isLong
-    ? [{ transform: `translate(${x}px, ${y}px)`, opacity: 0.4 }, { transform: "none", opacity: 1 }]
-    : [{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }];
-  if (isLong) fly(button, from, to, Math.min(delay, 500), duration);
-  else button.animate(frames, { duration, easing: "ease-out" });
+  return to.bottom >= box.top && to.top <= box.bottom;
 }
 
 // A box hides what sticks out of it: so it is a copy that flies over, and the button appears where it lands.
-function fly(button, from, to, delay, duration) {
+function fly(button, from, delay) {
+  const to = button.getBoundingClientRect();
   const image = button.querySelector("img")?.cloneNode();
-  if (!image) return;
+  if (!image || !isInView(button, to)) return;
   const home = root.getBoundingClientRect();
   image.className = "ts-flying";
   image.loading = "eager";
   Object.assign(image.style, { left: `${from.left - home.left}px`, top: `${from.top - home.top}px`, width: `${from.width}px`, height: `${from.height}px` });
   root.append(image);
-  button.animate([{ opacity: 0 }, { opacity: 0, offset: 0.95 }, { opacity: 1 }], { duration: duration + delay });
+  button.animate([{ opacity: 0 }, { opacity: 0, offset: 0.95 }, { opacity: 1 }], { duration: FLY_MS + delay });
   const shift = `translate(${to.left - from.left}px, ${to.top - from.top}px) scale(${to.width / from.width}, ${to.height / from.height})`;
-  const flight = image.animate([{ transform: "none" }, { transform: shift }], { duration, delay, easing: "ease-in-out", fill: "both" });
+  const flight = image.animate([{ transform: "none" }, { transform: shift }], { duration: FLY_MS, delay, easing: "ease-in-out", fill: "both" });
   flight.finished.finally(() => image.remove());
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vidmem.memory import StoreState
 from vidmem.pipelines import Contents, Held, Size, TierBytes
+from vidmem.types import format_bytes
 from vidmem.ui.pictures import common_folder
 
 MOST = 320
@@ -71,15 +72,6 @@ def evenly(held: Sequence[Held], most: int) -> tuple[Held, ...]:
     return tuple(held[index * (len(held) - 1) // (most - 1)] for index in range(most))
 
 
-def bytes_in_words(num_bytes: float) -> str:
-    """As people write it: `512 B`, `1.2 MB`. In thousands, as disks are sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 999.5:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" or num_bytes >= 99.95 else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
-
-
 # -- within --
 
 
@@ -90,7 +82,7 @@ def _box(name: str, state: StoreState, held: Sequence[Held], folder: str, note: 
         "says": _SAYS[name],
         "full": _fullness(state),
         "share": round(min(1.0, _filled(state) / state.bound), 3),
-        "bytes": bytes_in_words(state.num_bytes),
+        "bytes": format_bytes(state.num_bytes),
         "note": note,
         "held": [_one(one, len(folder)) for one in held],
     }
@@ -147,7 +139,7 @@ def _reads(told: Contents) -> str:
 def _archive(told: Contents, tiers: Sequence[TierBytes]) -> str:
     disk = sum(tier.total for tier in tiers if tier.name == "disk")
     return (
-        f"Beside the three stores, all {told.num_frames:,} frames lie filed on disk, in {bytes_in_words(disk)} with the"
+        f"Beside the three stores, all {told.num_frames:,} frames lie filed on disk, in {format_bytes(disk)} with the"
         " rest of the store: a question that needs one of them finds it there."
     )
 
@@ -180,8 +172,8 @@ def _tier(tier: TierBytes) -> dict[str, Any]:
     return {
         "name": _TIERS[tier.name],
         "bytes": tier.total,
-        "total": bytes_in_words(tier.total),
-        "parts": [{"name": name, "bytes": many, "total": bytes_in_words(many)} for name, many in tier.parts],
+        "total": format_bytes(tier.total),
+        "parts": [{"name": name, "bytes": many, "total": format_bytes(many)} for name, many in tier.parts],
     }
 
 

@@ -1,9 +1,13 @@
 // Moving: the player, the view, the focus
 
+let beyond = null; // where the player is to go once what it shows of a stream reaches so far: { video, seconds }
+
 function seek(seconds) {
-  const video = player();
-  if (!video) return;
-  video.currentTime = clamp(seconds, 0, Number.isFinite(video.duration) ? video.duration : seconds);
+  const shows = player();
+  if (!shows) return;
+  beyond = seconds > shows.duration ? { video, seconds } : null;
+  if (beyond) trigger("select", {});
+  shows.currentTime = clamp(seconds, 0, Number.isFinite(shows.duration) ? shows.duration : seconds);
   drawPlayhead();
 }
 

@@ -14,6 +14,7 @@ function follow(event) {
 function load(what) {
   isLoaded ||= what === "loadedmetadata";
   read();
+  if (what === "loadedmetadata" && beyond?.video === video) seek(beyond.seconds);
 }
 
 function read() {

@@ -55,6 +55,7 @@ def lay_out(shell: Shell) -> None:
     opening = [title, *moving, *asking.changed_by_opening]
     shell.opened.change(watching.open, [shell.opened, shell.visit], opening, **QUIET)
     status.select(watching.change_job, None, None, **PRIVATE)
+    under.select(shell.previews.renew, shell.opened, None, **QUIET)
 
 
 class _Watching:
