@@ -78,6 +78,23 @@ def test_assembled_prompt_and_answer_equal_transformers_own(
     assert "".join(language.stream(given, QUESTION)) == wanted
 
 
+@torch.no_grad()
+def test_leaning_is_yes_against_no_in_what_transformers_expects_next(
+    language: VideoLanguageModel,
+    theirs: LlavaOnevisionForConditionalGeneration,
+    images: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = context(language, images)
+    logits = theirs(inputs_embeds=language.assemble(given, QUESTION).embeds[None]).logits[0, -1]
+    # The words' first letters: its vocabulary has no such words, and a space begins both.
+    yes, no = ([int(language.family.tokenizer.convert_tokens_to_ids(one)) for one in pair] for pair in ("yY", "nN"))
+    wanted = logits[yes].exp().sum().log() - logits[no].exp().sum().log()
+    assert language.leaning(given, QUESTION) == pytest.approx(float(wanted), abs=1e-4)
+    monkeypatch.setattr("vidmem.models.language._PREFILL_TOKENS", 7)
+    assert language.leaning(given, QUESTION) == pytest.approx(float(wanted), abs=1e-4)
+
+
 def test_prefill_in_parts_gives_the_same_answer(
     language: VideoLanguageModel, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from vidmem.errors import BadInput
 from vidmem.pipelines.alert_words import Wanted, read_alert
-from vidmem.pipelines.confirming import says_yes
 
 
 @pytest.mark.parametrize(
@@ -42,22 +41,3 @@ def test_a_question_names_a_thing_and_a_change(text: str, wanted: Wanted) -> Non
 def test_a_question_that_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="names nothing to look for"):
         read_alert(text)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ("Yes, there was a dog.", True),
-        ("yes", True),
-        ("There is a dog on the left.", True),
-        ("No, there was no dog.", False),
-        ("There was no dog.", False),
-        ("There isn't", None),
-        ("None.", False),
-        ("Nobody knows", None),
-        ("A dog was there.", None),
-        ("", None),
-    ],
-)
-def test_an_answer_says_yes_or_no_or_neither(answer: str, said: bool | None) -> None:
-    assert says_yes(answer) is said

@@ -38,6 +38,8 @@ class FrameEncoder:
         self._device, self._dtype = weight.device, weight.dtype
         self._mean = torch.tensor(preprocess["mean"], device=weight.device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocess["std"], device=weight.device).view(1, 3, 1, 1)
+        self.scale = float(model.logit_scale.exp())
+        """Nats that a cosine of 1 stood for in training."""
         self.dim = int(self.encode_text(["a"]).shape[1])
 
     @classmethod

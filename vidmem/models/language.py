@@ -134,6 +134,12 @@ class VideoLanguageModel:
         prompt = self.assemble(context, question)
         return self._generate(prompt, max_new_tokens or self.config.max_new_tokens)
 
+    def leaning(self, context: Context, question: str) -> float:
+        """How much likelier an answer is to begin with "yes" than with "no", in nats. Raises as `stream`."""
+        logits = self._read(self.assemble(context, question), self._new_cache()).float()
+        yes, no = _first_ids(self.family.tokenizer, "yes"), _first_ids(self.family.tokenizer, "no")
+        return float(logits[sorted(yes - no)].logsumexp(0) - logits[sorted(no - yes)].logsumexp(0))
+
     def assemble(self, context: Context, question: str) -> Tokens:
         """The T tokens of a prompt: text, and the frames' tokens where they belong, at positions from 0.
 
@@ -155,15 +161,11 @@ class VideoLanguageModel:
         return join([*parts, family.text(ids.closing)])
 
     def _generate(self, prompt: Tokens, max_new_tokens: int) -> Iterator[str]:
-        from transformers import DynamicCache
-
         # A loop of our own instead of `generate` in a thread with a streamer: it stops when the caller stops asking,
         # its errors come where they arise, and it makes no logits of the prompt (each as large as the vocabulary).
-        cache = DynamicCache(config=self.family.decoder.config)
+        cache = self._new_cache()
         decoder = StreamDecoder(self.family.tokenizer)
-        token_id = -1
-        for part in prompt.split(_PREFILL_TOKENS):
-            token_id = self._advance(part, 0, cache)
+        token_id = int(self._read(prompt, cache).argmax())
         # Positions of pictures on several axes count fewer than there are tokens.
         start = int(prompt.positions.max()) + 1
         for position in range(start, start + max_new_tokens):
@@ -171,15 +173,27 @@ class VideoLanguageModel:
                 break
             if piece := decoder.add(token_id):
                 yield piece
-            token_id = self._advance(self.family.text([token_id]), position, cache)
+            token_id = int(self._advance(self.family.text([token_id]), position, cache).argmax())
         if piece := decoder.end():
             yield piece
 
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.family.decoder.config)
+
+    def _read(self, prompt: Tokens, cache: Any) -> Tensor:
+        """Run the text model over a prompt. The logits (V,) of what comes behind it."""
+        *parts, last = prompt.split(_PREFILL_TOKENS)
+        for part in parts:
+            self._advance(part, 0, cache)
+        return self._advance(last, 0, cache)
+
     @torch.no_grad()
-    def _advance(self, tokens: Tokens, start: int, cache: Any) -> int:
+    def _advance(self, tokens: Tokens, start: int, cache: Any) -> Tensor:
         """Run the text model over new tokens whose positions count from `start`, growing `cache`.
 
-        Returns the likeliest next id.
+        Returns the logits (V,) of the next id.
         """
         family = self.family
         hidden = family.decoder(
@@ -189,7 +203,7 @@ class VideoLanguageModel:
             use_cache=True,
             **family.visual(tokens),
         ).last_hidden_state
-        return int(family.logits(hidden[:, -1]).argmax(-1))
+        return family.logits(hidden[:, -1])[0]
 
 
 def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any]:
@@ -249,6 +263,12 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     said = model.generation_config.eos_token_id
     ids = {tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
     return frozenset(int(token_id) for token_id in ids if token_id is not None)
+
+
+def _first_ids(tokenizer: Any, word: str) -> set[int]:
+    """Ids with which an answer begins that begins with a word."""
+    forms = (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
+    return {int(tokenizer(form, add_special_tokens=False)["input_ids"][0]) for form in forms}
 
 
 def _model_type(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vidmem.index import FrameRow, NewTold, Store, StoredAlert
-from vidmem.pipelines.confirming import Queries, Query, is_there
+from vidmem.pipelines.confirming import Queries, Query, leaning
 from vidmem.pipelines.sight import Clue, Look, Sight, Step, clue_of, confirmed, is_due, passed, refused
 from vidmem.types import Hit, VideoId
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _FRAMES_AT_ONCE = 256
 
-Said = dict[tuple[str, tuple[int, ...]], "bool | None"]
-"""What the video-LLM said of one clip: by the name of a thing, and the frames that it was shown."""
+Said = dict[tuple[str, tuple[int, ...]], float]
+"""What the video-LLM said of one clip, in nats: by the name of a thing, and the frames that it was shown."""
 
 
 @dataclass(slots=True)
@@ -79,12 +79,12 @@ class Checks:
         alert, sight = asked.alert, asked.sight
         look = self._look(alert.phrase, clip)
         clue = clue_of(sight, look)
-        if clue is None or not is_due(sight, clue, look.floor):
+        if clue is None or not is_due(sight, clue):
             return Change(asked, Step(passed(sight, look, clue)), None)
         key = (alert.phrase, clue.frames)
         if key not in said:
-            said[key] = self._is_there(alert.phrase, clip, clue)
-        if said[key] is not (clue.change == "appears"):
+            said[key] = self._says(alert.phrase, clip, clue)
+        if not clue.is_so(said[key]):
             return Change(asked, Step(refused(sight, look, clue)), None)
         step = confirmed(sight, look, clue, alert.gone_seconds)
         is_told = step.is_told and clue.change == alert.change
@@ -98,11 +98,11 @@ class Checks:
         starts = np.array([row.pts_seconds for row in clip.rows])
         return self._queries[phrase].look(starts, np.array([row.end_seconds for row in clip.rows]), clip.vectors)
 
-    def _is_there(self, phrase: str, clip: CommittedClip, clue: Clue) -> bool | None:
+    def _says(self, phrase: str, clip: CommittedClip, clue: Clue) -> float:
         rows = [clip.rows[index] for index in clue.frames]
         tokens = self._store.load_tokens([row.frame_id for row in rows])
         seconds = [row.pts_seconds - clip.rows[0].pts_seconds for row in rows]
-        return is_there(self._models.language, phrase, seconds, tokens)
+        return leaning(self._models.language, phrase, seconds, tokens)
 
     def _new_told(self, alert: StoredAlert, clip: CommittedClip, look: Look, clue: Clue) -> NewTold:
         clock = self._store.stream_clock(self._video_id)

@@ -1,14 +1,11 @@
-"""What both models say of a thing on a clip: how alike frames are to its name, and whether it was there."""
+"""What both models say of a thing on a clip, in nats: how alike frames are to its name, and whether it was there."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vidmem.models.encoder import FrameEncoder
@@ -17,11 +14,8 @@ from vidmem.models.language import Context, ContextFrame, VideoLanguageModel
 from vidmem.models.preset import Preset
 from vidmem.pipelines.sight import Look
 
-_CLEARLY = 0.1
-"""Of the floor: a rival must be so much more alike to a frame for it to be what the frame shows."""
-_ANSWER_TOKENS = 8
-_YES = re.compile(r"\W*(?:yes|yeah|there (?:is|are|was|were)(?! no\b))\b", re.I)
-_NO = re.compile(r"\W*(?:no|not|none|nothing|never|there (?:is|are|was|were) no(?:t|ne|thing)?)\b", re.I)
+_CLEARLY = 0.5
+"""Nats: a rival must be so much more alike to a frame for that to speak against the thing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +27,20 @@ class Query:
     rivals: np.ndarray
     """(n, C), of things that it may be mistaken for."""
     floor: float
+    """Cosine below which no search finds a frame."""
+    scale: float
+    """Nats of a cosine of 1 (`FrameEncoder.scale`)."""
 
     def look(self, starts: np.ndarray, ends: np.ndarray, vectors: np.ndarray) -> Look:
-        """How alike frames are, of which `vectors` are the embeddings (F, C).
+        """What frames say for the thing, of which `vectors` are the embeddings (F, C).
 
-        A frame may show the thing if it is as alike as any search asks for, and no rival is clearly more alike.
+        It is above 0 where a frame is as alike as any search asks for, and no rival is clearly more alike.
         """
         scores = vectors @ self.embedding
-        likes = scores >= self.floor
+        bar = np.full_like(scores, self.floor)
         if len(self.rivals):
-            likes &= (vectors @ self.rivals.T).max(axis=1) <= scores + _CLEARLY * abs(self.floor)
-        return Look(starts, ends, scores, likes, self.floor)
+            bar = np.maximum(bar, (vectors @ self.rivals.T).max(axis=1) - _CLEARLY / self.scale)
+        return Look(starts, ends, scores, self.scale * (scores - bar))
 
 
 class Queries:
@@ -60,11 +57,11 @@ class Queries:
     def of(self, phrase: str) -> Query:
         embedding = self._encoder.encode_text([phrase])[0]
         rivals = self._words.rivals_of(phrase, embedding) if self._words is not None else embedding[None][:0]
-        return Query(embedding.cpu().numpy(), rivals.cpu().numpy(), self._floor)
+        return Query(embedding.cpu().numpy(), rivals.cpu().numpy(), self._floor, self._encoder.scale)
 
 
-def is_there(language: VideoLanguageModel, phrase: str, seconds: Sequence[float], tokens: Tensor) -> bool | None:
-    """Ask the video-LLM whether a thing is on some frames; None if its answer is neither yes nor no.
+def leaning(language: VideoLanguageModel, phrase: str, seconds: Sequence[float], tokens: Tensor) -> float:
+    """What the video-LLM says for a thing being on some frames, in nats: above 0 it says yes.
 
     Args:
         seconds: of each frame, counted from anywhere.
@@ -75,25 +72,4 @@ def is_there(language: VideoLanguageModel, phrase: str, seconds: Sequence[float]
     room = language.room(question)
     while len(frames) > 1 and sum(language.frame_cost(frame.time_label) for frame in frames) > room:
         frames.pop()
-    with torch.no_grad():
-        return says_yes("".join(_begun(language.stream(Context(frames), question, max_new_tokens=_ANSWER_TOKENS))))
-
-
-def says_yes(answer: str) -> bool | None:
-    """What an answer to a question of yes or no begins with; None if with neither."""
-    if _NO.match(answer):
-        return False
-    return True if _YES.match(answer) else None
-
-
-def _begun(pieces: Iterator[str]) -> Iterator[str]:
-    """An answer up to where a word behind its first one ends: no more of it is read."""
-    text = ""
-    with ExitStack() as stack:
-        if (close := getattr(pieces, "close", None)) is not None:
-            stack.callback(close)
-        for piece in pieces:
-            yield piece
-            text += piece
-            if re.match(r"\W*(?:yes|no)\b\W", text, re.I):
-                return
+    return language.leaning(Context(frames), question)
