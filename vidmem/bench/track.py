@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from vidmem import models
 from vidmem.bench.kept import Kept
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
 from vidmem.bench.track_clips import TrackedClip, tracked_clip
@@ -27,11 +26,10 @@ from vidmem.bench.track_quality import ClipScore, Scores, follow_by_all, quality
 from vidmem.bench.track_speed import Held, frame_times, growth, held_over, peak_bytes
 from vidmem.errors import BadInput
 from vidmem.models.folders import find_model
-from vidmem.models.sam import SAM_FILES, load_sam
+from vidmem.models.sam import EMBEDDED_FOLDER, SAM_FILES, load_sam
 from vidmem.models.sam_config import SamConfig
 from vidmem.models.tracker import SELECTIONS
 
-EMBEDDED_FOLDER = Path(models.__file__).with_name("tiny") / "sam"
 CLIPS, CLIP_SECONDS = 40, 20.0
 FRAMES = 100_000
 PARTS = ("speed", "peak", "exact", "stream", "clips")

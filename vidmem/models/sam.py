@@ -17,6 +17,8 @@ from vidmem.errors import MissingModel
 from vidmem.models.folders import Alternatives, find_model
 from vidmem.models.sam_config import SAM2_1, STRIDE, MemoryAttentionConfig, SamConfig, read_config
 
+EMBEDDED_FOLDER = Path(__file__).with_name("tiny") / "sam"
+"""The one that comes with vidmem."""
 _CHECKPOINT = "sam2.1_hiera_{}.pt"
 _CHECKPOINTS: Alternatives = tuple(map(_CHECKPOINT.format, SAM2_1))
 SAM_FILES: tuple[Alternatives, ...] = (("config.json", *_CHECKPOINTS), ("model.safetensors", *_CHECKPOINTS))

@@ -1,8 +1,8 @@
 """Stage `tracker`: the embedded SAM 2 learns to segment what is pointed at, then to follow it through clips.
 
 First which pixels belong together and what they show, then what a click or a box points at, then single images with
-clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory; at
-last clips in which that memory is wrong for a while.
+clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory. Then
+images and clips twice more, and between these clips in which that memory is wrong for a while.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one. A step is
 made of small operations, on which a second core of one process was of no use (1.75 s with one thread, 1.7 with two), so
 each core has a process of its own, with clips of its own; gradients are their mean.
@@ -26,8 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vidmem import models
-from vidmem.models.sam import build_sam
+from vidmem.models.sam import EMBEDDED_FOLDER, build_sam
 from vidmem.models.sam_config import EMBEDDED, SamConfig
 from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.crew import average, each_of_crew, place, same_in_all
@@ -40,7 +39,6 @@ from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listenin
 from vidmem.recipes.tracker_remembering import begin_remembering
 from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_recovery, plan_video, to_pixels, unroll
 
-INSTALLED = Path(models.__file__).with_name("tiny") / "sam"
 KEPT_HEADS = Path(__file__).with_name("tracker-heads.safetensors")
 """What the encoder is taught by and the tracker does not need: `Grouping` and `Naming`, as they were when it was
 installed."""
@@ -81,6 +79,8 @@ class Course:
         Phase("images", 1800, 5e-4, clips=6, objects=3),
         Phase("clips", 2100, 4e-4, clips=2, objects=3, frames=7),
         Phase("recovery", 500, 3e-4, clips=1, objects=4, frames=12),
+        Phase("images", 2600, 5e-4, clips=6, objects=3),
+        Phase("clips", 1700, 4e-4, clips=2, objects=3, frames=7),
     )
     seed: int = 11
     processes: int = 2
@@ -225,7 +225,7 @@ def _train(run: Path, course: Course, config: SamConfig, go_on: bool) -> None:
     if state.exists():
         trainer.resume(state)
     elif go_on:
-        trainer.go_on(INSTALLED, KEPT_HEADS)
+        trainer.go_on(EMBEDDED_FOLDER, KEPT_HEADS)
     begun = saved = time.perf_counter()
     held_out = judged_clips(config.image_size) if is_first else []
     with (run / "tracker.jsonl").open("a", encoding="utf-8") as log:
