@@ -93,7 +93,10 @@ def test_it_is_asked_about_while_it_runs_and_its_evidence_leads_to_the_player(pa
     seconds = float(str(there.get_attribute("data-seek")))
     there.click()
     page.locator("#opened", has_text="camera").wait_for()
-    page.wait_for_function("at => document.querySelector('#player video')?.currentTime === at", arg=seconds)
+    page.wait_for_function(
+        "at => [document.querySelector('#player video')].some((one) => one?.readyState > 0 && one.currentTime === at)",
+        arg=seconds,
+    )
     page.locator("#talk .vm-asked", has_text=THING).wait_for()  # it is one conversation with that beside the player
 
 

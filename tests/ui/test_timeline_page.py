@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from browsing import AXE, PATIENCE_MS, needs_axe, needs_browser
-from timeline_page import serving
+from timeline_page import film, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -77,6 +78,30 @@ def test_a_click_on_a_segment_takes_the_player_to_its_beginning(page: Page) -> N
     assert now(page) == 610
     page.get_by_role("button", name="Gap, 01:23:20–01:30:00").click()
     assert now(page) == 5000
+
+
+@pytest.mark.parametrize("somewhere", ["on the timeline", "elsewhere on the page"])
+def test_a_click_while_the_player_loads_is_obeyed_once_what_it_shows_reaches_so_far(
+    page: Page, somewhere: str, tmp_path: Path
+) -> None:
+    film(tmp_path / "begun.mp4", seconds=100)
+    begun = "data:video/mp4;base64," + base64.b64encode((tmp_path / "begun.mp4").read_bytes()).decode()
+    whole = page.evaluate("document.querySelector('#player video').currentSrc")
+    load = """src => {
+        const video = document.querySelector('#player video');
+        video.src = src;
+        video.load();
+        return video.readyState;
+    }"""
+    page.evaluate("document.body.append(Object.assign(document.createElement('button'), { textContent: 'There' }))")
+    page.evaluate("document.body.lastChild.dataset.seek = 610")
+    assert page.evaluate(load, "") == 0
+    button(page, "red umbrella, 00:10:10–00:30:00" if somewhere == "on the timeline" else "There").click()
+    page.evaluate(load, begun)
+    page.wait_for_function("document.querySelector('#player video').duration === 100")
+    assert now(page) <= 100
+    page.evaluate(load, whole)
+    page.wait_for_function("document.querySelector('#player video').currentTime === 610")
 
 
 def test_a_click_beside_all_segments_takes_the_player_to_that_time(page: Page) -> None:

@@ -33,12 +33,12 @@ class Shown:
     thumbnail: str | None
 
 
-def film(path: Path) -> None:
-    """Two hours with a picture every 10 seconds, each of another colour."""
+def film(path: Path, seconds: float = SECONDS) -> None:
+    """Two hours with a picture every 10 seconds, each of another colour; or less."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(1, 10), options={"preset": "ultrafast", "g": "10"})
         stream.width, stream.height, stream.pix_fmt = 160, 100, "yuv420p"
-        for number in range(int(SECONDS) // 10):
+        for number in range(int(seconds) // 10):
             picture = np.full((100, 160, 3), (number * 7 % 256, number * 3 % 256, 120), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())

@@ -64,7 +64,7 @@ root.addEventListener("keydown", (event) => {
 
 // Anything on the page may send the player to a time: of a video that is not open, once it is.
 let there = null;
-let isLoaded = false; // whether a video came into the player since
+let isLoaded = false; // whether a video is in the player, since then if another was open
 const isOpen = (one) => !one.dataset.video || video.endsWith(` ${one.dataset.video}`);
 
 function arrive() {
@@ -77,7 +77,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-seek]");
   if (!button) return;
   there = button;
-  isLoaded = isOpen(button);
+  isLoaded = isOpen(button) && player()?.readyState > 0;
   arrive();
 });
 

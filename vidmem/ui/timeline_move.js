@@ -1,12 +1,12 @@
 // Moving: the player, the view, the focus
 
-let beyond = null; // where the player is to go once what it shows of a stream reaches so far: { video, seconds }
+let beyond = null; // where the player is to go once it has loaded what reaches so far: { video, seconds }
 
 function seek(seconds) {
   const shows = player();
   if (!shows) return;
-  beyond = seconds > shows.duration ? { video, seconds } : null;
-  if (beyond) trigger("select", {});
+  beyond = seconds <= shows.duration ? null : { video, seconds }; // while it loads nobody knows how far it reaches
+  if (seconds > shows.duration) trigger("select", {});
   shows.currentTime = clamp(seconds, 0, Number.isFinite(shows.duration) ? shows.duration : seconds);
   drawPlayhead();
 }
