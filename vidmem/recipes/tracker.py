@@ -80,7 +80,7 @@ class Course:
         Phase("clips", 2100, 4e-4, clips=2, objects=3, frames=7),
         Phase("recovery", 500, 3e-4, clips=1, objects=4, frames=12),
         Phase("images", 2600, 5e-4, clips=6, objects=3),
-        Phase("clips", 1300, 4e-4, clips=2, objects=3, frames=7),
+        Phase("clips", 1000, 4e-4, clips=2, objects=3, frames=7),
     )
     seed: int = 11
     processes: int = 2
