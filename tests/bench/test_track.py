@@ -247,7 +247,7 @@ def test_one_part_is_measured_alone(folder: Path) -> None:
     result = track.run(3, model=folder, parts=["exact"], quick=True)
     assert list(result["figures"]) == ["track_identical_masks"]
     assert track_table.rows(result)[1:] == []
-    with pytest.raises(BadInput, match="'clip' is no part of this: take some of speed, peak"):
+    with pytest.raises(BadInput, match="'clip' is no part of this: take some of parity, speed"):
         track.run(3, model=folder, parts=["clip"], quick=True)
 
 

@@ -52,14 +52,21 @@ def frame_times(
     warm_up: int = 17,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    compiled: bool = False,
     seed: int = 0,
 ) -> FrameTimes:
     """Track the same clip with the same weights by both, frame by frame in turn.
 
     Decoding and squashing of pictures is in neither: the package has done it before its first frame, and ours gets
     pictures of its `view`.
+
+    Args:
+        compiled: whether our image encoder is; the package has one of its own, which never is. The other parts see
+            memories that grow, and small tensors.
     """
     model = random_model(config, seed).to(device)
+    if compiled:
+        model.image_encoder.compile()
     frames = list(drifting_boxes(num_frames, num_objects, seed=seed))
     prompts = [Prompt(index, box=box_of(index, 0, num_objects)) for index in range(num_objects)]
     tracker = Tracker(model, selection="sam2", dtype=dtype)
