@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from vidmem.bench.track_package import package_predictor, propagated, write_folder
-from vidmem.models.sam import build_sam
+from vidmem.models.sam import build_sam, sam_image_encoder
 from vidmem.models.sam_config import SamConfig, write_config
 from vidmem.models.tracker import Tracker
 from vidmem.models.tracking.prompts import Prompt
@@ -61,12 +61,12 @@ def frame_times(
     pictures of its `view`.
 
     Args:
-        compiled: whether our image encoder is; the package has one of its own, which never is. The other parts see
-            memories that grow, and small tensors.
+        compiled: whether our image encoder is, not the package's. The other parts see memories that grow, and small
+            tensors.
     """
     model = random_model(config, seed).to(device)
     if compiled:
-        model.image_encoder.compile()
+        model.image_encoder = _compiled_encoder(model, config)
     frames = list(drifting_boxes(num_frames, num_objects, seed=seed))
     prompts = [Prompt(index, box=box_of(index, 0, num_objects)) for index in range(num_objects)]
     tracker = Tracker(model, selection="sam2", dtype=dtype)
@@ -169,6 +169,14 @@ def random_model(config: SamConfig, seed: int) -> Any:
     """In evaluation mode, on the CPU."""
     torch.manual_seed(seed)
     return build_sam(config).eval().requires_grad_(False)
+
+
+def _compiled_encoder(model: Any, config: SamConfig) -> Any:
+    """The package's image encoder with the model's weights: `torch.compile` fails on what ours keeps between frames."""
+    encoder = sam_image_encoder(config, still=False).to(model.device)
+    encoder.load_state_dict(model.image_encoder.state_dict())
+    encoder.compile()
+    return encoder.eval().requires_grad_(False)
 
 
 def drifting_boxes(num_frames: int, num_objects: int, *, seed: int) -> Iterator[np.ndarray]:
