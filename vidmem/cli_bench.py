@@ -78,7 +78,8 @@ def bench_track(
         typer.Option(min=40, help="Length of the stream whose memory is watched; 100,000, and few with --quick."),
     ] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="Only this: speed, peak, exact, stream or clips; repeatable.")
+        list[str] | None,
+        typer.Option(help="Only parity, speed, peak, exact, sizes, stream or clips; repeatable."),
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep there what was measured: a stopped run goes on.")

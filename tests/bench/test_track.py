@@ -21,6 +21,7 @@ from vidmem.bench.track_clips import FPS, SIZE, TrackedClip, around, first_clear
 from vidmem.bench.track_exact import identical_masks
 from vidmem.bench.track_package import propagated
 from vidmem.bench.track_quality import (
+    MEASURES,
     ClipScore,
     Followed,
     SeenOnce,
@@ -111,7 +112,7 @@ def test_a_frame_is_switched_where_a_double_is_covered_more_than_the_true_one() 
 
 def test_the_truth_itself_scores_all_and_a_double_nothing(clip: TrackedClip) -> None:
     perfect = score(clip, Followed(clip.masks, 2.0, 1.0))
-    assert perfect == ClipScore("doubles", 1.0, pytest.approx(20 / 21), 0, 19, 2.0, 1.0)
+    assert perfect == ClipScore("doubles", 1.0, pytest.approx(20 / 21), 1.0, 1.0, 1.0, 1.0, 0, 19, 2.0, 1.0)
     mistaken = score(clip, Followed(clip.doubles[0], 2.0, 1.0))
     assert mistaken.switches == clip.doubles[0, 1:].any((1, 2)).sum() > 10
     assert mistaken.jf < 0.3 and mistaken.auc < 0.3
@@ -123,6 +124,18 @@ def test_only_the_prompted_frame_and_of_masks_the_last_do_not_count(clip: Tracke
     scored = score(clip, Followed(masks, 1.0, 0.0))
     assert scored.jf == 1.0
     assert scored.auc == pytest.approx(20 / 21 * 18 / 19)
+    assert scored.ao == scored.sr50 == scored.sr75 == scored.precision == pytest.approx(18 / 19)
+
+
+def test_each_measure_of_boxes_is_its_own(clip: TrackedClip) -> None:
+    """The whole mask moved by so many pixels that overlap and offset can be told from the boxes."""
+    masks, (left, _, wide, _) = np.roll(clip.masks, 4, axis=2), clip.boxes[0]
+    assert left + wide + 4 <= SIZE[0], "else it is not moved but cut"
+    overlaps = (clip.boxes[1:, 2] - 4) / (clip.boxes[1:, 2] + 4)
+    got = score(clip, Followed(masks, 1.0, 0.0))
+    assert got.ao == pytest.approx(overlaps.mean())
+    assert (got.sr50, got.sr75) == ((overlaps > 0.5).mean(), (overlaps > 0.75).mean())
+    assert got.precision == 1.0
 
 
 def test_side_by_side_each_selection_follows_as_alone_and_frames_are_seen_once(clip: TrackedClip) -> None:
@@ -150,7 +163,7 @@ def test_a_picture_is_encoded_for_the_first_who_asks() -> None:
 
 
 def scored(drama: str, jf: float, *, switches: int = 0) -> ClipScore:
-    return ClipScore(drama, jf, jf / 2, switches, 10, 1.0, 0.02)
+    return ClipScore(drama, jf, jf / 2, jf / 3, jf / 4, jf / 5, jf / 6, switches, 10, 1.0, 0.02)
 
 
 def test_figures_are_of_the_hard_clips_and_of_the_best_selection() -> None:
@@ -162,6 +175,7 @@ def test_figures_are_of_the_hard_clips_and_of_the_best_selection() -> None:
     value = {name.removeprefix("track_"): figure.value for name, figure in figures.items()}
     assert value["sam2_jf"] == pytest.approx(70) and figures["track_sam2_jf"].holds
     assert value["samurai_hard_jf"] == pytest.approx(70) and value["samurai_hard_auc"] == pytest.approx(35)
+    assert [value[f"sam2_{what}"] for what in MEASURES] == pytest.approx([70 / part for part in range(1, 7)], rel=1e-5)
     assert value["dam4sam_hidden_jf"] == pytest.approx(70) and "sam2_away_jf" not in value
     assert value["samurai_gain"] == pytest.approx(10) and value["dam4sam_gain"] == pytest.approx(-5)
     assert value["samurai_gain_low"] == value["samurai_gain_high"] == pytest.approx(10)
@@ -233,7 +247,7 @@ def test_one_part_is_measured_alone(folder: Path) -> None:
     result = track.run(3, model=folder, parts=["exact"], quick=True)
     assert list(result["figures"]) == ["track_identical_masks"]
     assert track_table.rows(result)[1:] == []
-    with pytest.raises(BadInput, match="'clip' is no part of this: take some of speed, peak"):
+    with pytest.raises(BadInput, match="'clip' is no part of this: take some of parity, speed"):
         track.run(3, model=folder, parts=["clip"], quick=True)
 
 
@@ -250,7 +264,7 @@ def result(folder: Path) -> dict[str, Any]:
 def test_bench_track_gives_every_figure(result: dict[str, Any]) -> None:
     figures = result["figures"]
     for name in SELECTIONS:
-        for what in ("jf", "auc", "hard_jf", "hard_auc", "stroll_jf", "doubles_jf", "switches"):
+        for what in (*MEASURES, "hard_jf", "hard_auc", "stroll_jf", "doubles_jf", "switches"):
             assert figures[f"track_{name}_{what}"]["value"] >= 0.0
         assert 0 < figures[f"track_{name}_selection"]["value"] < 1
     targets = {name: figure["target"] for name, figure in figures.items() if figure["target"] is not None}
@@ -277,6 +291,7 @@ def test_all_four_selections_are_in_one_table(result: dict[str, Any], monkeypatc
     assert {len(row) for row in body} == {len(heading)}
     in_table = dict(zip(heading, body[1], strict=True))
     assert in_table["J&F"] == f"{result['figures']['track_samurai_jf']['value']:.1f}"
+    assert in_table["AO"] == f"{result['figures']['track_samurai_ao']['value']:.1f}"
     assert in_table["away"] == "", "two clips are of the first two dramas"
     assert "track_dam4sam_auc" not in track_table.others(result)
     assert {"track_sam2_jf", "track_best_gain"} <= track_table.others(result).keys(), "what has a target is told"

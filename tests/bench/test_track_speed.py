@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from vidmem.bench.track import sizes_figures
 from vidmem.bench.track_speed import box_of, drifting_boxes, frame_times, growth, held_over, peak_bytes, random_model
 from vidmem.models.sam_config import MemoryAttentionConfig, MemoryEncoderConfig, SamConfig, TrunkConfig
 from vidmem.models.tracking.prompts import Prompt
@@ -22,6 +24,15 @@ def test_both_are_timed_on_the_same_frames() -> None:
     times = frame_times(SMALL, num_objects=2, num_frames=5, warm_up=2)
     assert times.ours > 0 and times.package > 0
     assert times.ratio == times.package / times.ours
+
+
+def test_sizes_are_timed_in_bfloat16_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = sizes_figures(0, quick=True, sizes={"small": SMALL}, device="cpu")
+    assert list(figures) == ["track_small_speed", "track_small_speed_to_package"]
+    assert all(figure.value and figure.value > 0 for figure in figures.values())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (figure,) = sizes_figures(0, quick=True).values()
+    assert figure.value is None and "GPU" in figure.unit
 
 
 def test_tracking_holds_the_same_after_many_frames() -> None:

@@ -1,13 +1,12 @@
 """`vidmem bench track`: how well objects are followed by each selection of memory, and what following takes.
 
-The four selections follow the same things through the same unseen clips, with the same weights. Parity with what the
-authors of the selections and of the measures have is a matter of the tests: `tests/parity`, `test_track_metrics.py`.
+The four selections follow the same things through the same unseen clips, with the same weights.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,21 +18,23 @@ from typing import Any
 import torch
 
 from vidmem.bench.kept import Kept
-from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report
+from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report, unmeasured
 from vidmem.bench.track_clips import TrackedClip, tracked_clip
 from vidmem.bench.track_exact import identical_masks
+from vidmem.bench.track_parity import parity_figures
 from vidmem.bench.track_quality import ClipScore, Scores, follow_by_all, quality_figures
 from vidmem.bench.track_speed import Held, frame_times, growth, held_over, peak_bytes
 from vidmem.errors import BadInput
 from vidmem.models.folders import find_model
 from vidmem.models.sam import EMBEDDED_FOLDER, SAM_FILES, load_sam
-from vidmem.models.sam_config import SamConfig
+from vidmem.models.sam_config import SAM2_1, SamConfig
 from vidmem.models.tracker import SELECTIONS
 
 CLIPS, CLIP_SECONDS = 40, 20.0
 FRAMES = 100_000
-PARTS = ("speed", "peak", "exact", "stream", "clips")
-"""Time a frame and peak memory against the `sam2` package; masks against it; memory over a long stream; quality."""
+PARTS = ("parity", "speed", "peak", "exact", "sizes", "stream", "clips")
+"""Numbers of the selections' and the measures' authors; time a frame and peak memory against the `sam2` package; masks
+against it; published sizes on a GPU; memory over a long stream; quality."""
 _PROCESSES = 2
 """With a core each: one has the long stream, while the other begins with the clips."""
 _CROWDED = 4
@@ -89,9 +90,11 @@ def run(
     of = {"model": find_model(name, SAM_FILES).revision, "seed": seed, "seconds": seconds}
     job = Job(name, seed, seconds, Kept(keep, of))
     alone: dict[str, Callable[[], dict[str, Figure]]] = {
+        "parity": parity_figures,
         "speed": lambda: speed_figures(config, seed, quick=quick),
         "peak": lambda: peak_figures(config, seed, num_frames=30 if quick else 600),
         "exact": lambda: exact_figures(loaded, config, job.clip(_CROWDED)),
+        "sizes": lambda: sizes_figures(seed, quick=quick),
     }
     figures: dict[str, Figure] = {}
     for part, measure in alone.items():
@@ -110,8 +113,8 @@ def run(
 
 def speed_figures(config: SamConfig, seed: int, *, quick: bool) -> dict[str, Figure]:
     """Against the `sam2` package's video predictor, with the model's sizes."""
-    num_timed, warm_up = (5, 2) if quick else (60, 17)
-    times = frame_times(config, num_frames=num_timed, warm_up=warm_up, seed=seed)
+    num_frames, warm_up = _timed(quick)
+    times = frame_times(config, num_frames=num_frames, warm_up=warm_up, seed=seed)
     return {
         "track_speed_to_package": at_least(times.ratio, "times the frames a second of sam2's predictor", 1.0),
         "track_frame": beside(1e3 * times.ours, "ms (median)"),
@@ -133,6 +136,36 @@ def exact_figures(model: Any, config: SamConfig, clip: TrackedClip) -> dict[str,
     return {"track_identical_masks": at_least(same, f"share of {len(clip.frames)} frames, sam2", 1.0)}
 
 
+def sizes_figures(
+    seed: int,
+    *,
+    quick: bool,
+    sizes: Mapping[str, SamConfig] = SAM2_1,
+    device: torch.device | str = "cuda",
+) -> dict[str, Figure]:
+    """SAM 2.1's sizes with random weights in bfloat16; on a GPU with the image encoder compiled, too."""
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        return {"track_sizes": unmeasured("frames a second of SAM 2.1's sizes: needs a GPU")}
+    num_frames, warm_up = _timed(quick)
+    figures: dict[str, Figure] = {}
+    for name, config in sizes.items():
+        for how, compiled in (("speed", False), ("compiled_speed", True)) if on_gpu else (("speed", False),):
+            times = frame_times(
+                config,
+                num_frames=num_frames,
+                warm_up=warm_up,
+                device=device,
+                dtype=torch.bfloat16,
+                compiled=compiled,
+                seed=seed,
+            )
+            figures[f"track_{name}_{how}"] = beside(1 / times.ours, "frames a second in bfloat16")
+            unit = "times the frames a second of sam2's predictor, which isn't compiled"
+            figures[f"track_{name}_{how}_to_package"] = beside(times.ratio, unit)
+    return figures
+
+
 def memory_figures(samples: list[Held]) -> dict[str, Figure]:
     """Largest change after the first tenth of a stream."""
     change = growth(samples)
@@ -140,6 +173,11 @@ def memory_figures(samples: list[Held]) -> dict[str, Figure]:
         "track_tensor_bytes_growth": at_most(change["tensor_bytes"], f"share in {samples[-1].num_frames} frames", 0.02),
         "track_resident_growth": at_most(change["resident_bytes"], f"share, {samples[-1].resident_bytes} bytes", 0.02),
     }
+
+
+def _timed(quick: bool) -> tuple[int, int]:
+    """Frames of a clip whose frames are timed, and those at its beginning that don't count."""
+    return (5, 2) if quick else (60, 17)
 
 
 def _collected(followed: Sequence[Future[dict[str, ClipScore]]], say: Say) -> Scores:

@@ -46,7 +46,14 @@ class ClipScore:
     jf: float
     """J&F in [0, 1]."""
     auc: float
-    """Success AUC in [0, 1]."""
+    """Success AUC in [0, 1], as what follows."""
+    ao: float
+    """Average overlap."""
+    sr50: float
+    """Share of frames whose boxes overlap by more than 0.5."""
+    sr75: float
+    precision: float
+    """Share of frames whose centres are at most 20 pixels apart."""
     switches: int
     """Frames on which a double was followed."""
     frames: int
@@ -54,6 +61,8 @@ class ClipScore:
     selection_seconds: float
 
 
+MEASURES = ("jf", "auc", "ao", "sr50", "sr75", "precision")
+"""Fields of a `ClipScore` that say how good a track is, and what their figures' names end in."""
 Scores = Mapping[str, Sequence[ClipScore]]
 """By selection, of the same clips in the same order."""
 
@@ -88,10 +97,15 @@ def follow(model: Any, clip: TrackedClip, names: Sequence[str] = tuple(SELECTION
 def score(clip: TrackedClip, followed: Followed) -> ClipScore:
     """The prompted frame does not count, nor, of masks, the last one, as DAVIS has it."""
     masks = followed.masks
+    boxes = score_boxes(around(masks)[1:], clip.boxes[1:])
     return ClipScore(
         drama=clip.drama,
         jf=score_masks(masks[1:-1], clip.masks[1:-1]).mean,
-        auc=score_boxes(around(masks)[1:], clip.boxes[1:]).success_auc,
+        auc=boxes.success_auc,
+        ao=boxes.average_overlap,
+        sr50=boxes.success_50,
+        sr75=boxes.success_75,
+        precision=boxes.precision,
         switches=int(switched(masks[1:], clip.masks[1:], clip.doubles[:, 1:]).sum()),
         frames=len(masks) - 1,
         seconds=followed.seconds,
@@ -186,11 +200,10 @@ def quality_figures(scores: Scores, seed: int) -> dict[str, Figure]:
 def _own(name: str, scores: Sequence[ClipScore]) -> dict[str, Figure]:
     """What one selection did by itself."""
     unit, in_hard = f"points, {len(scores)} clips", hard(scores)
-    jf, tracked = 100 * mean(score.jf for score in scores), sum(score.frames for score in scores)
-    figures = {
-        "jf": at_least(jf, unit, 70.0) if name == PLAIN else beside(jf, unit),
-        "auc": beside(100 * mean(score.auc for score in scores), unit),
-    }
+    points = {what: 100 * mean(getattr(score, what) for score in scores) for what in MEASURES}
+    figures = {what: beside(value, unit) for what, value in points.items()}
+    if name == PLAIN:
+        figures["jf"] = at_least(points["jf"], unit, 70.0)
     if in_hard:
         unit = f"points, {len(in_hard)} clips with distractors or occlusion"
         figures["hard_jf"] = beside(100 * mean(score.jf for score in in_hard), unit)
@@ -199,6 +212,7 @@ def _own(name: str, scores: Sequence[ClipScore]) -> dict[str, Figure]:
         if of := [score for score in scores if score.drama == drama]:
             figures[f"{drama}_jf"] = beside(100 * mean(score.jf for score in of), f"points, {len(of)} clips")
     spent = sum(score.selection_seconds for score in scores) / sum(score.seconds for score in scores)
+    tracked = sum(score.frames for score in scores)
     figures["switches"] = beside(sum(score.switches for score in scores), f"of {tracked} frames, on a double")
     figures["selection"] = at_most(spent, "of the time of a frame", 0.03)
     return figures

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from vidmem.bench.track_package import package_predictor, propagated, write_folder
-from vidmem.models.sam import build_sam
+from vidmem.models.sam import build_sam, sam_image_encoder
 from vidmem.models.sam_config import SamConfig, write_config
 from vidmem.models.tracker import Tracker
 from vidmem.models.tracking.prompts import Prompt
@@ -52,14 +52,21 @@ def frame_times(
     warm_up: int = 17,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    compiled: bool = False,
     seed: int = 0,
 ) -> FrameTimes:
     """Track the same clip with the same weights by both, frame by frame in turn.
 
     Decoding and squashing of pictures is in neither: the package has done it before its first frame, and ours gets
     pictures of its `view`.
+
+    Args:
+        compiled: whether our image encoder is, not the package's. The other parts see memories that grow, and small
+            tensors.
     """
     model = random_model(config, seed).to(device)
+    if compiled:
+        model.image_encoder = _compiled_encoder(model, config)
     frames = list(drifting_boxes(num_frames, num_objects, seed=seed))
     prompts = [Prompt(index, box=box_of(index, 0, num_objects)) for index in range(num_objects)]
     tracker = Tracker(model, selection="sam2", dtype=dtype)
@@ -162,6 +169,14 @@ def random_model(config: SamConfig, seed: int) -> Any:
     """In evaluation mode, on the CPU."""
     torch.manual_seed(seed)
     return build_sam(config).eval().requires_grad_(False)
+
+
+def _compiled_encoder(model: Any, config: SamConfig) -> Any:
+    """The package's image encoder with the model's weights: `torch.compile` fails on what ours keeps between frames."""
+    encoder = sam_image_encoder(config, still=False).to(model.device)
+    encoder.load_state_dict(model.image_encoder.state_dict())
+    encoder.compile()
+    return encoder.eval().requires_grad_(False)
 
 
 def drifting_boxes(num_frames: int, num_objects: int, *, seed: int) -> Iterator[np.ndarray]:

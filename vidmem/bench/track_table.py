@@ -11,6 +11,10 @@ from vidmem.world.tracking import DRAMAS
 COLUMNS: tuple[tuple[str, str], ...] = (
     ("J&F", "jf"),
     ("AUC", "auc"),
+    ("AO", "ao"),
+    ("SR 0.5", "sr50"),
+    ("SR 0.75", "sr75"),
+    ("precision", "precision"),
     ("hard J&F", "hard_jf"),
     ("hard AUC", "hard_auc"),
     ("gain", "gain"),
