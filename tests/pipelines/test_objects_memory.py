@@ -14,7 +14,8 @@ from lively_sam import HEIGHT, WIDTH
 from safetensors.torch import save_model
 
 import vidmem
-from vidmem.errors import BadInput, MissingModel, NotFound, VidmemError
+from vidmem.errors import BadInput, MissingModel, NotFound, StorageFull, VidmemError
+from vidmem.index import Store
 from vidmem.models.preset import load_preset
 from vidmem.models.sam import build_sam
 from vidmem.models.sam_config import EDGE_SIZED
@@ -242,6 +243,25 @@ def test_a_tracker_that_is_not_here_is_named(preset: Path, moving: Path, tmp_pat
         memory.ingest(moving, progress=False)
         with pytest.raises(BadInput, match=r"names no model in \[tracker\]"):
             memory.track("moving.mp4", 1.0, mask=MASK, progress=False)
+
+
+def test_what_was_followed_in_a_video_without_a_committed_frame_is_told(
+    moving: Path, tracking_preset: Path, tmp_path: Path
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise StorageFull("the disk is full")
+
+    with vidmem.open(tmp_path / "a.vidmem", preset=tracking_preset) as memory:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageFull):
+            patch.setattr(Store, "append_clips", full)
+            memory.ingest(moving, progress=False)
+        (video,) = memory.videos()
+        assert video.num_frames == 0
+        assert memory.where("the key") is None
+        known = memory.track(moving, 1.0, mask=MASK, until=3.0, label="key", progress=False)
+        found = memory.where("the key", video=video.video_id)
+        assert found is not None and found.from_track
+        assert found.last_seen == known.spans[-1].end
 
 
 def test_a_preset_names_a_size_of_sam_and_its_folder_needs_nothing_but_weights(preset: Path, tmp_path: Path) -> None:
