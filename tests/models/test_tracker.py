@@ -217,6 +217,9 @@ def test_frames_that_do_not_fit_are_refused_and_the_stream_goes_on(model: Any, f
     with pytest.raises(BadInput, match=r"float32 of shape \(60, 90, 3\): give uint8"):
         tracker.step(frames[1].astype(np.float32), 6.0)
     assert tracker.step(frames[1], 6.0).frame_index == 1
+    tracker.step(frames[2], 1234567.25)
+    with pytest.raises(BadInput, match=r"the frame at 7 s does not come after the one at 1234567\.25 s"):
+        tracker.step(frames[3], 7.0)
 
 
 def test_prompts_out_of_place_are_refused(model: Any, frames: list[np.ndarray]) -> None:
