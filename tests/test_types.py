@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vidmem.types import format_bytes, format_span, format_time, parse_time
+from vidmem.types import format_bytes, format_seconds, format_span, format_time, parse_time
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,15 @@ def test_a_time_is_rounded_down() -> None:
 )  # fmt: skip
 def test_bytes_are_written_as_people_do(num_bytes: float, words: str) -> None:
     assert format_bytes(num_bytes) == words
+
+
+def test_a_time_in_seconds_is_written_out_to_the_millisecond_whatever_it_is() -> None:
+    times = (12.5, 1_200_000.25, 0.1 + 0.2, 1 / 3, -3.0, float("nan"))
+    assert [format_seconds(seconds) for seconds in times] == [
+        "12.5 s",
+        "1200000.25 s",
+        "0.3 s",
+        "0.333 s",
+        "-3 s",
+        "nan s",
+    ]

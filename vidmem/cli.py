@@ -294,7 +294,7 @@ def models(as_json: Json = False) -> None:
                     "description": preset.description,
                     "encoder": preset.encoder.model,
                     "language": preset.language.model,
-                    "tracker": preset.tracker.model,
+                    "tracker": preset.tracker.repository,
                     "missing": missing[preset.name],
                 }
                 for preset in found

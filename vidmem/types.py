@@ -188,6 +188,11 @@ def format_time(seconds: float, *, hours: bool = False, milliseconds: bool = Fal
     return f"{clock}.{in_milliseconds % 1000:03d}" if milliseconds else clock
 
 
+def format_seconds(seconds: float) -> str:
+    """Write a time as somebody gave it, right or wrong: `12.5 s`, also `-3 s` and `nan s`. To the millisecond."""
+    return f"{round(seconds, 3):.15g} s"
+
+
 def format_span(start: float, end: float, *, hours: bool = False) -> str:
     """Write a span as `MM:SS-MM:SS`, with hours in both if in one, and milliseconds if both would read the same."""
     hours = hours or end >= 3600

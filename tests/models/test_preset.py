@@ -30,6 +30,25 @@ def test_hub_presets_follow_objects_with_growing_sizes_of_sam() -> None:
     assert sizes == ["tiny", "base-plus", "large"]
 
 
+@pytest.mark.parametrize(
+    ("tracker", "repository"),
+    [
+        ("size = 'small'", "facebook/sam2.1-hiera-small"),
+        ("size = 'base_plus'", "facebook/sam2.1-hiera-base-plus"),
+        ("size = 'large'\nmodel = './sam'", "./sam"),
+        ("size = 'edge'\nmodel = 'somebody/edge'", "somebody/edge"),
+        ("model = './sam'", "./sam"),
+        ("", ""),
+    ],
+)
+def test_a_size_of_sam_has_its_published_weights_or_those_that_are_named(
+    tmp_path: Path, tracker: str, repository: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"[encoder]\nmodel = './clip'\n[language]\nmodel = 'a/b'\n[tracker]\n{tracker}")
+    assert load_preset(path).tracker.repository == repository
+
+
 def test_a_vocabulary_is_found_from_the_presets_folder_and_the_general_one_without(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     models = '[encoder]\nmodel = "./clip"\n[language]\nmodel = "a/b"\n'
@@ -64,6 +83,8 @@ def test_a_vocabulary_is_found_from_the_presets_folder_and_the_general_one_witho
         ("[language]\nside = -1", "side = -1"),
         ("device = 0", "device"),
         ("[tracker]\nvocabulary = ['a dog']", r"\[tracker\] vocabulary = \['a dog'\] should be a str"),
+        ("[tracker]\nsize = 'huge'", "'huge' is no size of SAM 2: choose among tiny, small, base_plus, large, edge"),
+        ("[tracker]\nsize = 'edge'", "size = 'edge' has no published weights: add `model"),
         ("[encoder]\ncrop_margin = 0.5", "crop_margin = 0.5 cuts objects off"),
         ("[encoder]\ncrop_squashed = 1", "crop_squashed = 1 should be a bool"),
         ("memory = 8", "memory"),

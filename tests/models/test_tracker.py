@@ -13,10 +13,12 @@ from PIL import Image
 from safetensors.torch import save_model
 
 from vidmem.errors import BadInput, MissingModel, NotFound
+from vidmem.memory.tracking import Samurai
 from vidmem.memory.tracking.boxes import candidate_boxes
 from vidmem.memory.tracking.selection import Candidates, Reading
-from vidmem.models.sam_config import write_config
-from vidmem.models.tracker import SELECTIONS, Click, Prompt, Tracker
+from vidmem.models.sam import build_sam
+from vidmem.models.sam_config import SAM2_1, write_config
+from vidmem.models.tracker import SELECTIONS, Click, Prompt, Tracker, selection_for
 from vidmem.models.tracking.network import limits_of
 from vidmem.models.tracking.results import FrameResult, boxes_around, pixel_boxes
 from vidmem.types import View
@@ -215,6 +217,9 @@ def test_frames_that_do_not_fit_are_refused_and_the_stream_goes_on(model: Any, f
     with pytest.raises(BadInput, match=r"float32 of shape \(60, 90, 3\): give uint8"):
         tracker.step(frames[1].astype(np.float32), 6.0)
     assert tracker.step(frames[1], 6.0).frame_index == 1
+    tracker.step(frames[2], 1234567.25)
+    with pytest.raises(BadInput, match=r"the frame at 7 s does not come after the one at 1234567\.25 s"):
+        tracker.step(frames[3], 7.0)
 
 
 def test_prompts_out_of_place_are_refused(model: Any, frames: list[np.ndarray]) -> None:
@@ -239,6 +244,15 @@ def test_an_unknown_selection_and_a_model_without_memory_are_refused(model: Any)
         Tracker(model, selection="sam3")
     with pytest.raises(BadInput, match="this model can't track"):
         Tracker(lively_sam(small_config(directly_add_no_mem_embed=False)))
+
+
+@pytest.mark.parametrize(("size", "weight"), [("tiny", 0.25), ("small", 0.25), ("base_plus", 0.25), ("large", 0.15)])
+def test_samurai_trusts_motion_as_its_authors_do_for_each_size(size: str, weight: float) -> None:
+    blocks = {"stages": (1, 1, 2, 1), "global_att_blocks": (3,)}  # shallow ones are as wide, and built in a moment
+    model = build_sam(replace(SAM2_1[size], trunk=replace(SAM2_1[size].trunk, **blocks)))
+    selection = selection_for(model, "samurai")
+    assert isinstance(selection, Samurai)
+    assert selection == Samurai(limits_of(model), motion_weight=weight)
 
 
 def test_it_runs_in_bfloat16(model: Any, frames: list[np.ndarray]) -> None:

@@ -11,13 +11,19 @@ import numpy as np
 import pytest
 from follow_world import MASK, add_tracker, write_changing, write_moving, write_tracker
 from lively_sam import HEIGHT, WIDTH
+from safetensors.torch import save_model
 
 import vidmem
-from vidmem.errors import BadInput, MissingModel, NotFound, VidmemError
+from vidmem.errors import BadInput, MissingModel, NotFound, StorageFull, VidmemError
+from vidmem.index import Store
+from vidmem.models.preset import load_preset
+from vidmem.models.sam import build_sam
+from vidmem.models.sam_config import EDGE_SIZED
 from vidmem.models.tracker import FrameResult, ProposalConfig
 from vidmem.pipelines import VideoMemory, open_store
+from vidmem.pipelines.loading import Models
 from vidmem.pipelines.noticing import NoticeConfig
-from vidmem.types import Frame
+from vidmem.types import Frame, View
 
 SECONDS = 24.0
 ANYTHING = NoticeConfig(
@@ -237,6 +243,39 @@ def test_a_tracker_that_is_not_here_is_named(preset: Path, moving: Path, tmp_pat
         memory.ingest(moving, progress=False)
         with pytest.raises(BadInput, match=r"names no model in \[tracker\]"):
             memory.track("moving.mp4", 1.0, mask=MASK, progress=False)
+
+
+def test_what_was_followed_in_a_video_without_a_committed_frame_is_told(
+    moving: Path, tracking_preset: Path, tmp_path: Path
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise StorageFull("the disk is full")
+
+    with vidmem.open(tmp_path / "a.vidmem", preset=tracking_preset) as memory:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageFull):
+            patch.setattr(Store, "append_clips", full)
+            memory.ingest(moving, progress=False)
+        (video,) = memory.videos()
+        assert video.num_frames == 0
+        assert memory.where("the key") is None
+        known = memory.track(moving, 1.0, mask=MASK, until=3.0, label="key", progress=False)
+        found = memory.where("the key", video=video.video_id)
+        assert found is not None and found.from_track
+        assert found.last_seen == known.spans[-1].end
+
+
+def test_a_preset_names_a_size_of_sam_and_its_folder_needs_nothing_but_weights(preset: Path, tmp_path: Path) -> None:
+    sam = tmp_path / "sam"
+    sam.mkdir()
+    sized = add_tracker(preset, sam, "sized")
+    sized.write_text(sized.read_text().replace("[tracker]", '[tracker]\nsize = "edge"'))
+    with pytest.raises(MissingModel, match=r"sam lacks model\.safetensors: put"):
+        Models(load_preset(sized)).tracker_for("samurai")
+    save_model(build_sam(EDGE_SIZED), str(sam / "model.safetensors"))
+    assert Models(load_preset(sized)).tracker_for("samurai").view == View(1024, 1024)
+    sized.write_text(sized.read_text().replace('"edge"', '"tiny"'))
+    with pytest.raises(MissingModel, match="put the weights there that belong to it"):
+        Models(load_preset(sized)).tracker_for("samurai")
 
 
 def test_a_file_that_is_gone_or_another_is_said(moving: Path, tracking_preset: Path, tmp_path: Path) -> None:

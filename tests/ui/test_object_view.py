@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidmem.index import ObjectId, Track
+from vidmem.models.tracker import Change
 from vidmem.pipelines import RememberedObject
+from vidmem.pipelines.stored_tracking import TrackedObject
 from vidmem.types import Span, VideoId
 from vidmem.ui.jobs import JobState
-from vidmem.ui.object_view import SPANS, TOLERANCE, Seen, joined, object_view, thinned
+from vidmem.ui.object_view import SPANS, TOLERANCE, Seen, joined, lost, object_view, thinned
 
 
 @st.composite
@@ -89,6 +92,16 @@ def test_work_is_told_with_how_far_it_is(phase: str, over: bool) -> None:
     (told,) = object_view([], [job], video="a", hours=False)["jobs"]
     assert (told["id"], told["over"], told["fraction"]) == (7, over, 0.3)
     assert told["title"] == "Following what you pointed at"
+
+
+def test_that_an_object_was_lost_is_told_if_it_did_not_come_back() -> None:
+    gone, back = Change(3, "lost", 65.2), Change(3, "back", 70.0)
+    tracked = TrackedObject(ObjectId(3), "", (), 0.0, 95.0, 475, (), ())
+    assert lost(tracked) == lost(replace(tracked, changes=(gone, back))) == []
+    assert lost(replace(tracked, changes=(gone, back, replace(gone, seconds=80.0)), label="key")) == [
+        "key is lost at 01:20 and did not come back."
+    ]
+    assert lost(replace(tracked, changes=(gone,)))[0].startswith("Object 3 is lost at 01:05 ")
 
 
 def test_of_a_damaged_track_the_cure_is_told_and_the_others_go_on() -> None:

@@ -12,6 +12,7 @@ from vidmem.errors import BadInput
 from vidmem.kv.formats import Format
 from vidmem.kv.heads import Heads
 from vidmem.models.folders import ENCODER_FILES, LANGUAGE_FILES, missing_files, repository_of
+from vidmem.models.sam_config import SAM2_1, SIZES
 from vidmem.types import Mode
 
 DeviceName = str
@@ -96,9 +97,25 @@ class TrackerConfig:
     """Which sam2 model follows objects, and what they may be called."""
 
     model: str = ""
+    """A folder, or a hub repository; "" for what the authors of SAM 2.1 published of `size`."""
+    size: str = ""
+    """Which of `vidmem.models.sam_config.SIZES` the weights are of; "" for what lies beside them says it."""
     revision: str = ""
     vocabulary: str = ""
     """A text file of phrases, one a line, as the encoder is to read them; "" for the general one of vidmem."""
+
+    def __post_init__(self) -> None:
+        if self.size and self.size not in SIZES:
+            raise BadInput(f"[tracker] size = {self.size!r} is no size of SAM 2: choose among {', '.join(SIZES)}.")
+        if self.size and self.size not in SAM2_1 and not self.model:
+            raise BadInput(f"[tracker] size = {self.size!r} has no published weights: add `model = ...`.")
+
+    @property
+    def repository(self) -> str:
+        """Folder or hub repository of the weights; "" if none is named."""
+        if self.model or not self.size:
+            return self.model
+        return f"facebook/sam2.1-hiera-{self.size.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """SAM 2 out of the `sam2` package's own classes, of any size.
 
 A model's folder holds `config.json` and `model.safetensors`, or a checkpoint of SAM 2.1 as its authors publish it,
-whose name says its size.
+whose name says its size. Where the caller says which size it is, weights are enough.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from vidmem.errors import MissingModel
 from vidmem.models.folders import Alternatives, find_model
-from vidmem.models.sam_config import SAM2_1, STRIDE, MemoryAttentionConfig, SamConfig, read_config
+from vidmem.models.sam_config import SAM2_1, SIZES, STRIDE, MemoryAttentionConfig, SamConfig, read_config
 
 EMBEDDED_FOLDER = Path(__file__).with_name("tiny") / "sam"
 """The one that comes with vidmem."""
-_CHECKPOINT = "sam2.1_hiera_{}.pt"
-_CHECKPOINTS: Alternatives = tuple(map(_CHECKPOINT.format, SAM2_1))
-SAM_FILES: tuple[Alternatives, ...] = (("config.json", *_CHECKPOINTS), ("model.safetensors", *_CHECKPOINTS))
+_WEIGHTS = "model.safetensors"
+_CHECKPOINTS = {size: f"sam2.1_hiera_{size}.pt" for size in SAM2_1}
+SAM_FILES: tuple[Alternatives, ...] = tuple((file, *_CHECKPOINTS.values()) for file in ("config.json", _WEIGHTS))
 """The hub's repositories of SAM 2.1 have a checkpoint, and a `config.json` of transformers' own port beside it."""
 
 
@@ -43,6 +43,7 @@ def build_sam(config: SamConfig) -> Any:
 def load_sam(
     name: str | Path,
     *,
+    size: str = "",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     revision: str = "",
@@ -52,15 +53,20 @@ def load_sam(
 
     Weights that are not float32 need `torch.autocast` around the model's calls, as `sam2` itself does it.
 
+    Args:
+        size: of `SIZES`, that the weights are of; "" for what their name or the `config.json` beside them says.
+
     Raises:
         MissingModel: files are not there, are damaged, or are of another configuration.
         ModelMismatch: they are of another revision.
         BadInput: `config.json` describes no SAM 2, where it is needed.
     """
-    folder = find_model(str(name), SAM_FILES, revision=revision, base=base).path
-    published = next((size for size in SAM2_1 if (folder / _CHECKPOINT.format(size)).exists()), None)
-    config = SAM2_1[published] if published else read_config(folder / "config.json")
-    path = folder / (_CHECKPOINT.format(published) if published else "model.safetensors")
+    checkpoints = {one: file for one, file in _CHECKPOINTS.items() if size in ("", one)}
+    needed = ((_WEIGHTS, *checkpoints.values()),) if size else SAM_FILES
+    folder = find_model(str(name), needed, revision=revision, base=base).path
+    published = next((one for one, file in checkpoints.items() if (folder / file).exists()), "")
+    config = SIZES[size or published] if size or published else read_config(folder / "config.json")
+    path = folder / (checkpoints[published] if published else _WEIGHTS)
     weights = _read_weights(path)  # first: it fails sooner than a large model is built
     model = build_sam(config)
     _fill(model, weights, folder)

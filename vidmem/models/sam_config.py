@@ -194,6 +194,9 @@ EDGE_SIZED = SamConfig(
 its two layers of memory attention, and a Hiera where it has a RepViT. It is not EdgeTAM itself: the `sam2` package has
 neither RepViT nor the perceiver that shortens its memories, so its weights don't fit, and memory is read in full."""
 
+SIZES: dict[str, SamConfig] = {**SAM2_1, "edge": EDGE_SIZED}
+"""What a preset's `[tracker]` may name as its `size`."""
+
 EMBEDDED = SamConfig(
     image_size=160,
     d_model=96,

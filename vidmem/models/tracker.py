@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from vidmem.errors import BadInput, NotFound
 from vidmem.memory.tracking import Candidates, Dam4Sam, Limits, Sam2Long, Samurai, Selection
 from vidmem.models.sam import load_sam
+from vidmem.models.sam_config import SAM2_1
 from vidmem.models.tracking.bank import Bank, Place
 from vidmem.models.tracking.network import Decoded, Network, candidates_of, limits_of
 from vidmem.models.tracking.plain import Plain
@@ -33,6 +35,7 @@ __all__ = [
     "Proposal",
     "ProposalConfig",
     "Tracker",
+    "selection_for",
 ]
 
 SELECTIONS: dict[str, Callable[[Limits], Selection[Any]]] = {
@@ -41,8 +44,10 @@ SELECTIONS: dict[str, Callable[[Limits], Selection[Any]]] = {
     "dam4sam": Dam4Sam,
     "sam2long": Sam2Long,
 }
-"""Ways to choose an object's memory, by name."""
+"""Ways to choose an object's memory, by name, as for models other than SAM 2.1 large; see `selection_for`."""
 
+_LARGE_MOTION_WEIGHT = 0.15
+"""What SAMURAI's authors take for the large model, where the others have 0.25."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -80,7 +85,7 @@ class Tracker:
     ) -> None:
         self._network = Network(model, dtype=dtype, mean=mean, std=std)
         self._bank = Bank(model, dtype=dtype)
-        self._selection = _named(selection, limits_of(model)) if isinstance(selection, str) else selection
+        self._selection = selection_for(model, selection) if isinstance(selection, str) else selection
         self._overlap = overlap
         self._tracks: dict[int, Track[Any]] = {}
         self._present: Present | None = None
@@ -335,10 +340,23 @@ class Tracker:
         return FrameResult(present.seconds, present.index, tuple(objects), tuple(changes))
 
 
-def _named(name: str, limits: Limits) -> Selection[Any]:
+def selection_for(model: Any, name: str) -> Selection[Any]:
+    """One of `SELECTIONS` as its authors have it for a `sam2.modeling.sam2_base.SAM2Base` of that size.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
     if name not in SELECTIONS:
         raise BadInput(f"there is no memory selection {name!r}: take one of {', '.join(SELECTIONS)}.")
-    return SELECTIONS[name](limits)
+    selection = SELECTIONS[name](limits_of(model))
+    if isinstance(selection, Samurai) and _is_large(model):
+        return replace(selection, motion_weight=_LARGE_MOTION_WEIGHT)
+    return selection
+
+
+def _is_large(model: Any) -> bool:
+    """Whether it is SAM 2.1 large: no other published size has a trunk of that width."""
+    return tuple(reversed(model.image_encoder.trunk.channel_list)) == SAM2_1["large"].trunk.channels
 
 
 def _listed(ids: Sequence[int]) -> str:

@@ -182,7 +182,8 @@ def _load_sam(preset: Preset) -> tuple[Any, SamConfig]:
     from vidmem.models.devices import pick_device
     from vidmem.models.sam import load_sam
 
-    if not preset.tracker.model:
+    tracker = preset.tracker
+    if not tracker.repository:
         raise BadInput(f"the preset {preset.name} names no model in [tracker]: add `model = ...` to follow objects.")
     device = pick_device(preset.device)
-    return load_sam(preset.tracker.model, device=device, revision=preset.tracker.revision, base=preset.base)
+    return load_sam(tracker.repository, size=tracker.size, device=device, revision=tracker.revision, base=preset.base)

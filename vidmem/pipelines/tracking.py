@@ -19,7 +19,7 @@ from vidmem.models.tracker import Change, Click, FrameResult, Prompt
 from vidmem.pipelines.following import PICTURE, Follower
 from vidmem.pipelines.ingest import Progress, cut_off
 from vidmem.pipelines.loading import Models
-from vidmem.types import Frame, View, format_time
+from vidmem.types import Frame, View, format_seconds, format_time
 
 _FRAMES_AHEAD = 8
 
@@ -221,8 +221,8 @@ def follow_pointed(
     done = follow(source, follower, plan, watch=seen_at_first(number, at, options.watch), progress=options.progress)
     if not done.frames:
         raise CorruptMedia(
-            f"{source.info.name} has no picture at {at:g} s, though its container says that it is longer: get a whole"
-            " copy, or point earlier.",
+            f"{source.info.name} has no picture at {format_seconds(at)}, though its container says that it is longer:"
+            " get a whole copy, or point earlier.",
             decoded_until=source.decoded_until,
         )
     return done
@@ -235,7 +235,9 @@ def seen_at_first(number: int, at: float, watch: Watch | None) -> Watch:
     def check(frame: Frame, result: FrameResult) -> None:
         nonlocal is_first
         if is_first and not result[number].visible:
-            raise BadInput(f"nothing is found at {at:g} s where the prompt points: point at the object itself.")
+            raise BadInput(
+                f"nothing is found at {format_seconds(at)} where the prompt points: point at the object itself."
+            )
         is_first = False
         if watch is not None:
             watch(frame, result)
@@ -249,9 +251,12 @@ def check_times(source: Source, at: float, until: float | None) -> None:
     end = info.duration_seconds
     if not at >= 0 or end is not None and at >= end:
         length = "" if end is None else f" it lasts {format_time(end, milliseconds=True)},"
-        raise BadInput(f"there is nothing at {at:g} s in {info.name}:{length} give a time within that.")
+        raise BadInput(f"there is nothing at {format_seconds(at)} in {info.name}:{length} give a time within that.")
     if until is not None and not until > at:
-        raise BadInput(f"nothing can be followed from {at:g} s until {until:g} s: give an end behind the beginning.")
+        raise BadInput(
+            f"nothing can be followed from {format_seconds(at)} until {format_seconds(until)}: give an end behind"
+            " the beginning."
+        )
 
 
 def track_file(

@@ -346,10 +346,11 @@ class VideoMemory(ObjectMemory):
         Args and errors as of `objects`.
         """
         text = words_of(text, "search for an object")
-        videos = [one for one in self._videos_named(video) if one.num_frames]
+        videos = self._videos_named(video)
         last = latest(self.objects(text, video=video), videos)
         if last is not None:
             return self._objects.where(last)
+        videos = [one for one in videos if one.num_frames]
         if not videos:
             return None
         hits = self._recall.search((*search_phrases(text), text)[0], _STRETCHES, videos)

@@ -45,6 +45,8 @@ class JobState:
     """One sentence for a person; why it failed, if it did."""
     fraction: float | None = None
     """In [0, 1]; None while nobody knows."""
+    is_news: bool = False
+    """Whether the message is to be read even after all went well."""
 
     @property
     def is_over(self) -> bool:
@@ -52,7 +54,7 @@ class JobState:
 
 
 Tell = Callable[..., None]
-"""`tell(message, fraction=None)` says how far a job is. Raises Cancelled once somebody cancelled it."""
+"""`tell(message, fraction=None, is_news=False)` says how far a job is. Raises Cancelled once somebody cancelled it."""
 
 
 class Job(Generic[T]):
@@ -80,10 +82,10 @@ class Job(Generic[T]):
             raise Cancelled(self.state().message)
         return self._future.result(timeout)
 
-    def tell(self, message: str, fraction: float | None = None) -> None:
+    def tell(self, message: str, fraction: float | None = None, *, is_news: bool = False) -> None:
         if self._cancelled.is_set():
             raise Cancelled("Cancelled; what was committed stays")
-        self._now(message=message, fraction=fraction)
+        self._now(message=message, fraction=fraction, is_news=is_news)
 
     def start(self) -> None:
         """Queue it behind what its executor does already."""

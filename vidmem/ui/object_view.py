@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from vidmem.pipelines import RememberedObject
 from vidmem.types import Span, format_span, format_time
 from vidmem.ui.jobs import JobState
 from vidmem.ui.pictures import common_folder
+
+if TYPE_CHECKING:
+    from vidmem.pipelines.stored_tracking import TrackedObject
 
 TOLERANCE = 0.004
 """Of the frame's side, by which a box between two that are sent may be off: two pixels of a player."""
@@ -65,6 +68,14 @@ def object_view(objects: Sequence[Seen], jobs: Sequence[JobState], *, video: str
         "objects": [_told(one, len(folder), hours) for one in objects],
         "jobs": [_job(job) for job in jobs],
     }
+
+
+def lost(done: TrackedObject) -> list[str]:
+    """That an object was lost and when, in a sentence, if it did not come back."""
+    if not done.changes or done.changes[-1].kind != "lost":
+        return []
+    seconds = done.changes[-1].seconds
+    return [f"{done.label or f'Object {done.object_id}'} is lost at {format_time(seconds)} and did not come back."]
 
 
 def thinned(track: Track, tolerance: float = TOLERANCE) -> np.ndarray:

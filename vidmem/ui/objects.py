@@ -109,7 +109,7 @@ def _now(session: Session, opened: Opened | None, before: _Drawn, player: dict[s
         # A track is long, and others than those that are being followed stay as they are.
         seen = [known.get(one) or Seen(one, _track(memory, one)) for one in objects]
     jobs = [job for job in session.jobs.states(store=opened.store) if job.kind in object_view.NAMES]
-    own = [job for job in jobs if job.phase != "done" and job.subject == opened.source]
+    own = [job for job in jobs if (job.phase != "done" or job.is_news) and job.subject == opened.source]
     view = object_view.object_view(seen, own, video=video.video_id, hours=video.has_hours)
     return _Drawn(opened, seen, view, player)
 
@@ -129,7 +129,7 @@ def _follow(session: Session, opened: Opened | None, told: dict[str, Any]) -> No
     asked = Asked.of(told)
 
     def work(memory: VideoMemory, video_id: str, tell: Tell) -> None:
-        memory.track(
+        done = memory.track(
             video_id,
             asked.at,
             box=asked.box,
@@ -138,13 +138,15 @@ def _follow(session: Session, opened: Opened | None, told: dict[str, Any]) -> No
             label=asked.label,
             progress=_progress(tell, "Followed"),
         )
+        _tell_news(tell, [*object_view.lost(done), *done.notes])
 
     _submit(session, opened, "follow", work)
 
 
 def _find(session: Session, opened: Opened | None, told: dict[str, Any]) -> None:
     def work(memory: VideoMemory, video_id: str, tell: Tell) -> None:
-        memory.find_objects(video_id, progress=_progress(tell, "Looked through"))
+        (done,) = memory.find_objects(video_id, progress=_progress(tell, "Looked through"))
+        _tell_news(tell, done.notes)
 
     _submit(session, opened, "find", work)
 
@@ -180,6 +182,11 @@ _DOING: dict[str, Callable[[Session, Opened | None, dict[str, Any]], None]] = {
     "cancel": _cancel,
     "dismiss": _dismiss,
 }
+
+
+def _tell_news(tell: Tell, sentences: Sequence[str]) -> None:
+    if sentences:
+        tell(" ".join(sentences), 1.0, is_news=True)
 
 
 def _progress(tell: Tell, what: str) -> Callable[[float, float | None], None]:

@@ -60,7 +60,7 @@ class Samurai:
     max_prompted: int = MAX_PROMPTED
     present_above: float = -1.0
     motion_weight: float = 0.25
-    """Share of the motion's overlap in the mixed score. The authors take 0.15 for the large model."""
+    """Share of the motion's overlap in the mixed score. The authors take 0.15 for SAM 2.1 large."""
     num_stable: int = 15
     """Frames tracked well in a row until motion counts."""
     min_tracked_iou: float = 0.3

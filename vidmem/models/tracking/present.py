@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vidmem.errors import BadInput
 from vidmem.models.tracking.network import Features, Network
+from vidmem.types import format_seconds
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -38,22 +39,22 @@ class Present:
         """Raises BadInput if a frame of that size and time can't follow."""
         if not seconds > self.seconds:
             raise BadInput(
-                f"the frame at {shown(seconds)} does not come after the one at {shown(self.seconds)}: give frames in"
-                " the order of their times."
+                f"the frame at {format_seconds(seconds)} does not come after the one at"
+                f" {format_seconds(self.seconds)}: give frames in the order of their times."
             )
         if size != self.size:
             (height, width), (first_height, first_width) = size, self.size
             raise BadInput(
-                f"the frame at {shown(seconds)} is {width} x {height}, those before {first_width} x {first_height}:"
-                " scale it, or begin a new tracker."
+                f"the frame at {format_seconds(seconds)} is {width} x {height}, those before {first_width} x"
+                f" {first_height}: scale it, or begin a new tracker."
             )
 
     def check_at(self, seconds: float) -> None:
         """Raises BadInput if a prompt for that time is not for this frame."""
         if seconds != self.seconds:
             raise BadInput(
-                f"the frame at {shown(seconds)} is {'gone' if seconds < self.seconds else 'yet to come'}: the present"
-                f" one, at {shown(self.seconds)}, can be prompted."
+                f"the frame at {format_seconds(seconds)} is {'gone' if seconds < self.seconds else 'yet to come'}: the"
+                f" present one, at {format_seconds(self.seconds)}, can be prompted."
             )
 
 
@@ -61,7 +62,7 @@ def check_picture(picture: np.ndarray | Tensor, seconds: float) -> None:
     """Raises BadInput if it is no uint8 RGB picture (H, W, 3) with a time."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, torch.uint8):
         raise BadInput(
-            f"the frame at {shown(seconds)} is {picture.dtype} of shape {tuple(picture.shape)}: give uint8 RGB"
+            f"the frame at {format_seconds(seconds)} is {picture.dtype} of shape {tuple(picture.shape)}: give uint8 RGB"
             " (H, W, 3)."
         )
     if not np.isfinite(seconds):
@@ -74,8 +75,3 @@ def squashed(picture: np.ndarray | Tensor, square: int) -> np.ndarray | Tensor:
         return picture
     pixels = picture.cpu().numpy() if isinstance(picture, Tensor) else np.ascontiguousarray(picture)
     return np.array(Image.fromarray(pixels).resize((square, square), Image.Resampling.BICUBIC))
-
-
-def shown(seconds: float) -> str:
-    """A time in a message."""
-    return f"{seconds:g} s"
