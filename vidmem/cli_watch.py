@@ -40,6 +40,9 @@ def watch(
     ] = None,
     speed: Annotated[float, typer.Option(min=0.001, help="Of a file, times its own pace.")] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Of a file: again and again.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Find and follow objects, too, every half minute.")
+    ] = False,
     keep_days: KeepDays = None,
     keep_bytes: KeepBytes = None,
     keep_important_days: KeepImportantDays = None,
@@ -71,7 +74,9 @@ def watch(
     listeners = cli_alerts.checked(alert, command, webhook)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     password = os.environ.get("VIDMEM_PASSWORD") if user is not None else None
-    options = {"fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop}
+    options = {
+        "fps": fps, "policy": policy, "transport": transport, "speed": speed, "loop": loop, "objects": objects
+    }  # fmt: skip
     keep = retention_of(keep_days, keep_bytes, keep_important_days, keeps_all=keep_all)
     screen = panel.json_lines if as_json else panel.lines if service or not sys.stdout.isatty() else panel.panel
     with ExitStack() as stack:

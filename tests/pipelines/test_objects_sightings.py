@@ -139,3 +139,25 @@ def test_a_look_is_kept_if_it_is_new_or_the_last_one_is_long_ago() -> None:
     trail.take(2.0)
     trail.show(glimpse(LOOK_AGAIN_SECONDS, 0.5))
     assert trail.is_new_look(same)
+
+
+@given(
+    pattern=st.lists(st.booleans(), min_size=1, max_size=30), cut=st.integers(0, 29), cuts=st.sets(st.integers(0, 29))
+)
+def test_what_was_seen_before_a_gap_and_behind_it_is_as_of_two(pattern: list[bool], cut: int, cuts: set[int]) -> None:
+    cut, shift = min(cut, len(pattern) - 1), min(cut, len(pattern) - 1) * STEP + 7.0
+    begins = max(0.0, (cut - 0.5) * STEP)
+    presence, told = Presence(), []
+    for index, is_seen in enumerate(pattern):
+        if index == cut:
+            presence.interrupt(begins)
+        seconds = index * STEP + (7.0 if index >= cut else 0.0)
+        presence.see(seconds, is_seen=is_seen)
+        if index in cuts:
+            told += presence.take(seconds)
+    told += presence.take(len(pattern) * STEP + 7.0)
+    behind = spans_of(pattern[cut:], (len(pattern) - cut) * STEP)
+    assert merged(told) == [
+        *spans_of(pattern[:cut], begins),
+        *(Span(one.start + shift, one.end + shift) for one in behind),
+    ]

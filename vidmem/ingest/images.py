@@ -1,10 +1,11 @@
-"""A folder of pictures as a video."""
+"""Pictures in files as a video: those of a folder, or any others with their times."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,51 +24,29 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 _UNREADABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError)
 
 
-class ImageFolderSource(CountedSource):
-    """The pictures right inside a folder, in the natural order of their names, picture `i` at `i / fps`.
+class PictureFilesSource(CountedSource):
+    """Pictures in files, each with its time.
 
-    A picture that can't be read is passed over and counted; the one before it stays on display for it. EXIF
-    orientation is applied. Links that lead out of the folder are not followed.
+    A picture that can't be read, or is gone, is passed over and counted; the one before it stays on display for it.
+    EXIF orientation is applied.
     """
 
-    def __init__(self, folder: Path, *, fps: float = 1.0) -> None:
+    def __init__(self, info: SourceInfo, pictures: Sequence[Timed[Path]]) -> None:
+        """
+        Args:
+            info: what is to be told of them.
+            pictures: in the order of their times, which rise.
+        """
         super().__init__()
-        if not 0.0 < fps < 1e6:
-            raise BadInput(f"{folder.name} can't be shown at {fps} pictures a second: give a number above 0.")
-        self._folder = folder
-        self._fps = fps
-        self._paths = _pictures(folder)
-        if not self._paths:
-            raise BadInput(
-                f"{folder.name} is a folder without pictures (JPEG, PNG, BMP, WebP, TIFF): give a video file, "
-                "or a folder of pictures."
-            )
-        first = next((picture for path in self._paths if (picture := _read(path)) is not None), None)
-        if first is None:
-            raise CorruptMedia(f"{folder.name} holds no picture that can be read: copy the folder again.")
-        self._size = first.shape[1], first.shape[0]
+        self._info, self._files = info, pictures
 
-    @cached_property
+    @property
     def info(self) -> SourceInfo:
-        """Reads all pictures' bytes once, for the content id, the first time it is asked for."""
-        return SourceInfo(
-            uri=str(self._folder),
-            name=self._folder.name,
-            content_id=contents_id(self._paths),
-            duration_seconds=len(self._paths) / self._fps,
-            width=self._size[0],
-            height=self._size[1],
-            average_fps=self._fps,
-            codec="pictures",
-            container="folder",
-            pts_offset_seconds=0.0,
-            rotation=0,
-            decoder="pillow",
-        )
+        return self._info
 
     def frames(self, *, fps: float | None, views: Sequence[View], start: float = 0.0) -> Iterator[Frame]:
         """See `Source.frames`: only the pictures on display at a tick are read, and one more for each damaged one."""
-        check_request(self._folder.name, fps, views, start)
+        check_request(self._info.name, fps, views, start)
         return self._frames(Ticks(start, fps), ViewMaker(views))
 
     def _frames(self, ticks: Ticks, make_views: ViewMaker) -> Iterator[Frame]:
@@ -75,22 +54,22 @@ class ImageFolderSource(CountedSource):
         shown = -1
         # A damaged picture hands its place to the nearest readable one before it that was not shown yet.
         damaged: set[int] = set()
-        places = (Timed(i / self._fps, (i + 1) / self._fps, i) for i in range(len(self._paths)))
+        places = (Timed(one.pts_seconds, one.end_seconds, place) for place, one in enumerate(self._files))
         for wanted in on_display(places, ticks):
             found = self._nearest_readable(wanted.item, shown, damaged)
             if found is None:
                 continue
             shown, picture = found
             tally.num_decoded += 1
-            tally.until_seconds = (shown + 1) / self._fps
-            yield Frame(shown / self._fps, make_views.from_array(picture))
+            tally.until_seconds = self._files[shown].end_seconds
+            yield Frame(self._files[shown].pts_seconds, make_views.from_array(picture))
         tally.until_seconds = max(tally.until_seconds, self._end_of_readable(damaged))
 
     def _nearest_readable(self, index: int, shown: int, damaged: set[int]) -> tuple[int, np.ndarray] | None:
         for candidate in range(index, shown, -1):
             if candidate in damaged:
                 continue
-            picture = _read(self._paths[candidate])
+            picture = _read(self._files[candidate].item)
             if picture is not None:
                 return candidate, picture
             damaged.add(candidate)
@@ -98,13 +77,51 @@ class ImageFolderSource(CountedSource):
         return None
 
     def _end_of_readable(self, damaged: set[int]) -> float:
-        last = len(self._paths) - 1
-        while last in damaged:
-            last -= 1
-        return (last + 1) / self._fps
+        readable = (place for place in reversed(range(len(self._files))) if place not in damaged)
+        return next((self._files[place].end_seconds for place in readable), 0.0)
 
     def close(self) -> None:
         """Nothing stays open between pictures."""
+
+
+class ImageFolderSource(PictureFilesSource):
+    """The pictures right inside a folder, in the natural order of their names, picture `i` at `i / fps`.
+
+    Links that lead out of the folder are not followed.
+    """
+
+    def __init__(self, folder: Path, *, fps: float = 1.0) -> None:
+        if not 0.0 < fps < 1e6:
+            raise BadInput(f"{folder.name} can't be shown at {fps} pictures a second: give a number above 0.")
+        paths = _pictures(folder)
+        if not paths:
+            raise BadInput(
+                f"{folder.name} is a folder without pictures (JPEG, PNG, BMP, WebP, TIFF): give a video file, "
+                "or a folder of pictures."
+            )
+        first = next((picture for path in paths if (picture := _read(path)) is not None), None)
+        if first is None:
+            raise CorruptMedia(f"{folder.name} holds no picture that can be read: copy the folder again.")
+        info = SourceInfo(
+            uri=str(folder),
+            name=folder.name,
+            content_id=None,
+            duration_seconds=len(paths) / fps,
+            width=first.shape[1],
+            height=first.shape[0],
+            average_fps=fps,
+            codec="pictures",
+            container="folder",
+            pts_offset_seconds=0.0,
+            rotation=0,
+            decoder="pillow",
+        )
+        super().__init__(info, [Timed(i / fps, (i + 1) / fps, path) for i, path in enumerate(paths)])
+
+    @cached_property
+    def info(self) -> SourceInfo:
+        """Reads all pictures' bytes once, for the content id, the first time it is asked for."""
+        return replace(self._info, content_id=contents_id([one.item for one in self._files]))
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -158,6 +158,11 @@ class Follower:
             self._commit(frame.pts_seconds)
         return result
 
+    def interrupt(self, seconds: float) -> None:
+        """Nothing is known from here to the next frame: what was seen until now may have gone meanwhile."""
+        for followed in self._objects.values():
+            followed.trail.interrupt(seconds)
+
     def finish(self, end: float | None = None) -> None:
         """Hand out the rest. The last frame stands as long as the one before it, but not beyond `end`."""
         if self._seconds is not None:

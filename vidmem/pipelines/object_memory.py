@@ -55,6 +55,7 @@ class ObjectMemory(StoredMemory):
     ) -> TrackedObject:
         """Follow what somebody points at through a video, from there on, and remember it.
 
+        In a stream, which has no file, it is followed through the pictures that the store has of its frames until now.
         It is committed piece by piece: interrupted, it leaves what was committed, and `follow` goes on from there.
 
         Args:
@@ -123,7 +124,7 @@ class ObjectMemory(StoredMemory):
         """Find and follow what there is in a video without anybody pointing at it, and remember it.
 
         What is new is looked for at the beginning of each scene, and every two seconds within it. Called again, it goes
-        on behind the last frame on which an object was followed.
+        on behind the last frame on which an object was followed: so now and then during a watch.
 
         Args:
             video: as of `track`; None for all videos of the store.
@@ -180,7 +181,7 @@ class ObjectMemory(StoredMemory):
     def _tracking(self) -> StoredTracking:
         from vidmem.pipelines.stored_tracking import StoredTracking
 
-        return StoredTracking(self._store, self._models)
+        return StoredTracking(self._store, self._models, self._timelines)
 
 
 def words_of(text: str, what: str) -> str:

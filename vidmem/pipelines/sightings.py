@@ -77,6 +77,13 @@ class Presence:
             self._ended.append(Span(self._begun, self._missed))
             self._begun = self._missed = None
 
+    def interrupt(self, seconds: float) -> None:
+        """Nobody looks from here to the next frame."""
+        end = seconds if self._missed is None else self._missed
+        if self._begun is not None and end > self._begun:
+            self._ended.append(Span(self._begun, end))
+        self._begun = self._missed = None
+
     def take(self, until: float) -> tuple[Span, ...]:
         """The spans that were open since the last call, in the order of time; what goes on ends, so far, at `until`."""
         spans, self._ended = self._ended, []
@@ -121,6 +128,10 @@ class Trail:
         self._presence.see(sighting.seconds, is_seen=is_seen)
         if sighting.seconds > self.known_until:
             self._sightings.append(sighting)
+
+    def interrupt(self, seconds: float) -> None:
+        """Nobody looks from here to the next frame."""
+        self._presence.interrupt(seconds)
 
     def unseen_for(self, seconds: float) -> float:
         """How long it was not seen by then, as far as is known; for ever if it never was."""

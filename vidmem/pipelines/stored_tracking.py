@@ -1,4 +1,5 @@
-"""Following objects through videos that a store holds, out of the files that they were ingested from."""
+"""Following objects through videos that a store holds, out of the files that they were ingested from. What never was a
+file, as a stream, is followed through the pictures that the store has of it."""
 
 from __future__ import annotations
 
@@ -26,6 +27,9 @@ from vidmem.index import (
 )
 from vidmem.index.objects import Box
 from vidmem.ingest import Source, next_tick, open_source
+from vidmem.ingest.images import PictureFilesSource
+from vidmem.ingest.sampling import Timed
+from vidmem.ingest.source import SourceInfo
 from vidmem.models.tracker import Change, Prompt
 from vidmem.pipelines.following import Follower
 from vidmem.pipelines.noticing import NoticeConfig, Noticer
@@ -40,10 +44,11 @@ from vidmem.pipelines.tracking import (
     follow_pointed,
     scaled_mask,
 )
-from vidmem.types import Span, VideoId
+from vidmem.types import Gap, Span, VideoId, format_time
 
 if TYPE_CHECKING:
     from vidmem.pipelines.loading import Models
+    from vidmem.pipelines.timeline import Timeline, Timelines
 
 NOTICE_SECONDS = 2.0
 """In a scene that lasts, what is new is looked for again after so long: what comes and goes without a cut is missed if
@@ -108,16 +113,19 @@ class StoredTracking:
 
     store: Store
     models: Models
+    timelines: Timelines
 
     def track(
         self, video: StoredVideo, path: Path, pointed: Pointed, at: float, options: PassOptions, *, label: str
     ) -> TrackedObject:
         """Follow what somebody points at; see `VideoMemory.track`."""
-        with opened(video, path) as source:
+        line = self.timelines.of(video)
+        with opened(line, path) as source:
             check_times(source, at, options.until)
+            _check_seen(line, at)
             follower = self._follower(video, options.selection)
             number = follower.begin(label=label)
-            done = follow_pointed(source, follower, number, pointed, at, options)
+            done = follow_pointed(source, follower, number, pointed, at, options, gaps=_gaps(line))
         return self._tracked(_kept(follower, number), done)
 
     def resume(self, known: StoredObject, video: StoredVideo, options: PassOptions) -> TrackedObject:
@@ -125,34 +133,46 @@ class StoredTracking:
         looks = self.store.looks_of(known.object_id)
         if not looks:
             raise BadInput(f"object {known.object_id} has no picture to go on from: track it anew.")
-        look = looks[-1]
-        with opened(video, Path(video.source)) as source:
+        look, line = looks[-1], self.timelines.of(video)
+        with opened(line, Path(video.source)) as source:
             check_times(source, look.seconds, options.until)
+            _check_seen(line, look.seconds)
             follower = self._follower(video, options.selection)
             number = _resumed(follower, known, looks)
             prompts = [(look.seconds, functools.partial(_of_look, number, look, follower.view.width))]
-            plan = Plan(look.seconds, options.until, options.fps, options.picture(source), prompts)
+            plan = Plan(look.seconds, options.until, options.fps, options.picture(source), prompts, gaps=_gaps(line))
             done = follow(source, follower, plan, watch=options.watch, progress=options.progress)
         return self._tracked(known.object_id, done)
 
     def find(
-        self, video: StoredVideo, scenes: Sequence[Scene], config: NoticeConfig, options: PassOptions
+        self,
+        video: StoredVideo,
+        scenes: Sequence[Scene],
+        config: NoticeConfig,
+        options: PassOptions,
+        *,
+        behind: float = 0.0,
     ) -> FoundObjects:
-        """Find objects by themselves, on some frames a second; see `VideoMemory.find_objects`."""
+        """Find objects by themselves, on some frames a second; see `VideoMemory.find_objects`.
+
+        Args:
+            behind: up to where an earlier pass looked, in seconds, if more is known than that of the objects it found.
+        """
         until, fps = options.until, options.fps
         assert fps is not None, "a pass that can be resumed is on a grid"
         if not video.is_finished:  # what is ingested later has no scenes yet
             until = video.committed_until if until is None else min(until, video.committed_until)
         before = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
-        reached = max((known.tracked_until or 0.0 for known in before), default=0.0)
-        with opened(video, Path(video.source)) as source:
+        reached = max([behind, *(known.tracked_until or 0.0 for known in before)])
+        line = self.timelines.of(video)
+        with opened(line, Path(video.source)) as source:
             check_times(source, 0.0, until)
             noticer = Noticer(self.models.eye, config, claims=self._claims(video))
             follower = self._follower(video, options.selection, noticer)
-            plan = self._resume_plan(follower, before, reached, fps)
-            plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached))
+            plan = self._resume_plan(follower, before, reached, fps, line)
+            plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached), gaps=_gaps(line))
             ends = [end for end in (until, source.info.duration_seconds) if end is not None]
-            is_done = bool(before) and bool(ends) and min(ends) - reached < 1.5 / fps  # there is no frame behind it
+            is_done = bool(reached) and bool(ends) and min(ends) - reached < 1.5 / fps  # there is no frame behind it
             done = Pass() if is_done else follow(source, follower, plan, progress=options.progress)
         found = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
         return FoundObjects(
@@ -179,7 +199,9 @@ class StoredTracking:
                     self.store.notice(str(error))
         return lambda seconds: [box for track in tracks if (box := _box_at(track, seconds)) is not None]
 
-    def _resume_plan(self, follower: Follower, before: Sequence[StoredObject], reached: float, fps: float) -> Plan:
+    def _resume_plan(
+        self, follower: Follower, before: Sequence[StoredObject], reached: float, fps: float, line: Timeline
+    ) -> Plan:
         """Begin where the objects that were followed to the end of the last pass had their last looks."""
         prompts, start = [], reached
         for known in before:
@@ -187,7 +209,7 @@ class StoredTracking:
             if not looks:
                 continue
             number = _resumed(follower, known, looks)
-            if known.tracked_until == reached:
+            if known.tracked_until == reached and not line.has_expired(looks[-1].seconds):
                 prompts.append((looks[-1].seconds, functools.partial(_of_look, number, looks[-1], follower.view.width)))
                 start = min(start, looks[-1].seconds)
         # The grid of the first pass, so that the frames of those looks are among those that are looked at.
@@ -208,18 +230,17 @@ class StoredTracking:
 
 
 @contextmanager
-def opened(video: StoredVideo, path: Path) -> Iterator[Source]:
-    """The file that a video was ingested from.
+def opened(line: Timeline, path: Path) -> Iterator[Source]:
+    """The file that a video was ingested from, or what the store has of one that never was a file.
 
     Raises:
         NotFound: it is not there.
-        BadInput: it holds something else by now, or there never was one.
+        BadInput: it holds something else by now, or nothing is in the store yet.
     """
-    if video.source == "iterable":
-        raise BadInput(
-            f"{video.name} was ingested from pictures that were handed over, and there is no file to follow objects in:"
-            " ingest it from a file."
-        )
+    video = line.video
+    if line.clock is not None or video.source == "iterable":
+        yield _pictures_of(line)
+        return
     try:
         source = open_source(path)
     except NotFound as error:
@@ -228,6 +249,47 @@ def opened(video: StoredVideo, path: Path) -> Iterator[Source]:
         if source.info.content_id != video.content_id:
             raise BadInput(f"{path} is not what was ingested as {video.name}: put that file back, or ingest this one.")
         yield source
+
+
+def _pictures_of(line: Timeline) -> Source:
+    """The pictures of a video's frames, on its own timeline. Raises BadInput if there is none."""
+    video = line.video
+    pictures = [
+        Timed(float(line.pts_seconds[place]), float(line.end_seconds[place]), Path(thumbnail))
+        for place, thumbnail in enumerate(line.thumbnails)
+        if thumbnail is not None
+    ]
+    if not pictures:
+        raise BadInput(f"no picture of {video.name} is in the store: let some of it be watched first.")
+    assert video.width and video.height, "frames that were kept had a size"
+    info = SourceInfo(
+        uri=video.source,
+        name=video.name,
+        content_id=None,
+        duration_seconds=pictures[-1].end_seconds,
+        width=video.width,
+        height=video.height,
+        average_fps=video.average_fps,
+        codec="pictures",
+        container="store",
+        pts_offset_seconds=0.0,
+        rotation=0,
+        decoder="pillow",
+    )
+    return PictureFilesSource(info, pictures)
+
+
+def _gaps(line: Timeline) -> Sequence[Gap]:
+    return () if line.clock is None else line.clock.gaps
+
+
+def _check_seen(line: Timeline, at: float) -> None:
+    """Raises BadInput if nothing was seen then, or that has left the store."""
+    when = f"of {line.video.name} at {format_time(at, milliseconds=True)}"
+    if line.is_in_gap(at):
+        raise BadInput(f"nothing was seen {when}: the stream was lost then; give a time at which it was there.")
+    if line.has_expired(at):
+        raise BadInput(f"what was seen {when} has left the store: give a later time.")
 
 
 def notice_times(scenes: Sequence[Scene], *, behind: float) -> list[float]:

@@ -19,7 +19,7 @@ from vidmem.models.tracker import Change, Click, FrameResult, Prompt
 from vidmem.pipelines.following import PICTURE, Follower
 from vidmem.pipelines.ingest import Progress, cut_off
 from vidmem.pipelines.loading import Models
-from vidmem.types import Frame, View, format_seconds, format_time
+from vidmem.types import Frame, Gap, View, format_seconds, format_time
 
 _FRAMES_AHEAD = 8
 
@@ -148,6 +148,8 @@ class Plan:
     """Times, and what to prompt on the first frame there or later; what is due first, on the first frame."""
     notice_at: Sequence[float] = ()
     """Times, rising: on the first frame there or later, what nobody pointed at is looked for."""
+    gaps: Sequence[Gap] = ()
+    """Of a stream, in the order of time."""
 
 
 def follow(
@@ -158,7 +160,7 @@ def follow(
     What is raised on the way ends it; what was committed stays. Pictures of another size than the first are stretched.
     """
     done, noticed = Pass(), 0
-    waiting = sorted(plan.prompts, key=lambda entry: entry[0])
+    waiting, gaps = sorted(plan.prompts, key=lambda entry: entry[0]), list(plan.gaps)
     end = source.info.duration_seconds if plan.until is None else plan.until
     for frame in _of_one_size(_frames(source, follower, plan), done.notes):
         seconds, picture = frame.pts_seconds, frame.views[1]
@@ -166,6 +168,8 @@ def follow(
         num_due = bisect_right(waiting, max(seconds, plan.start), key=lambda entry: entry[0])
         prompts = [make((picture.shape[0], picture.shape[1])) for _, make in waiting[:num_due]]
         waiting = waiting[num_due:]
+        while gaps and gaps[0].end <= seconds:
+            follower.interrupt(gaps.pop(0).start)
         reached = bisect_right(plan.notice_at, seconds)
         result = follower.step(frame, [one for one in prompts if one is not None], notice=reached > noticed)
         noticed = reached
@@ -208,7 +212,14 @@ def _of_one_size(frames: Iterator[Frame], notes: list[str]) -> Iterator[Frame]:
 
 
 def follow_pointed(
-    source: Source, follower: Follower, number: int, pointed: Pointed, at: float, options: PassOptions
+    source: Source,
+    follower: Follower,
+    number: int,
+    pointed: Pointed,
+    at: float,
+    options: PassOptions,
+    *,
+    gaps: Sequence[Gap] = (),
 ) -> Pass:
     """Follow what somebody points at from there on, as the follower's object of that number.
 
@@ -217,7 +228,7 @@ def follow_pointed(
     video_size = source.info.height, source.info.width
     prompt = functools.partial(pointed.in_pixels(video_size).prompt, number, video_size, square=follower.view.width)
     prompt(video_size)  # what is wrong with it is said before the video is read
-    plan = Plan(at, options.until, options.fps, options.picture(source), [(at, prompt)])
+    plan = Plan(at, options.until, options.fps, options.picture(source), [(at, prompt)], gaps=gaps)
     done = follow(source, follower, plan, watch=seen_at_first(number, at, options.watch), progress=options.progress)
     if not done.frames:
         raise CorruptMedia(

@@ -229,6 +229,7 @@ class VideoMemory(ObjectMemory):
         speed: float = 1.0,
         loop: bool = False,
         keep: Retention | None = None,
+        objects: bool = False,
         allow_private: bool = True,
     ) -> Watch:
         """Watch a stream and keep it, in a thread of its own, until it is stopped or this is closed.
@@ -246,15 +247,19 @@ class VideoMemory(ObjectMemory):
             keep: how long clips of streams stay in this store, from now on; `Retention()` keeps all. None: as was last
                 said, to an earlier watch or to `prune`; a new store keeps all. What has left can't be seen any more,
                 but the long-term memory keeps its gist.
+            objects: find and follow objects in it, too, every half minute in what came since: as `find_objects`.
             allow_private: whether the stream's server may be on this machine or in its network.
 
         Raises:
             BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.
+            MissingModel: objects are wanted, and the preset's tracker is not here.
         """
         if self._store.is_read_only:
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")
         live = live_config(policy, transport=transport, speed=speed, loop=loop, allow_private=allow_private)
-        return self._watches.start(address, fps=fps, policy=policy, live=live, user=user, password=password, keep=keep)
+        return self._watches.start(
+            address, fps=fps, policy=policy, live=live, user=user, password=password, keep=keep, objects=objects
+        )
 
     def watch_pushed(
         self, name: str, first: np.ndarray, *, fps: float | None = 1.0, policy: WatchPolicy = "drop-oldest"

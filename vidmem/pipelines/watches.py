@@ -6,6 +6,7 @@ import functools
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from vidmem.pipelines.watching import CLIP_SECONDS, Watch, WatchPolicy, WatchSta
 from vidmem.pipelines.writing import BlocksOf, ClipWriter, Clock, Looker, opened
 from vidmem.types import Retention, VideoId
 
+if TYPE_CHECKING:
+    from vidmem.pipelines.object_watch import ObjectWatch
+
 
 class Watches:
     """Starts watches, and knows those that run."""
@@ -44,6 +48,7 @@ class Watches:
         self._store, self._models, self._memory_config = store, models, memory_config
         self._blocks_of, self._kv_settings, self._keeper = blocks_of, kv_settings, keeper
         self._started: list[Watch] = []
+        self._objects: list[ObjectWatch] = []
 
     def start(
         self,
@@ -55,11 +60,12 @@ class Watches:
         user: str | None,
         password: str | None,
         keep: Retention | None,
+        objects: bool,
     ) -> Watch:
         """Raises as `VideoMemory.watch`; then nothing runs and the store is as it was."""
         shown = parse_address(address, user=user, password=password).shown
         opening = functools.partial(open_live, address, fps=fps, user=user, password=password, config=live)
-        return self._start(shown, opening, fps=fps, policy=policy, live=live, keep=keep)
+        return self._start(shown, opening, fps=fps, policy=policy, live=live, keep=keep, objects=objects)
 
     def start_pushed(
         self, name: str, first: np.ndarray, *, fps: float | None, policy: WatchPolicy, live: LiveConfig
@@ -78,6 +84,7 @@ class Watches:
         policy: WatchPolicy,
         live: LiveConfig,
         keep: Retention | None = None,
+        objects: bool = False,
     ) -> Watch:
         """`opening` is given the views."""
         config = IngestConfig(fps, CLIP_SECONDS, None, self._kv_settings)
@@ -85,6 +92,8 @@ class Watches:
             raise BadInput(f"{shown} is being watched into {self._store.path} already.")
         # Before the stream is opened: what comes while models are loaded would be dropped.
         self._models.load()
+        if objects:
+            self._models.tracker_for("samurai")
         looker = Looker(self._models.encoder, self._models.language)
         source = opening(views=looker.views)
         try:
@@ -111,6 +120,10 @@ class Watches:
         # Those that have ended well have nothing more to say.
         self._started = [one for one in self._started if one.is_running or one.has_failed]
         self._started.append(watch)
+        if objects:
+            from vidmem.pipelines.object_watch import ObjectWatch
+
+            self._objects.append(ObjectWatch(self._store, self._models, watch))
         return watch
 
     def states(self) -> tuple[WatchState, ...]:
@@ -130,10 +143,11 @@ class Watches:
     def close(self) -> None:
         """Stop all, and wait. Raises what ended one of them, if nobody was told of it yet."""
         with ExitStack() as stack:
-            for watch in self._started:
-                stack.callback(watch.close)
-                watch.stop()
-            self._started = []
+            running: list[Watch | ObjectWatch] = [*self._started, *self._objects]
+            for one in running:
+                stack.callback(one.close)
+                one.stop()
+            self._started, self._objects = [], []
 
     def _earlier(self, there: StoredVideo | None) -> Earlier | None:
         clock = self._store.stream_clock(there.video_id) if there is not None else None
