@@ -22,8 +22,8 @@ from vidmem.bench.live_asked import Asked
 from vidmem.bench.live_camera import Camera, what_is_missing
 from vidmem.bench.live_losses import Loss, _offs
 from vidmem.bench.live_onlooker import Found, Onlooker
-from vidmem.bench.live_overload import Overload, miscounted, overloaded
-from vidmem.bench.live_steady import frames_due, growth
+from vidmem.bench.live_overload import TOO_MANY, Overload, miscounted, overloaded
+from vidmem.bench.live_steady import frames_missing, growth
 from vidmem.cli import app
 from vidmem.errors import BadInput
 from vidmem.types import Gap
@@ -45,7 +45,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dropped(tmp_path_factory: pytest.TempPathFactory, preset: Path, video: Path) -> Overload:
     folder = tmp_path_factory.mktemp("overload")
-    return overloaded(folder / "a.vidmem", video, policy="drop-oldest", preset=str(preset))
+    return overloaded(folder / "a.vidmem", video, fps=FPS, policy="drop-oldest", preset=str(preset))
 
 
 def test_an_onlooker_reads_every_committed_frame(tmp_path: Path, preset: Path, video: Path) -> None:
@@ -63,6 +63,11 @@ def test_an_onlooker_says_what_went_wrong(tmp_path: Path) -> None:
         pass
 
 
+def test_an_overload_is_one_on_any_machine(dropped: Overload) -> None:
+    assert dropped.last.source.dropped > 0
+    assert dropped.last.committed / dropped.busy_seconds <= FPS / TOO_MANY
+
+
 def test_counts_of_an_overload_are_checked_against_the_numbers(dropped: Overload) -> None:
     assert miscounted(dropped, SECONDS * FPS) == 0
     last = dropped.last
@@ -72,9 +77,15 @@ def test_counts_of_an_overload_are_checked_against_the_numbers(dropped: Overload
     assert miscounted(dropped, SECONDS * FPS + 3) == 3
 
 
-def test_frames_that_are_due_are_counted() -> None:
-    assert frames_due(0, 150, fps=15, sampled_fps=2.0) == 21
-    assert frames_due(8, 8 + 15 * 60, fps=15, sampled_fps=2.0) == 121
+def test_frames_that_are_missing_are_counted_to_the_end() -> None:
+    def missing(indexes: list[int], until: int = 0) -> int:
+        return frames_missing(indexes, until, fps=15, sampled_fps=2.0)
+
+    assert missing([8, 16, 23, 31, 38], until=38) == 0
+    assert missing([8, 16, 31, 38]) == 1
+    assert missing([8, 53, 61]) == 5
+    assert missing([8, 9, 10, 16, 31], until=20) == 1, "others in their place do not count"
+    assert missing([8, 16, 23], until=23 + 15 * 60) == 120, "the camera was forgotten a minute before the end"
 
 
 def test_growth_is_of_the_last_tenth_over_the_second() -> None:

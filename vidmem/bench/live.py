@@ -133,7 +133,7 @@ def _parts(
             lambda folder: live_steady_figures(folder, video(), fps=FPS, seconds=sizes.steady_seconds, preset=preset),
         ),
         "overload": lambda folder: live_overload_figures(
-            folder, video(), num_pictures=sizes.video_seconds * FPS, preset=preset, say=say
+            folder, video(), fps=FPS, num_pictures=sizes.video_seconds * FPS, preset=preset, say=say
         ),
         "losses": partial(
             _of_camera,
