@@ -15,6 +15,15 @@ app = verbs("Measure quality and speed on this machine. Each prints one JSON obj
 Hours = Annotated[
     float | None, typer.Option(min=0.02, help="Hours of video to watch; 1 by default, and minutes with --quick.")
 ]
+Keep = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", file_okay=False, help="Keep there what was measured: a stopped run goes on."),
+]
+
+
+def _only(parts: str) -> Any:
+    """The option that takes parts of a benchmark."""
+    return typer.Option(help=f"Only this: {parts}; repeatable.")
 
 
 @app.command("world", epilog="Example: vidmem bench world --json --seed 5 > world.json")
@@ -77,13 +86,8 @@ def bench_track(
         int | None,
         typer.Option(min=40, help="Length of the stream whose memory is watched; 100,000, and few with --quick."),
     ] = None,
-    part: Annotated[
-        list[str] | None,
-        typer.Option(help="Only parity, speed, peak, exact, sizes, stream or clips; repeatable."),
-    ] = None,
-    keep: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keep there what was measured: a stopped run goes on.")
-    ] = None,
+    part: Annotated[list[str] | None, _only("parity, speed, peak, exact, sizes, stream or clips")] = None,
+    keep: Keep = None,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
@@ -102,11 +106,17 @@ def bench_track(
 
 
 @app.command("live", epilog="Example: vidmem bench live --json > live.json")
-def bench_live(seed: Seed = 0, quick: Quick = False, as_json: Json = False) -> None:
+def bench_live(
+    seed: Seed = 0,
+    part: Annotated[list[str] | None, _only("steady, overload, losses, asked, killed, day or alerts")] = None,
+    keep: Keep = None,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
     """Watching a camera: how soon and how whole it is in memory, overload, losses, questions meanwhile, kill -9."""
     from vidmem.bench import live
 
-    _print(live.run(seed, quick=quick, progress=console.note), as_json)
+    _print(live.run(seed, parts=part or live.PARTS, keep=keep, quick=quick, progress=console.note), as_json)
 
 
 @app.command("device", epilog="Example: vidmem bench device --json --model qwen2.5-vl-7b > device.json")

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -17,13 +17,15 @@ from random_models import write_preset
 
 import vidmem
 from vidmem.bench import live, live_asked, live_killed
+from vidmem.bench.live_alerts import AlertEvent, AlertScore, ToldEvent
 from vidmem.bench.live_asked import Asked
 from vidmem.bench.live_camera import Camera, what_is_missing
 from vidmem.bench.live_losses import Loss, _offs
 from vidmem.bench.live_onlooker import Found, Onlooker
-from vidmem.bench.live_overload import Overload, miscounted, overloaded
-from vidmem.bench.live_steady import frames_due, growth
+from vidmem.bench.live_overload import TOO_MANY, Overload, miscounted, overloaded
+from vidmem.bench.live_steady import frames_missing, growth
 from vidmem.cli import app
+from vidmem.errors import BadInput
 from vidmem.types import Gap
 from vidmem.world.counted import FPS, counted_video
 
@@ -43,7 +45,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dropped(tmp_path_factory: pytest.TempPathFactory, preset: Path, video: Path) -> Overload:
     folder = tmp_path_factory.mktemp("overload")
-    return overloaded(folder / "a.vidmem", video, policy="drop-oldest", preset=str(preset))
+    return overloaded(folder / "a.vidmem", video, fps=FPS, policy="drop-oldest", preset=str(preset))
 
 
 def test_an_onlooker_reads_every_committed_frame(tmp_path: Path, preset: Path, video: Path) -> None:
@@ -61,6 +63,11 @@ def test_an_onlooker_says_what_went_wrong(tmp_path: Path) -> None:
         pass
 
 
+def test_an_overload_is_one_on_any_machine(dropped: Overload) -> None:
+    assert dropped.last.source.dropped > 0
+    assert dropped.last.committed / dropped.busy_seconds <= FPS / TOO_MANY
+
+
 def test_counts_of_an_overload_are_checked_against_the_numbers(dropped: Overload) -> None:
     assert miscounted(dropped, SECONDS * FPS) == 0
     last = dropped.last
@@ -70,9 +77,15 @@ def test_counts_of_an_overload_are_checked_against_the_numbers(dropped: Overload
     assert miscounted(dropped, SECONDS * FPS + 3) == 3
 
 
-def test_frames_that_are_due_are_counted() -> None:
-    assert frames_due(0, 150, fps=15, sampled_fps=2.0) == 21
-    assert frames_due(8, 8 + 15 * 60, fps=15, sampled_fps=2.0) == 121
+def test_frames_that_are_missing_are_counted_to_the_end() -> None:
+    def missing(indexes: list[int], until: int = 0) -> int:
+        return frames_missing(indexes, until, fps=15, sampled_fps=2.0)
+
+    assert missing([8, 16, 23, 31, 38], until=38) == 0
+    assert missing([8, 16, 31, 38]) == 1
+    assert missing([8, 53, 61]) == 5
+    assert missing([8, 9, 10, 16, 31], until=20) == 1, "others in their place do not count"
+    assert missing([8, 16, 23], until=23 + 15 * 60) == 120, "the camera was forgotten a minute before the end"
 
 
 def test_growth_is_of_the_last_tenth_over_the_second() -> None:
@@ -95,7 +108,10 @@ def test_asks_that_fail_are_told_and_what_can_not_be_compared_is_not() -> None:
 
 
 def test_alerts_are_held_against_one_clip_and_a_second() -> None:
-    score = SimpleNamespace(asked=20, precision=0.96, recall=0.9, heard=(0.5, 2.1, 1.0))
+    missed = (AlertEvent("dog", "appears", 3.0),) * 3
+    wrong = (ToldEvent("cat", "appears", 5.0, 6.0, 6.1),)
+    heard = (0.5, 2.1, 1.0)
+    score = AlertScore(0, asked=20, right=27, missed=missed, wrong=wrong, delays=heard, heard=heard)
     figures = live.alert_figures(score)
     assert [figure.holds for figure in figures.values()] == [True, False, False, True]
     assert (figures["live_alert_delay"].value, figures["live_alert_delay"].target) == (2.1, 2.0)
@@ -118,14 +134,43 @@ def test_a_camera_knows_when_its_pictures_were_taken(video: Path) -> None:
         assert camera.taken(20, before=started + once + 1.0) == pytest.approx(started + 2.0)
 
 
-def test_without_gstreamer_rows_of_cameras_say_what_is_missing(
-    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_gstreamer_rows_of_cameras_say_what_is_missing_and_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "what_is_missing", lambda: "apt-get install python3-gi")
-    parts = live._parts(tmp_path, video, 0, live.QUICK, "tiny", lambda line: None)
-    for name in ("steady", "losses"):
-        (figure,) = parts[name](tmp_path).values()
-        assert figure.value is None and "apt-get install python3-gi" in figure.unit
+    figures = live.run(parts=["losses", "steady"], keep=tmp_path / "kept", quick=True)["figures"]
+    assert list(figures) == ["live_steady", "live_losses"]
+    for figure in figures.values():
+        assert figure["value"] is None and "apt-get install python3-gi" in figure["unit"]
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_run_that_was_stopped_goes_on_behind_the_parts_it_measured(
+    tmp_path: Path, preset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object, **options: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    of = {"sizes": replace(live.QUICK, video_seconds=2), "preset": str(preset), "keep": tmp_path / "kept"}
+    monkeypatch.setattr(live, "live_killed_figures", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        live.run(5, parts=["overload", "killed"], **of)
+    monkeypatch.setattr(live, "counted_video", stopped)  # which whatever is measured needs
+    figures = live.run(5, parts=["overload"], **of)["figures"]
+    assert {name.split("_")[1] for name in figures} == {"overload"}
+    assert figures["live_overload_block_miscounted"]["value"] == 0
+    others = [{"preset": "tiny"}, {"sizes": live.QUICK}, {"seed": 6}, {"parts": ["killed"]}]
+    for other in others:
+        with pytest.raises(KeyboardInterrupt):
+            live.run(**{"seed": 5, "parts": ["overload"], **of, **other})
+
+
+def test_an_unknown_part_is_one_sentence() -> None:
+    done = CliRunner().invoke(app, ["bench", "live", "--part", "steady", "--part", "daily"])
+    assert done.exit_code == BadInput.exit_code and done.stdout == ""
+    assert done.stderr == (
+        "vidmem: 'daily' is no part of this: take some of steady, overload, losses, asked, killed, day, alerts.\n"
+    )
 
 
 @pytest.mark.timeout(900)

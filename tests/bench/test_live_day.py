@@ -16,15 +16,23 @@ from vidmem.bench.live_day import Day, Sample, day_figures, edge_script, live_da
 MB = 10**6
 
 
-def day(*, leak: float = 0.0, bend: float = 0.0, told: float = 1.0, first: float | None = 0.9) -> Day:
+def day(
+    *,
+    leak: float = 0.0,
+    peak: float = 0.0,
+    bend: float = 0.0,
+    told: float = 1.0,
+    first: float | None = 0.9,
+    last: float = 0.9,
+) -> Day:
     """A day of 100 samples that grows by 10 MB an hour, but for what goes wrong."""
     samples = []
     for number in range(1, 101):
         hours = number * 0.24
         disk = 50 * MB + 10 * MB * hours + bend * MB * hours**2
-        rss = 700 * MB + leak * MB * hours
+        rss = 700 * MB + leak * MB * hours + (peak * MB if 10 < hours < 15 else 0)
         samples.append(Sample(hours * 3600, int(rss), int(disk), told * 10 * MB, number, 0))
-    return Day(tuple(samples), 600.0, first, 0.9)
+    return Day(tuple(samples), 600.0, first, last)
 
 
 def failing(of: Day) -> set[str]:
@@ -39,11 +47,18 @@ def test_a_day_as_it_should_be_holds() -> None:
 
 
 def test_what_goes_wrong_is_told() -> None:
-    assert failing(day(leak=2.0)) == {"rss_growth"}
+    assert failing(day(leak=1.0)) == {"rss_growth"}, "18 MB of 706 after warm-up"
+    assert failing(day(peak=20.0)) == {"rss_growth"}, "which is over before the end"
     assert failing(day(bend=1.0)) == {"disk_off_a_line", "disk_as_predicted"}
-    assert failing(day(told=0.5)) == {"disk_as_predicted"}
+    assert failing(day(told=1.06)) == {"disk_as_predicted"}
     assert failing(day(first=0.8)) == {"first_against_last"}
+    assert failing(day(first=0.0, last=0.0)) == {"last_hour"}, "as little is no comparison"
     assert day_figures(day(first=None))["live_day_first_hour"].value is None
+
+
+def test_one_thing_of_twenty_is_within_five_points() -> None:
+    for found in range(10, 20):
+        assert failing(day(first=found / 20, last=(found + 1) / 20)) == set()
 
 
 def test_things_that_appear_once_lie_in_the_first_and_in_the_last_hour() -> None:

@@ -6,27 +6,31 @@ All else is a file played at its own pace.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import statistics
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from vidmem.bench.kept import Figures, Kept, check_parts
+from vidmem.bench.live_alerts import AlertScore, trial
 from vidmem.bench.live_asked import live_asked_figures
 from vidmem.bench.live_camera import what_is_missing
+from vidmem.bench.live_day import live_day_figures
 from vidmem.bench.live_killed import live_killed_figures
 from vidmem.bench.live_losses import live_losses_figures
 from vidmem.bench.live_overload import live_overload_figures
 from vidmem.bench.live_steady import live_steady_figures
-from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report, unmeasured
+from vidmem.bench.report import Say, at_least, at_most, beside, report, unmeasured
 from vidmem.pipelines.watching import CLIP_SECONDS
 from vidmem.world.counted import counted_video
 
 FPS = 15
 SIZE = (640, 360)
+PARTS = ("steady", "overload", "losses", "asked", "killed", "day", "alerts")
+"""Rows of what live watching is to show, by the names of the modules that measure them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,47 +67,48 @@ def run(
     *,
     sizes: Sizes | None = None,
     preset: str = "tiny",
+    parts: Collection[str] = PARTS,
+    keep: Path | None = None,
     quick: bool = False,
     progress: Say | None = None,
 ) -> dict[str, Any]:
-    """Measure, which takes most of an hour, and give the JSON object of figures.
+    """Measure, which takes more than an hour, and give the JSON object of figures.
 
     Args:
         sizes: how much; None for all, or for very little if `quick`.
+        parts: what to measure, of `PARTS`.
+        keep: a folder in which what was measured is kept, part by part, and looked for: a run that was stopped goes on
+            there.
+
+    Raises:
+        BadInput: there is no such part.
     """
+    check_parts(parts, PARTS)
     sizes = sizes or (QUICK if quick else Sizes())
     say = progress or (lambda line: None)
-    figures: dict[str, Figure] = {}
+    kept = Kept(keep, {"seed": seed, "preset": preset, **asdict(sizes)})
     with tempfile.TemporaryDirectory(prefix="vidmem-bench-") as name:
         folder = Path(name)
-        say("live: render")
-        video = counted_video(folder / "counted.mp4", seconds=sizes.video_seconds, seed=3 + seed, fps=FPS, size=SIZE)
-        for part, measure in _parts(folder, video, seed, sizes, preset, say).items():
-            say(f"live: {part}")
-            (folder / part).mkdir()
-            figures |= measure(folder / part)
-        for name in ("live_day", "live_alerts"):
-            (folder / name).mkdir()
-            figures |= _of_module(name, folder / name, seed, sizes, preset, say)
-    return report(seed, figures)
+
+        @cache
+        def video() -> Path:
+            say("live: render")
+            return counted_video(folder / "counted.mp4", seconds=sizes.video_seconds, seed=3 + seed, fps=FPS, size=SIZE)
+
+        measures = {
+            part: partial(_in_a_folder, measure) for part, measure in _parts(video, seed, sizes, preset, say).items()
+        }
+        return report(seed, kept.parts("live", measures, parts, say))
 
 
-def _of_module(name: str, folder: Path, seed: int, sizes: Sizes, preset: str, say: Say) -> dict[str, Figure]:
-    """The rows that a module of its own measures; that they are left out, where this vidmem does not have it."""
-    what = name.removeprefix("live_")
-    if importlib.util.find_spec(f"vidmem.bench.{name}") is None:
-        say(f"live: {what} is left out: this vidmem does not measure it yet")
-        return {name: unmeasured("left out: this vidmem does not measure it yet")}
-    say(f"live: {what}")
-    module: Any = importlib.import_module(f"vidmem.bench.{name}")
-    if name == "live_alerts":
-        return alert_figures(module.trial(seed, seconds=sizes.alert_seconds, preset=preset))
-    figures: dict[str, Figure] = module.live_day_figures(folder, seed, hours=sizes.day_hours, preset=preset, say=say)
-    return figures
+def _in_a_folder(measure: Callable[[Path], Figures]) -> Figures:
+    """What a part leaves on the disk goes with it."""
+    with tempfile.TemporaryDirectory(prefix="vidmem-bench-") as name:
+        return measure(Path(name))
 
 
-def alert_figures(score: Any) -> dict[str, Figure]:
-    """Of what standing questions about one world were told (`live_alerts.AlertScore`)."""
+def alert_figures(score: AlertScore) -> Figures:
+    """Of what standing questions about one world were told."""
     of = f"of what {score.asked} questions were told"
     late, median = unmeasured("nothing was told"), unmeasured("nothing was told")
     if score.heard:
@@ -118,22 +123,28 @@ def alert_figures(score: Any) -> dict[str, Figure]:
 
 
 def _parts(
-    folder: Path, video: Path, seed: int, sizes: Sizes, preset: str, say: Say
-) -> dict[str, Callable[[Path], dict[str, Figure]]]:
-    """What measures each row."""
-    parts: dict[str, Callable[[Path], dict[str, Figure]]] = {
-        "steady": lambda folder: live_steady_figures(
-            folder, video, fps=FPS, seconds=sizes.steady_seconds, preset=preset
+    video: Callable[[], Path], seed: int, sizes: Sizes, preset: str, say: Say
+) -> dict[str, Callable[[Path], Figures]]:
+    """What measures each row, in a folder of its own."""
+    return {
+        "steady": partial(
+            _of_camera,
+            "steady",
+            lambda folder: live_steady_figures(folder, video(), fps=FPS, seconds=sizes.steady_seconds, preset=preset),
         ),
         "overload": lambda folder: live_overload_figures(
-            folder, video, num_pictures=sizes.video_seconds * FPS, preset=preset, say=say
+            folder, video(), fps=FPS, num_pictures=sizes.video_seconds * FPS, preset=preset, say=say
         ),
-        "losses": lambda folder: live_losses_figures(
-            folder, video, seed, fps=FPS, kills=sizes.losses, preset=preset, say=say
+        "losses": partial(
+            _of_camera,
+            "losses",
+            lambda folder: live_losses_figures(
+                folder, video(), seed, fps=FPS, kills=sizes.losses, preset=preset, say=say
+            ),
         ),
         "asked": lambda folder: live_asked_figures(
             folder,
-            video,
+            video(),
             seed,
             askers=sizes.askers,
             seconds=sizes.ask_seconds,
@@ -141,10 +152,13 @@ def _parts(
             preset=preset,
             say=say,
         ),
-        "killed": lambda folder: live_killed_figures(folder, video, seed, kills=sizes.kills, preset=preset, say=say),
+        "killed": lambda folder: live_killed_figures(folder, video(), seed, kills=sizes.kills, preset=preset, say=say),
+        "day": lambda folder: live_day_figures(folder, seed, hours=sizes.day_hours, preset=preset, say=say),
+        "alerts": lambda _: alert_figures(trial(seed, seconds=sizes.alert_seconds, preset=preset)),
     }
+
+
+def _of_camera(part: str, measure: Callable[[Path], Figures], folder: Path) -> Figures:
     if (command := what_is_missing()) is not None:
-        say(f"live: there is no RTSP server here: {command}")
-        for part in ("steady", "losses"):
-            parts[part] = lambda _, part=part: {f"live_{part}": unmeasured(f"no RTSP server here: {command}")}  # type: ignore[misc]
-    return parts
+        return {f"live_{part}": unmeasured(f"no RTSP server here: {command}")}
+    return measure(folder)

@@ -119,6 +119,15 @@ def workers() -> list[int]:
     return [pid for pid in children() if b"vidmem.ingest.live" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def resident_bytes() -> int:
+    """Of this process and of those that it started, as the one that decodes; Linux only."""
+    pages = 0
+    for pid in [os.getpid(), *children()]:
+        with contextlib.suppress(OSError):  # one that has just ended
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def held() -> dict[str, int]:
     """What this process and the ones that decode for it hold: what leaks would make more of."""
     # Threads and sockets of others in this process, such as servers that tests run, come and go.

@@ -1,4 +1,5 @@
-"""A stream that is too much: the encoder takes ten times as long as it does, and frames come as before.
+"""A stream that is too much: the encoder takes ten times as long as it does, or longer if a machine is so fast that it
+could follow even then, and frames come as before.
 
 The stream is a file played at its own pace, so that it is known how many frames came: all of it.
 """
@@ -18,12 +19,14 @@ from vidmem.bench.report import Figure, Say, at_most, beside
 from vidmem.bench.track_speed import resident_bytes
 from vidmem.ingest import LiveConfig
 from vidmem.models.encoder import FrameEncoder
-from vidmem.models.preset import load_preset
+from vidmem.models.preset import Preset, load_preset
 from vidmem.pipelines import VideoMemory
 from vidmem.pipelines.loading import Models
 from vidmem.pipelines.watching import WatchPolicy, WatchState
 
 SLOWED = 10.0
+TOO_MANY = 2.0
+"""At least so many times as many frames come as can be looked at."""
 _SAMPLE_SECONDS = 0.25
 
 
@@ -48,42 +51,52 @@ class Overload:
 
 
 class SlowModels(Models):
-    """Models whose frame encoder takes `SLOWED` times as long; the rest of that time nothing is computed."""
+    """Models whose frame encoder takes `SLOWED` times as long, and no less than `frame_seconds` a frame; the rest of
+    that time nothing is computed."""
+
+    def __init__(self, preset: Preset, *, frame_seconds: float) -> None:
+        super().__init__(preset)
+        self._frame_seconds = frame_seconds
 
     @property
     def encoder(self) -> FrameEncoder:
-        return _Slow(super().encoder)  # type: ignore[return-value]
+        return _Slow(super().encoder, self._frame_seconds)  # type: ignore[return-value]
 
 
 class _Slow:
-    def __init__(self, encoder: FrameEncoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: FrameEncoder, frame_seconds: float) -> None:
+        self._encoder, self._frame_seconds = encoder, frame_seconds
 
     def encode_frames(self, images: Any) -> Tensor:
         begun = time.perf_counter()
         embeddings = self._encoder.encode_frames(images)
-        time.sleep((SLOWED - 1) * (time.perf_counter() - begun))
+        took = time.perf_counter() - begun
+        time.sleep(max(SLOWED * took, len(images) * self._frame_seconds) - took)
         return embeddings
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
 
 
-def live_overload_figures(folder: Path, video: Path, *, num_pictures: int, preset: str, say: Say) -> dict[str, Figure]:
-    """All frames of a counted video, which has so many, as a stream under each policy."""
+def live_overload_figures(
+    folder: Path, video: Path, *, fps: int, num_pictures: int, preset: str, say: Say
+) -> dict[str, Figure]:
+    """All frames of a counted video, which has so many, `fps` a second, as a stream under each policy."""
     figures: dict[str, Figure] = {}
     for policy in get_args(WatchPolicy):
         say(f"live: overload, {policy}")
-        overload = overloaded(folder / f"{policy}.vidmem", video, policy=policy, preset=preset)
+        overload = overloaded(folder / f"{policy}.vidmem", video, fps=fps, policy=policy, preset=preset)
         name = f"live_overload_{policy.replace('-', '_')}"
         figures |= {f"{name}_{what}": figure for what, figure in _figures(overload, num_pictures).items()}
     return figures
 
 
-def overloaded(path: Path, video: Path, *, policy: WatchPolicy, preset: str) -> Overload:
-    """Watch a whole video at its own pace into a new store."""
+def overloaded(path: Path, video: Path, *, fps: int, policy: WatchPolicy, preset: str) -> Overload:
+    """Watch a whole video, of `fps` frames a second, at its own pace into a new store."""
     samples = []
-    with _opened(path, preset) as memory:
+    models = SlowModels(load_preset(preset), frame_seconds=TOO_MANY / fps)
+    models.load()  # lags and memory are held against those of the first half
+    with VideoMemory.open(path, models=models) as memory:
         begun = time.monotonic()
         with memory.watch(str(video), fps=None, policy=policy) as watch, Onlooker(path) as onlooker:
             while not watch.wait(_SAMPLE_SECONDS):
@@ -124,8 +137,3 @@ def _figures(overload: Overload, num_pictures: int) -> dict[str, Figure]:
         "in_hand": beside(in_hand, "frames at most between arrival and memory"),
         "fps": beside(last.committed / overload.busy_seconds, "frames a second were kept"),
     }
-
-
-def _opened(path: Path, preset: str) -> VideoMemory:
-    """A new store whose encoder is slow."""
-    return VideoMemory.open(path, models=SlowModels(load_preset(preset)))

@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 
-from vidmem.bench.kept import Kept
+from vidmem.bench.kept import Kept, Measure, check_parts
 from vidmem.bench.report import Figure, Say, at_least, at_most, beside, report, unmeasured
 from vidmem.bench.track_clips import TrackedClip, tracked_clip
 from vidmem.bench.track_exact import identical_masks
 from vidmem.bench.track_parity import parity_figures
 from vidmem.bench.track_quality import ClipScore, Scores, follow_by_all, quality_figures
 from vidmem.bench.track_speed import Held, frame_times, growth, held_over, peak_bytes
-from vidmem.errors import BadInput
 from vidmem.models.folders import find_model
 from vidmem.models.sam import EMBEDDED_FOLDER, SAM_FILES, load_sam
 from vidmem.models.sam_config import SAM2_1, SamConfig
@@ -81,26 +80,21 @@ def run(
         BadInput: there is no such part.
         MissingModel: the model is not there.
     """
-    if unknown := set(parts).difference(PARTS):
-        raise BadInput(f"{min(unknown)!r} is no part of this: take some of {', '.join(PARTS)}.")
+    check_parts(parts, PARTS)
     say, name = progress or (lambda line: None), str(model or EMBEDDED_FOLDER)
     clips, seconds = (2, 3.0) if quick else (clips, CLIP_SECONDS)
     frames = frames or (60 if quick else FRAMES)
     loaded, config = load_sam(name)
     of = {"model": find_model(name, SAM_FILES).revision, "seed": seed, "seconds": seconds}
     job = Job(name, seed, seconds, Kept(keep, of))
-    alone: dict[str, Callable[[], dict[str, Figure]]] = {
+    alone: dict[str, Measure] = {
         "parity": parity_figures,
         "speed": lambda: speed_figures(config, seed, quick=quick),
         "peak": lambda: peak_figures(config, seed, num_frames=30 if quick else 600),
         "exact": lambda: exact_figures(loaded, config, job.clip(_CROWDED)),
         "sizes": lambda: sizes_figures(seed, quick=quick),
     }
-    figures: dict[str, Figure] = {}
-    for part, measure in alone.items():
-        if part in parts:
-            say(f"track: {part}")
-            figures |= job.kept.figures(part, measure)
+    figures = job.kept.parts("track", alone, parts, say)
     with _workers() as (pool, num_streamed):
         held = pool.submit(_held, job, frames) if "stream" in parts else None
         followed = [pool.submit(_followed, job, index) for index in range(clips if "clips" in parts else 0)]
