@@ -15,8 +15,7 @@ from vidmem.bench.report import Figure, at_least, at_most, beside
 from vidmem.bench.track_clips import FPS, TrackedClip, around
 from vidmem.bench.track_metrics import score_boxes, score_masks
 from vidmem.memory.tracking.selection import Selection
-from vidmem.models.tracker import SELECTIONS, Tracker
-from vidmem.models.tracking.network import limits_of
+from vidmem.models.tracker import SELECTIONS, Tracker, selection_for
 from vidmem.models.tracking.present import squashed
 from vidmem.world.tracking import DRAMAS, Drama
 
@@ -79,7 +78,7 @@ def follow(model: Any, clip: TrackedClip, names: Sequence[str] = tuple(SELECTION
     they take one after the other (CPU time, random weights of the embedded size).
     """
     seen, masks = SeenOnce(model), {name: np.zeros_like(clip.masks) for name in names}
-    timed = {name: TimedSelection(SELECTIONS[name](limits_of(model))) for name in names}
+    timed = {name: TimedSelection(selection_for(model, name)) for name in names}
     trackers = {name: Tracker(seen, selection=timed[name]) for name in names}
     seconds = dict.fromkeys(names, 0.0)
     for index, frame in enumerate(clip.frames):
