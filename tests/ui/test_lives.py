@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from vidmem.errors import BadInput
 from vidmem.ui.limits import Limits
 from vidmem.ui.lives import Lives
 from vidmem.ui.previews import Previews
-from vidmem.ui.session import Session
+from vidmem.ui.session import Opened, Session
 from vidmem.world.video import render_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
@@ -89,6 +90,91 @@ def test_an_address_inside_the_network_is_refused_as_it_is_to_fetches(
     (job,) = lives.jobs()
     assert "--allow-private" in job.message and "secret" not in job.message + job.subject
     session.close()
+
+
+@pytest.fixture
+def watch_more(session: Session) -> Callable[[int], Opened]:
+    """Watch a page's camera, which shows something else all the time, until so many frames more are in memory."""
+    lives, shade = Lives(session), itertools.cycle(range(256))
+
+    def num_committed() -> int:
+        return sum(video.num_frames for video in session.stores()[0].videos())
+
+    def push() -> None:
+        lives.push(session.stores()[0], "my camera", shaded(next(shade)), fps=10.0)
+
+    def watch(num_frames: int) -> Opened:
+        wanted = num_committed() + num_frames
+        lives.await_camera("my camera")
+        push()
+        until(lambda: any(stream.state.is_running for stream in lives.streams()))
+        while num_committed() < wanted:
+            push()
+            time.sleep(0.05)
+        lives.stop(key := lives.chosen(None))
+        until(lambda: not any(stream.state.is_running for stream in lives.streams()))
+        opened = lives.opened(key)
+        assert opened is not None
+        return opened
+
+    return watch
+
+
+def copies_told(session: Session) -> list[tuple[int, str]]:
+    """The jobs that make, or made, something to play: their numbers and phases."""
+    return [(job.job_id, job.phase) for job in session.jobs.states() if job.kind == "preview"]
+
+
+def test_a_copy_that_could_not_be_made_is_said_and_tried_again_for_who_goes_beyond_or_once_there_is_more(
+    session: Session, watch_more: Callable[[int], Opened]
+) -> None:
+    previews, opened = Previews(session), watch_more(12)
+    pictures = session.stores()[0].path / "thumbs"
+    pictures.rename(away := pictures.with_name("away"))
+    until(lambda: "can't be read" in previews.of(opened)["message"])
+    failed = copies_told(session)
+    assert "can't be read" in previews.of(opened)["message"], "nothing more is there: it is not tried again"
+    assert copies_told(session) == failed and [phase for _, phase in failed] == ["failed"]
+    away.rename(pictures)
+    previews.renew(opened)
+    until(lambda: "src" in previews.of(opened))
+    until(lambda: [phase for _, phase in copies_told(session)] == ["done"])
+    first = previews.of(opened)
+
+    watch_more(1)
+    pictures.rename(away)
+    previews.renew(opened)
+    previews.of(opened)
+    until(lambda: [phase for _, phase in copies_told(session)] == ["done", "failed"])
+    away.rename(pictures)
+    assert previews.of(opened) == first, "the one before is shown, and not what went wrong"
+    (before,) = session.stores()[0].videos()
+    watch_more(1)
+    (after,) = session.stores()[0].videos()
+    assert after.num_frames < 2 * before.num_frames, "too little for another copy if none had failed"
+    until(lambda: previews.of(opened) != first)
+    assert "src" in previews.of(opened)
+    until(lambda: [phase for _, phase in copies_told(session)] == ["done", "done"])
+
+
+def test_of_the_copies_of_a_stream_the_newest_two_are_kept(
+    session: Session, watch_more: Callable[[int], Opened]
+) -> None:
+    previews, shown = Previews(session), list[Path]()
+
+    def newest() -> Path | None:
+        told = previews.of(opened)
+        return Path(unquote(told["src"].removeprefix("gradio_api/file="))) if "src" in told else None
+
+    for number in range(3):
+        opened = watch_more(2)
+        previews.renew(opened)
+        until(lambda: newest() not in (None, *shown))
+        shown.append(Path(str(newest())))
+        until(lambda: all(phase == "done" for _, phase in copies_told(session)))
+        assert newest() == shown[-1]
+        there = sorted(session.folder("previews").iterdir())
+        assert there == sorted(shown[-2:]), f"after {number + 1} copies: a browser may be playing the one before"
 
 
 def test_what_is_asked_of_a_stream_stands_there_until_it_is_removed(session: Session, tmp_path: Path) -> None:

@@ -71,8 +71,14 @@ def make_slideshow(pictures: Sequence[tuple[float, str]], target: Path) -> None:
 
     Raises as `make_preview`.
     """
-    shown = ((seconds, np.asarray(Image.open(path).convert("RGB"))) for seconds, path in pictures)
-    _write(target, shown, progress=lambda _: None)
+    _write(target, ((seconds, _read(path)) for seconds, path in pictures), progress=lambda _: None)
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        raise CorruptMedia(f"A picture that the store kept can't be read: {error}. Is its folder whole?") from error
 
 
 def _write(target: Path, pictures: Iterator[tuple[float, np.ndarray]], *, progress: Callable[[float], object]) -> None:

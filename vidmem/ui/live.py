@@ -191,7 +191,8 @@ class _Events:
         try:
             if picture is not None:
                 pixels = np.ascontiguousarray(picture[..., :3])
-                self._lives.push(self._store(opened), _camera_of(request), pixels, fps=_RATES[rate])
+                if self._lives.push(self._store(opened), _camera_of(request), pixels, fps=_RATES[rate]):
+                    return ""  # what `await_camera` said was done
         except Exception as error:
             return failed(sentence(error))
         return gr.skip()

@@ -73,14 +73,18 @@ class Lives:
                 raise BadInput("this browser's camera is being watched already: it stands below")
             self._awaited.add(name)
 
-    def push(self, store: OpenStore, name: str, picture: np.ndarray, *, fps: float | None) -> None:
-        """Take a picture of a page's own camera, uint8 RGB (H, W, 3), if it is being watched or awaited."""
+    def push(self, store: OpenStore, name: str, picture: np.ndarray, *, fps: float | None) -> bool:
+        """Take a picture of a page's own camera, uint8 RGB (H, W, 3), if it is being watched or awaited.
+
+        Returns whether a watch begins with it.
+        """
         with self._lock:
-            begins, live = name in self._awaited, self._pushed.get(name)
+            is_awaited, live = name in self._awaited, self._pushed.get(name)
             self._awaited.discard(name)
         if live is not None and live.watch.is_running:
             live.watch.push(picture)
-        elif begins:
+            return False
+        if is_awaited:
 
             def work(memory: VideoMemory, tell: Tell) -> None:
                 tell("Beginning to watch")
@@ -89,6 +93,7 @@ class Lives:
                     self._pushed[name] = begun
 
             store.submit(CONNECT, name, work)
+        return is_awaited
 
     def alert(self, key: str, text: str) -> None:
         """Ask for something of a stream that is told when it happens. Raises BadInput."""
