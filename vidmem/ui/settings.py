@@ -46,12 +46,11 @@ def lay_out(shell: Shell) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             preset = gr.Dropdown(list(presets()), value=presets()[0], label="Preset", elem_id="preset")
-            mode = gr.Dropdown(
+            # Each choice is a sentence: in a menu's field, a telephone has room for half of it.
+            mode = gr.Radio(
                 [(text, name) for name, text in _MODES.items()], value="kv", label="What is kept of a frame"
             )
-            form = gr.Dropdown(
-                [(_FORMATS[name], name) for name in get_args(Format)], value="int8", label="How it is kept"
-            )
+            form = gr.Radio([(_FORMATS[name], name) for name in get_args(Format)], value="int8", label="How it is kept")
             ratio = gr.Slider(0.1, 1.0, value=1.0, step=0.05, label="Part of the visual tokens that is kept")
         with gr.Column(min_width=300):
             policy = gr.Dropdown([one.name for one in policies()], value="hippomm", label="Policy of long-term memory")
