@@ -268,6 +268,8 @@ def test_bench_track_gives_every_figure(result: dict[str, Any]) -> None:
             assert figures[f"track_{name}_{what}"]["value"] >= 0.0
         assert 0 < figures[f"track_{name}_selection"]["value"] < 1
     targets = {name: figure["target"] for name, figure in figures.items() if figure["target"] is not None}
+    parity = {name: targets.pop(name) for name in list(targets) if name.startswith(("track_parity_", "track_metric_"))}
+    assert all(target == (1.0 if "parity" in name else 1e-6) for name, target in parity.items()) and len(parity) > 10
     assert targets == {
         "track_sam2_jf": 70.0,
         "track_best_gain": 5.0,
