@@ -127,7 +127,8 @@ def test_streamed_masks_are_those_of_the_package(clip: tuple[Path, list[np.ndarr
     ours = streamed(Tracker(model, selection="sam2"), frames, SCRIPTS[name])
     theirs = by_package(package_predictor(model, config), folder, NUM_FRAMES, SCRIPTS[name])
     assert_same(ours, theirs)
-    assert any(one.mask.any() for result in ours for one in result.objects)
+    shares = [one.mask.float().mean() for result in ours for one in result.objects]
+    assert any(0 < share < 1 for share in shares), "an empty mask, or one of the whole frame, shows nothing"
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
