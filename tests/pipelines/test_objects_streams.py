@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,15 @@ from lively_sam import moving_clip
 import vidmem
 from vidmem import Retention
 from vidmem.errors import BadInput
+from vidmem.index import Expired, FrameId, StoredVideo, StreamClock
 from vidmem.models.tracker import ProposalConfig
-from vidmem.pipelines import VideoMemory, object_watch, open_store, retention
+from vidmem.pipelines import VideoMemory, object_watch, open_store, retention, stored_tracking
 from vidmem.pipelines.noticing import NoticeConfig
-from vidmem.types import VideoId
+from vidmem.pipelines.stored_tracking import gaps_of
+from vidmem.pipelines.timeline import Timeline
+from vidmem.types import Gap, Span, VideoId
 
-SECONDS = 24
+SECONDS = 12
 ANYTHING = NoticeConfig(
     max_followed=4,
     proposals=ProposalConfig(grid=4, min_iou=0.0, min_stability=0.0, min_share=0.001, max_share=1.0, max_iou=0.99),
@@ -48,6 +51,10 @@ def watch(memory: VideoMemory, moving: Path) -> VideoId:
     with memory.watch(str(moving), fps=2.0, policy="block", speed=50.0) as watched:
         assert watched.wait(200)
     return watched.video_id
+
+
+def looking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "vidmem-objects"]
 
 
 def times(memory: VideoMemory, video: VideoId) -> np.ndarray:
@@ -80,8 +87,8 @@ def test_a_box_is_in_the_pixels_of_the_stream(memory: VideoMemory, moving: Path)
 
 def test_objects_are_found_in_what_came_since_the_last_time(memory: VideoMemory, moving: Path) -> None:
     video = watch(memory, moving)
-    (begun,) = memory.find_objects(video, config=ANYTHING, selection="sam2", until=10.0, progress=False)
-    reached = times(memory, video)[times(memory, video) < 10.0][-1]
+    (begun,) = memory.find_objects(video, config=ANYTHING, selection="sam2", until=5.0, progress=False)
+    reached = times(memory, video)[times(memory, video) < 5.0][-1]
     assert begun.object_ids and begun.tracked_until == reached
     video = watch(memory, moving)  # the same stream again, behind a gap
     (done,) = memory.find_objects(config=ANYTHING, selection="sam2", progress=False)
@@ -97,24 +104,81 @@ def test_objects_are_found_while_it_is_watched(
 ) -> None:
     monkeypatch.setattr(object_watch, "LOOK_SECONDS", 0.5)
     monkeypatch.setattr(object_watch, "NoticeConfig", lambda: ANYTHING)
-    before = set(threading.enumerate())
     with memory.watch(str(moving), fps=2.0, loop=True, speed=2.0, objects=True) as watched, memory.reader() as reader:
         deadline = time.monotonic() + 250
-        while not (known := reader.objects()) or max(one.tracked_until or 0.0 for one in known) < SECONDS:
+        while not (known := reader.objects()) or max(one.tracked_until or 0.0 for one in known) < 5.0:
             assert time.monotonic() < deadline, "no objects were found, or not for long"
             time.sleep(0.2)
         assert watched.is_running and all(one.origin == "found" for one in known)
     memory.close()
-    assert set(threading.enumerate()) <= before
+    assert not looking()
     with open_store(memory.path) as stored:
         assert {one.object_id for one in known} <= {one.object_id for one in stored.objects()}
+
+
+def test_it_ends_with_its_watch_and_what_nobody_foresaw_is_raised(
+    memory: VideoMemory, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_watch, "LOOK_SECONDS", 0.1)
+    looked = threading.Event()
+
+    def look(self: object, *args: object, behind: float) -> None:
+        looked.set()
+        raise RuntimeError(f"no pass from {behind:.0f}")
+
+    monkeypatch.setattr(object_watch.StoredTracking, "find", look)
+    with memory.watch(str(moving), fps=2.0, loop=True, objects=True):
+        assert looked.wait(200)
+    with pytest.raises(RuntimeError, match="no pass from 0"):
+        memory.close()
+    assert not looking()
+
+
+def test_a_pass_ends_with_its_watch(memory: VideoMemory, moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_watch, "LOOK_SECONDS", 0.1)
+    begun = threading.Event()
+
+    def follow(*args: object, progress: Callable[[float, float | None], None], **options: object) -> None:
+        begun.set()
+        while True:
+            progress(0.0, None)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(stored_tracking, "follow", follow)
+    with memory.watch(str(moving), fps=2.0, loop=True, objects=True):
+        assert begun.wait(200)
+    for thread in looking():
+        thread.join(200)
+    assert not looking()
+
+
+def test_what_has_left_between_two_clips_is_a_gap_too() -> None:
+    def line(until: float) -> Timeline:
+        clock = StreamClock(np.zeros(1), np.zeros(1), (Gap(20.0, 30.0, 20.0, 30.0, "it was lost"),))
+        pts, ends = np.array([0.0, 1.0, 8.0, 30.0]), np.array([1.0, 2.0, 20.0, 31.0])
+        ids = tuple(FrameId(number) for number in range(4))
+        video = StoredVideo(
+            VideoId("0" * 16),
+            content_id="0",
+            settings_hash="0",
+            source="rtsp://camera/",
+            name="c",
+            committed_until=31.0,
+        )
+        blocks = np.arange(4)
+        return Timeline(
+            video, pts, ends, ids, (1, 2, 3, 4), (None,) * 4, blocks, (1, 2, 3, 4), clock, blocks, Expired(until=until)
+        )
+
+    assert gaps_of(line(8.0)) == [Span(2.0, 8.0), Span(20.0, 30.0)]
+    assert gaps_of(line(0.0)) == [Span(20.0, 30.0)], "frames that were dropped leave no hole"
 
 
 def test_nobody_knows_where_an_object_was_in_a_gap(memory: VideoMemory, moving: Path) -> None:
     video = watch(memory, moving)
     assert watch(memory, moving) == video
     (gap,) = memory.gaps(video)
-    done = memory.track(video, 20.0, mask=MASK, selection="sam2", progress=False)
+    done = memory.track(video, SECONDS - 4.0, mask=MASK, selection="sam2", progress=False)
     track = memory.track_of(done.object_id)
     assert track.seconds[0] < gap.start < gap.end <= track.seconds[-1]
     assert any(span.end == gap.start for span in done.spans) and all(

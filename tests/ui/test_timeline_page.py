@@ -80,10 +80,11 @@ def test_a_click_on_a_segment_takes_the_player_to_its_beginning(page: Page) -> N
     assert now(page) == 5000
 
 
-@pytest.mark.parametrize("somewhere", ["on the timeline", "elsewhere on the page"])
-def test_a_click_while_the_player_loads_is_obeyed_once_what_it_shows_reaches_so_far(
-    page: Page, somewhere: str, tmp_path: Path
+@pytest.mark.parametrize("elsewhere", [None, 610, 20])
+def test_the_last_click_while_the_player_loads_is_obeyed_once_what_it_shows_reaches_so_far(
+    page: Page, elsewhere: int | None, tmp_path: Path
 ) -> None:
+    """On the timeline, elsewhere on the page, or there first and then on the timeline."""
     film(tmp_path / "begun.mp4", seconds=100)
     begun = "data:video/mp4;base64," + base64.b64encode((tmp_path / "begun.mp4").read_bytes()).decode()
     whole = page.evaluate("document.querySelector('#player video').currentSrc")
@@ -94,9 +95,12 @@ def test_a_click_while_the_player_loads_is_obeyed_once_what_it_shows_reaches_so_
         return video.readyState;
     }"""
     page.evaluate("document.body.append(Object.assign(document.createElement('button'), { textContent: 'There' }))")
-    page.evaluate("document.body.lastChild.dataset.seek = 610")
+    page.evaluate("seconds => document.body.lastChild.dataset.seek = seconds", elsewhere)
     assert page.evaluate(load, "") == 0
-    button(page, "red umbrella, 00:10:10–00:30:00" if somewhere == "on the timeline" else "There").click()
+    if elsewhere is not None:
+        button(page, "There").click()
+    if elsewhere != 610:
+        button(page, "red umbrella, 00:10:10–00:30:00").click()
     page.evaluate(load, begun)
     page.wait_for_function("document.querySelector('#player video').duration === 100")
     assert now(page) <= 100

@@ -104,8 +104,8 @@ def within(compare: Any, system: str) -> Figure:
         try:
             largest = max(largest, compare.compare(path, group))
             good += len(arrays)
-        except AssertionError as error:
-            faults.append(f"{group}: {error}".splitlines()[0])
+        except Exception as error:  # a wrong shape is wrong, too, whatever it breaks
+            faults.append(f"{group}: {type(error).__name__} {error}".splitlines()[0])
     count = sum(len(arrays) for _, _, arrays in groups)
     said = faults[0] if faults else f"largest difference {largest:.2g}"
     return at_least(good / max(count, 1), f"of {count} arrays (inputs, too) within their tolerances, {said}", 1.0)

@@ -69,7 +69,7 @@ class PictureFilesSource(CountedSource):
         for candidate in range(index, shown, -1):
             if candidate in damaged:
                 continue
-            picture = _read(self._files[candidate].item)
+            picture = read_picture(self._files[candidate].item)
             if picture is not None:
                 return candidate, picture
             damaged.add(candidate)
@@ -99,7 +99,7 @@ class ImageFolderSource(PictureFilesSource):
                 f"{folder.name} is a folder without pictures (JPEG, PNG, BMP, WebP, TIFF): give a video file, "
                 "or a folder of pictures."
             )
-        first = next((picture for path in paths if (picture := _read(path)) is not None), None)
+        first = next((picture for path in paths if (picture := read_picture(path)) is not None), None)
         if first is None:
             raise CorruptMedia(f"{folder.name} holds no picture that can be read: copy the folder again.")
         info = SourceInfo(
@@ -141,7 +141,7 @@ def _stays_inside(path: Path, folder: Path) -> bool:
     return not path.is_symlink() or path.resolve().is_relative_to(folder)
 
 
-def _read(path: Path) -> np.ndarray | None:
+def read_picture(path: Path) -> np.ndarray | None:
     """One upright picture, uint8 (H, W, 3), None if it is damaged or of absurd size."""
     try:
         with warnings.catch_warnings():

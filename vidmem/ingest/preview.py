@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
 
 from vidmem.errors import CorruptMedia, StorageFull
 from vidmem.ingest.file import FileSource
+from vidmem.ingest.images import read_picture
 from vidmem.ingest.opening import open_source
 from vidmem.ingest.probe import check_path
 from vidmem.types import View
@@ -69,16 +70,15 @@ def make_preview(path: Path, target: Path, *, progress: Callable[[float, float |
 def make_slideshow(pictures: Sequence[tuple[float, str]], target: Path) -> None:
     """Write pictures, each with the seconds from which it is shown, as a video like that of `make_preview`.
 
+    One that can't be read, or is gone, is passed over.
+
     Raises as `make_preview`.
     """
-    _write(target, ((seconds, _read(path)) for seconds, path in pictures), progress=lambda _: None)
-
-
-def _read(path: str) -> np.ndarray:
-    try:
-        return np.asarray(Image.open(path).convert("RGB"))
-    except OSError as error:
-        raise CorruptMedia(f"A picture that the store kept can't be read: {error}. Is its folder whole?") from error
+    read = ((seconds, read_picture(Path(path))) for seconds, path in pictures)
+    shown = ((seconds, picture) for seconds, picture in read if picture is not None)
+    if (first := next(shown, None)) is None:
+        raise CorruptMedia("No picture that the store kept can be read: is its folder whole?")
+    _write(target, chain([first], shown), progress=lambda _: None)
 
 
 def _write(target: Path, pictures: Iterator[tuple[float, np.ndarray]], *, progress: Callable[[float], object]) -> None:

@@ -160,6 +160,7 @@ class Follower:
 
     def interrupt(self, seconds: float) -> None:
         """Nothing is known from here to the next frame: what was seen until now may have gone meanwhile."""
+        self._seconds = None  # the next step is none from the last frame
         for followed in self._objects.values():
             followed.trail.interrupt(seconds)
 

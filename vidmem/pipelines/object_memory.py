@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -36,6 +37,7 @@ class ObjectMemory(StoredMemory):
     def __init__(self, store: Store, memories: Memories, timelines: Timelines, models: Models) -> None:
         super().__init__(store, memories, timelines)
         self._models = models
+        self._one_at_a_time = threading.Lock()
 
     def track(
         self,
@@ -181,7 +183,7 @@ class ObjectMemory(StoredMemory):
     def _tracking(self) -> StoredTracking:
         from vidmem.pipelines.stored_tracking import StoredTracking
 
-        return StoredTracking(self._store, self._models, self._timelines)
+        return StoredTracking(self._store, self._models, self._timelines, self._one_at_a_time)
 
 
 def words_of(text: str, what: str) -> str:

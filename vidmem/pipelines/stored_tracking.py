@@ -4,8 +4,10 @@ file, as a stream, is followed through the pictures that the store has of it."""
 from __future__ import annotations
 
 import functools
+import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +33,7 @@ from vidmem.ingest.images import PictureFilesSource
 from vidmem.ingest.sampling import Timed
 from vidmem.ingest.source import SourceInfo
 from vidmem.models.tracker import Change, Prompt
-from vidmem.pipelines.following import Follower
+from vidmem.pipelines.following import MAX_KNOWN, Follower
 from vidmem.pipelines.noticing import NoticeConfig, Noticer
 from vidmem.pipelines.scenes import Scene
 from vidmem.pipelines.tracking import (
@@ -44,7 +46,7 @@ from vidmem.pipelines.tracking import (
     follow_pointed,
     scaled_mask,
 )
-from vidmem.types import Gap, Span, VideoId, format_time
+from vidmem.types import Span, VideoId, format_time
 
 if TYPE_CHECKING:
     from vidmem.pipelines.loading import Models
@@ -114,18 +116,20 @@ class StoredTracking:
     store: Store
     models: Models
     timelines: Timelines
+    one_at_a_time: threading.Lock
+    """Held by a pass: of two at once, each would go on with the same objects."""
 
     def track(
         self, video: StoredVideo, path: Path, pointed: Pointed, at: float, options: PassOptions, *, label: str
     ) -> TrackedObject:
         """Follow what somebody points at; see `VideoMemory.track`."""
         line = self.timelines.of(video)
-        with opened(line, path) as source:
+        with self.one_at_a_time, self._opened(line, path, since=at) as source:
             check_times(source, at, options.until)
             _check_seen(line, at)
             follower = self._follower(video, options.selection)
             number = follower.begin(label=label)
-            done = follow_pointed(source, follower, number, pointed, at, options, gaps=_gaps(line))
+            done = follow_pointed(source, follower, number, pointed, at, options, gaps=gaps_of(line))
         return self._tracked(_kept(follower, number), done)
 
     def resume(self, known: StoredObject, video: StoredVideo, options: PassOptions) -> TrackedObject:
@@ -134,13 +138,13 @@ class StoredTracking:
         if not looks:
             raise BadInput(f"object {known.object_id} has no picture to go on from: track it anew.")
         look, line = looks[-1], self.timelines.of(video)
-        with opened(line, Path(video.source)) as source:
+        with self.one_at_a_time, self._opened(line, Path(video.source), since=look.seconds) as source:
             check_times(source, look.seconds, options.until)
             _check_seen(line, look.seconds)
             follower = self._follower(video, options.selection)
             number = _resumed(follower, known, looks)
             prompts = [(look.seconds, functools.partial(_of_look, number, look, follower.view.width))]
-            plan = Plan(look.seconds, options.until, options.fps, options.picture(source), prompts, gaps=_gaps(line))
+            plan = Plan(look.seconds, options.until, options.fps, options.picture(source), prompts, gaps=gaps_of(line))
             done = follow(source, follower, plan, watch=options.watch, progress=options.progress)
         return self._tracked(known.object_id, done)
 
@@ -162,19 +166,20 @@ class StoredTracking:
         assert fps is not None, "a pass that can be resumed is on a grid"
         if not video.is_finished:  # what is ingested later has no scenes yet
             until = video.committed_until if until is None else min(until, video.committed_until)
-        before = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
-        reached = max([behind, *(known.tracked_until or 0.0 for known in before)])
-        line = self.timelines.of(video)
-        with opened(line, Path(video.source)) as source:
-            check_times(source, 0.0, until)
+        with self.one_at_a_time:
+            before = self._found_in(video)
+            reached = max([behind, *(known.tracked_until or 0.0 for known in before)])
+            line = self.timelines.of(video)
             noticer = Noticer(self.models.eye, config, claims=self._claims(video))
             follower = self._follower(video, options.selection, noticer)
             plan = self._resume_plan(follower, before, reached, fps, line)
-            plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached), gaps=_gaps(line))
-            ends = [end for end in (until, source.info.duration_seconds) if end is not None]
-            is_done = bool(reached) and bool(ends) and min(ends) - reached < 1.5 / fps  # there is no frame behind it
-            done = Pass() if is_done else follow(source, follower, plan, progress=options.progress)
-        found = [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
+            plan = replace(plan, until=until, notice_at=notice_times(scenes, behind=reached), gaps=gaps_of(line))
+            with self._opened(line, Path(video.source), since=plan.start) as source:
+                check_times(source, 0.0, until)
+                ends = [end for end in (until, source.info.duration_seconds) if end is not None]
+                has_no_more = reached > 0 and bool(ends) and min(ends) - reached < 1.5 / fps
+                done = Pass() if has_no_more else follow(source, follower, plan, progress=options.progress)
+            found = self._found_in(video)
         return FoundObjects(
             video=video.name,
             object_ids=tuple(known.object_id for known in found),
@@ -183,6 +188,19 @@ class StoredTracking:
             frames=done.frames,
             notes=tuple(done.notes),
         )
+
+    def _found_in(self, video: StoredVideo) -> list[StoredObject]:
+        return [known for known in self.store.objects([video.video_id]) if known.origin == "found"]
+
+    def _opened(self, line: Timeline, path: Path, *, since: float) -> AbstractContextManager[Source]:
+        """What a video is followed in from some time on: its file, or the store's own pictures of what never was one.
+
+        Raises as `_file_of` and `_pictures_of`.
+        """
+        video = line.video
+        if video.source == "iterable" or video.video_id in self.store.stream_ids():
+            return _pictures_of(line, since)
+        return _file_of(video, path)
 
     def _follower(self, video: StoredVideo, selection: str, noticer: Noticer | None = None) -> Follower:
         tracker = self.models.tracker_for(selection)
@@ -204,7 +222,7 @@ class StoredTracking:
     ) -> Plan:
         """Begin where the objects that were followed to the end of the last pass had their last looks."""
         prompts, start = [], reached
-        for known in before:
+        for known in sorted(before, key=lambda known: known.tracked_until or 0.0)[-MAX_KNOWN:]:
             looks = self.store.looks_of(known.object_id)
             if not looks:
                 continue
@@ -230,17 +248,13 @@ class StoredTracking:
 
 
 @contextmanager
-def opened(line: Timeline, path: Path) -> Iterator[Source]:
-    """The file that a video was ingested from, or what the store has of one that never was a file.
+def _file_of(video: StoredVideo, path: Path) -> Iterator[Source]:
+    """The file that a video was ingested from.
 
     Raises:
         NotFound: it is not there.
-        BadInput: it holds something else by now, or nothing is in the store yet.
+        BadInput: it holds something else by now.
     """
-    video = line.video
-    if line.clock is not None or video.source == "iterable":
-        yield _pictures_of(line)
-        return
     try:
         source = open_source(path)
     except NotFound as error:
@@ -251,12 +265,12 @@ def opened(line: Timeline, path: Path) -> Iterator[Source]:
         yield source
 
 
-def _pictures_of(line: Timeline) -> Source:
-    """The pictures of a video's frames, on its own timeline. Raises BadInput if there is none."""
-    video = line.video
+def _pictures_of(line: Timeline, since: float) -> PictureFilesSource:
+    """The pictures of a video's frames that are on display at a time or later. Raises BadInput if there is none."""
+    video, first = line.video, max(0, int(np.searchsorted(line.pts_seconds, since, side="right")) - 1)
     pictures = [
         Timed(float(line.pts_seconds[place]), float(line.end_seconds[place]), Path(thumbnail))
-        for place, thumbnail in enumerate(line.thumbnails)
+        for place, thumbnail in enumerate(line.thumbnails[first:], first)
         if thumbnail is not None
     ]
     if not pictures:
@@ -279,8 +293,14 @@ def _pictures_of(line: Timeline) -> Source:
     return PictureFilesSource(info, pictures)
 
 
-def _gaps(line: Timeline) -> Sequence[Gap]:
-    return () if line.clock is None else line.clock.gaps
+def gaps_of(line: Timeline) -> list[Span]:
+    """Stretches of a stream, in the order of time, of which nothing was seen, or what was seen has left."""
+    if line.clock is None:
+        return []
+    ends, starts = line.end_seconds[:-1], line.pts_seconds[1:]
+    left = [place for place in np.flatnonzero(starts > ends).tolist() if line.has_expired(float(ends[place]))]
+    holes = [Span(float(ends[place]), float(starts[place])) for place in left]
+    return sorted([*holes, *(Span(gap.start, gap.end) for gap in line.clock.gaps)])
 
 
 def _check_seen(line: Timeline, at: float) -> None:
@@ -296,11 +316,12 @@ def notice_times(scenes: Sequence[Scene], *, behind: float) -> list[float]:
     """When to look for objects: at the beginnings of scenes, and now and then within them; none before `behind`."""
     times = []
     for scene in scenes:
-        seconds = scene.start
+        skipped = max(0, math.ceil((behind - scene.start) / NOTICE_SECONDS))
+        seconds = scene.start + skipped * NOTICE_SECONDS
         while seconds < scene.end:
             times.append(seconds)
             seconds += NOTICE_SECONDS
-    return [seconds for seconds in times if seconds >= behind]
+    return times
 
 
 def _box_at(track: Track, seconds: float) -> Box | None:

@@ -19,7 +19,7 @@ from vidmem.models.tracker import Change, Click, FrameResult, Prompt
 from vidmem.pipelines.following import PICTURE, Follower
 from vidmem.pipelines.ingest import Progress, cut_off
 from vidmem.pipelines.loading import Models
-from vidmem.types import Frame, Gap, View, format_seconds, format_time
+from vidmem.types import Frame, Span, View, format_seconds, format_time
 
 _FRAMES_AHEAD = 8
 
@@ -148,8 +148,8 @@ class Plan:
     """Times, and what to prompt on the first frame there or later; what is due first, on the first frame."""
     notice_at: Sequence[float] = ()
     """Times, rising: on the first frame there or later, what nobody pointed at is looked for."""
-    gaps: Sequence[Gap] = ()
-    """Of a stream, in the order of time."""
+    gaps: Sequence[Span] = ()
+    """Stretches, in the order of time, of which there are no frames."""
 
 
 def follow(
@@ -168,7 +168,7 @@ def follow(
         num_due = bisect_right(waiting, max(seconds, plan.start), key=lambda entry: entry[0])
         prompts = [make((picture.shape[0], picture.shape[1])) for _, make in waiting[:num_due]]
         waiting = waiting[num_due:]
-        while gaps and gaps[0].end <= seconds:
+        while gaps and gaps[0].start < seconds:
             follower.interrupt(gaps.pop(0).start)
         reached = bisect_right(plan.notice_at, seconds)
         result = follower.step(frame, [one for one in prompts if one is not None], notice=reached > noticed)
@@ -219,7 +219,7 @@ def follow_pointed(
     at: float,
     options: PassOptions,
     *,
-    gaps: Sequence[Gap] = (),
+    gaps: Sequence[Span] = (),
 ) -> Pass:
     """Follow what somebody points at from there on, as the follower's object of that number.
 

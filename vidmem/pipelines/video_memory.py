@@ -70,7 +70,9 @@ class VideoMemory(ObjectMemory):
             else None
         )
         blocks_of = self._block_stream if self._blocks is not None else None
-        self._watches = Watches(store, models, memory_config, blocks_of, self._kv_settings(), self._keeper)
+        self._watches = Watches(
+            store, models, memory_config, blocks_of, self._kv_settings(), self._keeper, self._one_at_a_time
+        )
 
     @classmethod
     def open(
@@ -247,12 +249,12 @@ class VideoMemory(ObjectMemory):
             keep: how long clips of streams stay in this store, from now on; `Retention()` keeps all. None: as was last
                 said, to an earlier watch or to `prune`; a new store keeps all. What has left can't be seen any more,
                 but the long-term memory keeps its gist.
-            objects: find and follow objects in it, too, every half minute in what came since: as `find_objects`.
+            objects: find and follow objects, too, as `find_objects`: every half minute, in what came since.
             allow_private: whether the stream's server may be on this machine or in its network.
 
         Raises:
             BadInput, NotFound, SourceLost: see `open_live`; or this address is being watched into this store already.
-            MissingModel: objects are wanted, and the preset's tracker is not here.
+            MissingModel: objects are wanted, and the preset's tracker, or its vocabulary, is not here.
         """
         if self._store.is_read_only:
             raise BadInput(f"{self.path} was opened read-only: open it without read_only to watch.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -43,12 +44,15 @@ class Watches:
         blocks_of: BlocksOf | None,
         kv_settings: Mapping[str, object] | None,
         keeper: Keeper,
+        one_at_a_time: threading.Lock,
     ) -> None:
-        """`blocks_of` and `kv_settings` are None in tokens mode. `keeper` is the store's."""
+        """`blocks_of` and `kv_settings` are None in tokens mode. `keeper` is the store's, `one_at_a_time` as of
+        `StoredTracking`."""
         self._store, self._models, self._memory_config = store, models, memory_config
         self._blocks_of, self._kv_settings, self._keeper = blocks_of, kv_settings, keeper
         self._started: list[Watch] = []
         self._objects: list[ObjectWatch] = []
+        self._one_at_a_time = one_at_a_time
 
     def start(
         self,
@@ -94,6 +98,7 @@ class Watches:
         self._models.load()
         if objects:
             self._models.tracker_for("samurai")
+            _ = self._models.eye
         looker = Looker(self._models.encoder, self._models.language)
         source = opening(views=looker.views)
         try:
@@ -121,10 +126,17 @@ class Watches:
         self._started = [one for one in self._started if one.is_running or one.has_failed]
         self._started.append(watch)
         if objects:
-            from vidmem.pipelines.object_watch import ObjectWatch
-
-            self._objects.append(ObjectWatch(self._store, self._models, watch))
+            self._find_objects(watch, there.committed_until if there else 0.0)
         return watch
+
+    def _find_objects(self, watch: Watch, behind: float) -> None:
+        from vidmem.pipelines.object_watch import ObjectWatch
+
+        for ended in [one for one in self._objects if not one.is_running]:
+            self._objects.remove(ended)
+            ended.close()
+        found = ObjectWatch(self._store, self._models, watch, behind=behind, one_at_a_time=self._one_at_a_time)
+        self._objects.append(found)
 
     def states(self) -> tuple[WatchState, ...]:
         """Of those that run."""

@@ -71,12 +71,12 @@ class Previews:
     def _num_to_copy(self, opened: Opened, video: StoredVideo) -> int:
         """How many frames of a stream the copy has that `of` shows, or makes.
 
-        That is another one whenever twice as much of it is there, any more if the last one failed, and by `renew`.
+        That is another one whenever twice as much of it is there, a tenth more if the last one failed, and by `renew`.
         """
         with self._lock:
             copied, copies = self._num_copied.get(opened.key, 0), self._copies[opened.key]
             has_failed = bool(copies) and self._jobs[copies[-1]].state().phase == "failed"
-            if video.num_frames >= (copied + 1 if has_failed else 2 * copied):
+            if video.num_frames >= (1.1 * copied if has_failed else 2 * copied):
                 self._num_copied[opened.key] = video.num_frames
             return self._num_copied[opened.key]
 

@@ -30,6 +30,7 @@ view.addEventListener("click", (event) => {
   if (dragged && event.detail) return; // that was the end of a drag; a key's click has no detail
   const button = event.target.closest(".tl-segment");
   if (button) cursors[button.lane] = button.group.start;
+  there = null;
   seek(button ? button.group.start : timeAt(event.clientX));
 });
 
