@@ -102,7 +102,7 @@ def test_objects_are_found_in_what_came_since_the_last_time(memory: VideoMemory,
 def test_objects_are_found_while_it_is_watched(
     memory: VideoMemory, moving: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_watch, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(object_watch, "LOOK_SECONDS", 2.0)
     monkeypatch.setattr(object_watch, "NoticeConfig", lambda: ANYTHING)
     with memory.watch(str(moving), fps=2.0, loop=True, speed=2.0, objects=True) as watched, memory.reader() as reader:
         deadline = time.monotonic() + 250
