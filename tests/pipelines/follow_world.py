@@ -14,11 +14,18 @@ from safetensors.torch import save_model
 
 from vidmem.index import ObjectId, ObjectUpdate, Origin
 from vidmem.models.sam_config import write_config
+from vidmem.models.tracker import ProposalConfig
+from vidmem.pipelines.noticing import NoticeConfig
 from vidmem.types import Frame
 
 MASK = np.zeros((HEIGHT, WIDTH), dtype=bool)
 MASK[10:30, 20:45] = True
 """The red box of `moving_clip` on its first frame."""
+ANYTHING = NoticeConfig(
+    max_followed=4,
+    proposals=ProposalConfig(grid=4, min_iou=0.0, min_stability=0.0, min_share=0.001, max_share=1.0, max_iou=0.99),
+)
+"""Whatever a network of random weights proposes."""
 SIDE = 64
 """Of the tracker's square."""
 

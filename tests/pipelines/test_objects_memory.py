@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from follow_world import MASK, add_tracker, write_changing, write_moving, write_tracker
+from follow_world import ANYTHING, MASK, add_tracker, write_changing, write_moving, write_tracker
 from lively_sam import HEIGHT, WIDTH
 from safetensors.torch import save_model
 
@@ -19,17 +19,12 @@ from vidmem.index import Store
 from vidmem.models.preset import load_preset
 from vidmem.models.sam import build_sam
 from vidmem.models.sam_config import EDGE_SIZED
-from vidmem.models.tracker import FrameResult, ProposalConfig
+from vidmem.models.tracker import FrameResult
 from vidmem.pipelines import VideoMemory, open_store
 from vidmem.pipelines.loading import Models
-from vidmem.pipelines.noticing import NoticeConfig
 from vidmem.types import Frame, View
 
 SECONDS = 24.0
-ANYTHING = NoticeConfig(
-    max_followed=4,
-    proposals=ProposalConfig(grid=4, min_iou=0.0, min_stability=0.0, min_share=0.001, max_share=1.0, max_iou=0.99),
-)
 
 
 @pytest.fixture(scope="session")

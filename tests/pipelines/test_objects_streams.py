@@ -9,25 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from follow_world import MASK, add_tracker, write_moving, write_tracker
+from follow_world import ANYTHING, MASK, add_tracker, write_moving, write_tracker
 from lively_sam import moving_clip
 
 import vidmem
 from vidmem import Retention
 from vidmem.errors import BadInput
 from vidmem.index import Expired, FrameId, StoredVideo, StreamClock
-from vidmem.models.tracker import ProposalConfig
 from vidmem.pipelines import VideoMemory, object_watch, open_store, retention, stored_tracking
-from vidmem.pipelines.noticing import NoticeConfig
 from vidmem.pipelines.stored_tracking import gaps_of
 from vidmem.pipelines.timeline import Timeline
 from vidmem.types import Gap, Span, VideoId
 
 SECONDS = 12
-ANYTHING = NoticeConfig(
-    max_followed=4,
-    proposals=ProposalConfig(grid=4, min_iou=0.0, min_stability=0.0, min_share=0.001, max_share=1.0, max_iou=0.99),
-)
 
 
 @pytest.fixture(scope="module")

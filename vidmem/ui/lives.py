@@ -83,8 +83,7 @@ class Lives:
             self._awaited.discard(name)
         if live is not None and live.watch.is_running:
             live.watch.push(picture)
-            return False
-        if is_awaited:
+        elif is_awaited:
 
             def work(memory: VideoMemory, tell: Tell) -> None:
                 tell("Beginning to watch")
@@ -93,7 +92,8 @@ class Lives:
                     self._pushed[name] = begun
 
             store.submit(CONNECT, name, work)
-        return is_awaited
+            return True
+        return False
 
     def alert(self, key: str, text: str) -> None:
         """Ask for something of a stream that is told when it happens. Raises BadInput."""
