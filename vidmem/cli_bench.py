@@ -119,6 +119,20 @@ def bench_live(
     _print(live.run(seed, parts=part or live.PARTS, keep=keep, quick=quick, progress=console.note), as_json)
 
 
+@app.command("page", epilog="Example: vidmem bench page --json > page.json")
+def bench_page(
+    seed: Seed = 0,
+    part: Annotated[list[str] | None, _only("paint, click or beside")] = None,
+    keep: Keep = None,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """The web page in a browser: first paint, clicks on evidence, clicks while a long video is watched."""
+    from vidmem.bench import page
+
+    _print(page.run(seed, parts=part or page.PARTS, keep=keep, quick=quick, progress=console.note), as_json)
+
+
 @app.command("device", epilog="Example: vidmem bench device --json --model qwen2.5-vl-7b > device.json")
 def bench_device(
     seed: Seed = 0,

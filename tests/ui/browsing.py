@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vidmem.bench.page_browser import ARGUMENTS, CHROMIUM
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
+    *ARGUMENTS,
     "--use-fake-device-for-media-stream",  # a camera that shows a moving pattern, and no question whether it may
     "--use-fake-ui-for-media-stream",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ def check_parts(wanted: Collection[str], parts: Collection[str]) -> None:
     """Raises BadInput if something is wanted that is no part of a benchmark."""
     if unknown := set(wanted).difference(parts):
         raise BadInput(f"{min(unknown)!r} is no part of this: take some of {', '.join(parts)}.")
+
+
+def in_a_folder(measure: Callable[[Path], Figures]) -> Figures:
+    """What is measured in a folder of its own; what a part leaves on the disk goes with it."""
+    with tempfile.TemporaryDirectory(prefix="vidmem-bench-") as name:
+        return measure(Path(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from vidmem.bench.kept import Figures, Kept, check_parts
+from vidmem.bench.kept import Figures, Kept, check_parts, in_a_folder
 from vidmem.bench.live_alerts import AlertScore, trial
 from vidmem.bench.live_asked import live_asked_figures
 from vidmem.bench.live_camera import what_is_missing
@@ -96,15 +96,9 @@ def run(
             return counted_video(folder / "counted.mp4", seconds=sizes.video_seconds, seed=3 + seed, fps=FPS, size=SIZE)
 
         measures = {
-            part: partial(_in_a_folder, measure) for part, measure in _parts(video, seed, sizes, preset, say).items()
+            part: partial(in_a_folder, measure) for part, measure in _parts(video, seed, sizes, preset, say).items()
         }
         return report(seed, kept.parts("live", measures, parts, say))
-
-
-def _in_a_folder(measure: Callable[[Path], Figures]) -> Figures:
-    """What a part leaves on the disk goes with it."""
-    with tempfile.TemporaryDirectory(prefix="vidmem-bench-") as name:
-        return measure(Path(name))
 
 
 def alert_figures(score: AlertScore) -> Figures:
