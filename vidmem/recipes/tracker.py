@@ -2,8 +2,8 @@
 
 First which pixels belong together and what they show, then what a click or a box points at, then single images with
 clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory. Then
-images and clips twice more, and between these clips in which that memory is wrong for a while. At last the ends of longer
-clips, with the memory that it has made of them by then.
+images and clips twice more, and between these clips in which that memory is wrong for a while. At last the ends of
+longer clips, with the memory that it has made of them by then.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one. A step is
 made of small operations, on which a second core of one process was of no use (1.75 s with one thread, 1.7 with two), so
 each core has a process of its own, with clips of its own; gradients are their mean.
