@@ -37,7 +37,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         render_file(folder / f"{number}.mp4", seed=number, duration=8, fps=1, size=(160, 90))
         session.ingest(store, folder / f"{number}.mp4").result(120)
     with gr.Blocks():
-        shell = Shell(session, gr.State(), gr.State(), gr.Tabs(), {}, Previews(session))
+        shell = Shell(session, gr.State(), gr.State(), gr.HTML(), {}, Previews(session))
         parts = lay_out_talk()
         asking = Asking(shell, parts, timeline_of("#player"))
     yield Asked(asking, parts, [Opened(store.key, str(folder / f"{number}.mp4")) for number in range(2)])

@@ -29,6 +29,7 @@ PARTS = ("paint", "click", "beside")
 FPS = 15
 _SCREENS = ("Memory", "Objects", "Batch", "Settings", "Library")
 _AT_REST = 5
+"""Rounds of clicks before anything goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def beside_figures(folder: Path, preset: str, seed: int, seconds: float, say: Sa
     """Of one person's clicks while a video so long is watched, which another person brought in and asks about."""
     video, names = folder / "long-one.mp4", [sample.path.name for sample in samples()[:2]]
     say(f"page: rendering {seconds / 60:.3g} min")
-    render_file(video, seed=unseen_seed(seed, 900_000), duration=seconds, fps=FPS, num_questions=1, boxes=False)
+    render_file(video, seed=unseen_seed(seed, 620_000), duration=seconds, fps=FPS, num_questions=1, boxes=False)
     with (
         _page_of_samples(folder, preset) as address,
         chromium() as browser,

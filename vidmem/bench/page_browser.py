@@ -28,6 +28,8 @@ ARGUMENTS = (
     "--autoplay-policy=no-user-gesture-required",
 )
 _PATIENCE_MS = 600_000
+_PAUSE_MS = 700
+"""Between two clicks of a person in a hurry."""
 _SERVED = "vidmem is at "
 _NOTE_WHEN_USABLE = """
 new MutationObserver(() => {
@@ -198,5 +200,6 @@ class Person:
         return float(self._page.evaluate(_SEEK, [number, away]))
 
     def _click(self, click: str, until: str) -> float:
-        """Click what one JavaScript expression finds, and wait until another one holds."""
+        """Click what one JavaScript expression finds, a moment after the last click, and wait until another one holds."""
+        self._page.wait_for_timeout(_PAUSE_MS)
         return float(self._page.evaluate(_CLICK_UNTIL, [click, until]))

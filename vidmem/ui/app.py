@@ -24,7 +24,7 @@ from vidmem.ui.access import Access
 from vidmem.ui.limits import Limits
 from vidmem.ui.previews import Previews
 from vidmem.ui.session import Session
-from vidmem.ui.shell import QUIET, TITLES, Shell
+from vidmem.ui.shell import QUIET, TITLES, Shell, screen_shown
 from vidmem.ui.theme import theme
 from vidmem.ui.visits import Visit, Visits
 
@@ -53,11 +53,12 @@ def build(session: Session) -> gr.Blocks:
     """Make the page over what all pages share."""
     with gr.Blocks(title="vidmem", analytics_enabled=False) as blocks:
         opened, visit = gr.State(None), gr.State(Visit())
-        with gr.Tabs(selected="library", elem_id="screens") as tabs:
+        going = screen_shown()
+        with gr.Tabs(selected="library", elem_id="screens"):
             panes = {
                 name: gr.Tab(TITLES[name], id=name, elem_id=f"screen-{name}", render_children=True) for name in SCREENS
             }
-        shell = Shell(session, opened, visit, tabs, panes, Previews(session))
+        shell = Shell(session, opened, visit, going, panes, Previews(session))
         for name, screen in SCREENS.items():
             with panes[name]:
                 screen.lay_out(shell)

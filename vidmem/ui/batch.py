@@ -13,7 +13,7 @@ from vidmem.ingest.folder import videos_in
 from vidmem.ui.jobs import JobState, sentence
 from vidmem.ui.library_cards import bar
 from vidmem.ui.session import Opened
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, line, table
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, going_to, line, table
 
 _PHASES = {"waiting": "waits", "running": "goes on", "done": "done", "failed": "failed", "cancelled": "cancelled"}
 _EMPTY = '<p class="vm-empty">No folder was given yet. What is in the store already is recognised and left alone.</p>'
@@ -32,7 +32,7 @@ def lay_out(shell: Shell) -> None:
     drawn = gr.State("")
     events = _Events(shell, said)
     folder.submit(events.start, [folder, stores], said, **PRIVATE)
-    shown.select(events.change, None, [said, shell.opened, shell.tabs], **PRIVATE)
+    shown.select(events.change, None, [said, shell.opened, shell.going], **PRIVATE)
     shell.timer("batch", 1.0).tick(events.draw, drawn, [shown, drawn], **QUIET)
 
 
@@ -59,7 +59,7 @@ class _Events:
         told, jobs = chosen(event), self._session.jobs
         if told["choose"] == "open":
             opened = Opened(told["store"], told["source"])
-            return {self._shell.opened: opened, self._shell.tabs: gr.Tabs(selected="watch")}
+            return {self._shell.opened: opened, self._shell.going: going_to("watch")}
         for state in jobs.states():
             if state.group != told["group"]:
                 continue

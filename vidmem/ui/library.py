@@ -16,7 +16,7 @@ from vidmem.ui import bringing
 from vidmem.ui.jobs import JobState, sentence
 from vidmem.ui.library_cards import Card, Shelf, job_list, sample_buttons, shelves
 from vidmem.ui.session import Opened, Session
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, change_job, chooser, chosen, failed, line, note
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, change_job, chooser, chosen, failed, going_to, line, note
 from vidmem.ui.stores import OpenStore, video_of
 
 _PICTURES = 6
@@ -48,7 +48,7 @@ def lay_out(shell: Shell) -> None:
     timer = shell.timer("library", 1.0)
     events = _Events(shell, said)
 
-    shown = [said, shell.opened, shell.tabs]
+    shown = [said, shell.opened, shell.going]
     samples.select(events.add_sample, kept_in, shown, **PRIVATE)
     upload.upload(events.add_upload, [upload, kept_in], shown, **PRIVATE)
     place.submit(events.add_text, [place, kept_in], shown, **PRIVATE)
@@ -119,7 +119,7 @@ class _Events:
         return {
             self.said: "",
             self.shell.opened: opened,
-            self.shell.tabs: gr.Tabs(selected="watch"),
+            self.shell.going: going_to("watch"),
         }
 
     def _added(self, kept_in: str, add: Callable[[OpenStore], str]) -> dict[Any, Any]:

@@ -16,7 +16,7 @@ from vidmem.ui.drawn import drawn
 from vidmem.ui.jobs import sentence
 from vidmem.ui.lives import Lives
 from vidmem.ui.session import Opened
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, failed, line, note
+from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, failed, going_to, line, note
 from vidmem.ui.stores import OpenStore
 from vidmem.ui.talk import Turn
 from vidmem.ui.visits import Visit
@@ -126,7 +126,7 @@ class _Events:
     def connect(self) -> None:
         source, asking, opened = self._source, self._asking, self._shell.opened
         looks = [self._view, asking.question, asking.alert, self._drawn]
-        changed = [self._said, opened, self._shell.tabs, *looks]
+        changed = [self._said, opened, self._shell.going, *looks]
         self._shell.timer("live", _SECONDS).tick(self.draw, [opened, self._drawn], looks, **QUIET)
         told = [source.address, source.user, source.password, source.rate, opened]
         source.address.submit(self.begin, told, [self._said, source.address], **QUIET)
@@ -210,7 +210,7 @@ class _Events:
             if what in ("choose", "open") and (found := self._lives.opened(key)) is not None:
                 opened = changes[self._shell.opened] = found
                 if what == "open":
-                    changes[self._shell.tabs] = gr.Tabs(selected="watch")
+                    changes[self._shell.going] = going_to("watch")
             elif what == "forget-alert":
                 self._lives.remove_alert(key, int(event._data["id"]))
             elif what in ("stop", "dismiss"):

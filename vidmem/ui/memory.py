@@ -15,7 +15,7 @@ from vidmem.ui import three_stores
 from vidmem.ui.drawn import drawn
 from vidmem.ui.jobs import sentence
 from vidmem.ui.session import Opened, Session
-from vidmem.ui.shell import PRIVATE, QUIET, Shell, failed, note
+from vidmem.ui.shell import QUIET, Shell, failed, note
 from vidmem.ui.three_stores import Look
 
 _SECONDS = 1.0
@@ -42,8 +42,8 @@ def lay_out(shell: Shell) -> None:
             return failed(sentence(error)), gr.skip(), gr.skip()
         return (told, gr.skip(), gr.skip()) if now == before else (told, gr.HTML(value=now), now)
 
-    timer.tick(tell, [shell.opened, shown], [said, view, shown], **QUIET)
-    shell.opened.change(tell, [shell.opened, shown], [said, view, shown], **PRIVATE)
+    for looking in (timer.tick, shell.panes["memory"].select):
+        looking(tell, [shell.opened, shown], [said, view, shown], **QUIET)
 
 
 def _noted(session: Session, opened: Opened | None) -> str:

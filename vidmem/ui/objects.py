@@ -88,8 +88,8 @@ def lay_out(shell: Shell) -> None:
         return draw(opened, before)
 
     reads, writes = [shell.opened, known], [said, view, shown, known]
-    timer.tick(draw, reads, writes, **QUIET)
-    shell.opened.change(draw, reads, writes, **QUIET)
+    for looking in (timer.tick, shell.panes["objects"].select):
+        looking(draw, reads, writes, **QUIET)
     view.select(do, reads, writes, **QUIET)
 
 

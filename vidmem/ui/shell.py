@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,8 +16,9 @@ from vidmem.ui.session import Session
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """For every event: no handler of the page is a verb for programs, none is listed in the API or as an MCP tool."""
-QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
-"""For what runs again and again: nothing flickers."""
+QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "show_progress_on": []}
+"""For what runs again and again: nothing flickers. Progress that is shown on nothing is not only hidden: for each turn of
+each event Gradio's page makes a copy of what every component holds that ever had some to show."""
 
 
 TITLES = {
@@ -40,8 +42,9 @@ class Shell:
     """The `Opened` video of this tab of the browser, or None. Write to it to open another; `.change` tells of it."""
     visit: gr.State
     """The `Visit` of this tab of the browser, the same object in all of its events."""
-    tabs: gr.Tabs
-    """Write `gr.Tabs(selected=...)` to it to show another screen: `library`, `watch`, `memory` ..."""
+    going: gr.HTML
+    """Write `going_to(screen)` to it to show another screen. Writing to the tabs themselves would do, but then Gradio's
+    page makes a copy of what every component of every screen holds: 0.3 s of a quick machine."""
     panes: Mapping[str, gr.Tab]
     """The screens' own tabs, by the same names; `.select` tells that one is shown now."""
     previews: Previews
@@ -64,6 +67,17 @@ class Shell:
 
     def store_choices(self) -> list[tuple[str, str]]:
         return [(store.name, store.key) for store in self.session.stores()]
+
+
+def screen_shown() -> gr.HTML:
+    """What `going_to` is written to; nothing is seen of it."""
+    show = "watch('value', () => props.value && window.vidmem.show(props.value.title));"
+    return gr.HTML(None, html_template="", js_on_load=show, elem_id="going")
+
+
+def going_to(screen: str) -> dict[str, Any]:
+    """Show a screen: `library`, `watch`, `memory` ..."""
+    return {"title": TITLES[screen], "asked_at": time.monotonic_ns()}
 
 
 def line(label: str, placeholder: str, button: str, *, elem_id: str, **options: Any) -> gr.Textbox:

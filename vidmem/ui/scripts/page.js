@@ -60,7 +60,7 @@
     await new Promise((drawn) => setTimeout(drawn, 50));
     return document.querySelector(`#screen-${screen}-button[aria-selected="true"]`) !== null;
   }
-  window.vidmem = { look, visit, isShown };
+  window.vidmem = { look, visit, isShown, show };
   window.addEventListener("load", () => {
     const wanted = localStorage.getItem("vidmem.look");
     if (wanted) look(wanted);
