@@ -200,6 +200,6 @@ class Person:
         return float(self._page.evaluate(_SEEK, [number, away]))
 
     def _click(self, click: str, until: str) -> float:
-        """Click what one JavaScript expression finds, a moment after the last click, and wait until another one holds."""
+        """Click what one expression finds, a moment after the last click, and wait until another one holds."""
         self._page.wait_for_timeout(_PAUSE_MS)
         return float(self._page.evaluate(_CLICK_UNTIL, [click, until]))

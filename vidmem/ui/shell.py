@@ -17,8 +17,8 @@ from vidmem.ui.session import Session
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """For every event: no handler of the page is a verb for programs, none is listed in the API or as an MCP tool."""
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "show_progress_on": []}
-"""For what runs again and again: nothing flickers. Progress that is shown on nothing is not only hidden: for each turn of
-each event Gradio's page makes a copy of what every component holds that ever had some to show."""
+"""For what runs again and again: nothing flickers. Progress that is shown on nothing is not only hidden: for each turn
+of each event Gradio's page makes a copy of what every component holds that ever had some to show."""
 
 
 TITLES = {
