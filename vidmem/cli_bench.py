@@ -113,7 +113,8 @@ def bench_live(
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Watching a camera: how soon and how whole it is in memory, overload, losses, questions meanwhile, kill -9."""
+    """Watching a camera: how soon and how whole it is in memory, overload, losses, questions meanwhile, kill -9,
+    alerts, and a simulated day."""
     from vidmem.bench import live
 
     _print(live.run(seed, parts=part or live.PARTS, keep=keep, quick=quick, progress=console.note), as_json)

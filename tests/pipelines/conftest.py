@@ -57,4 +57,4 @@ def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every clip is committed by itself, before the next but one is encoded, so that a test can stop between two."""
-    monkeypatch.setattr("vidmem.pipelines.writing.CLIPS_TOGETHER", 1)
+    monkeypatch.setattr("vidmem.pipelines.ingest.CLIPS_TOGETHER", 1)

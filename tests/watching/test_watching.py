@@ -85,14 +85,46 @@ class Slow:
 
     def __init__(self, memory: VideoMemory, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gate, self.num_running = threading.Event(), 0
+        self.sizes: list[int] = []
+        """Frames in each call."""
         encode = memory._models.encoder.encode_frames
 
         def slowly(*args: object) -> object:
             self.num_running += 1
+            self.sizes.append(len(args[0]))  # type: ignore[arg-type]
             self.gate.wait(120)
             return encode(*args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(memory._models.encoder, "encode_frames", slowly)
+
+
+def test_clips_that_wait_are_looked_at_together_and_are_the_same_in_memory(
+    tmp_path: Path, preset: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(name: str, *, behind: bool) -> tuple[list[int], list[np.ndarray]]:
+        with vidmem.open(tmp_path / name, preset) as memory:
+            slow = Slow(memory, monkeypatch)
+            watch = memory.watch(str(video), fps=2.0, policy="block", speed=50.0)
+            if behind:
+                until(lambda: watch.state().source.waiting == 16)
+            slow.gate.set()
+            assert watch.wait(300)
+            state, store = watch.state(), memory._store
+            assert (state.committed, state.clips) == (120, 60) and is_accounted_for(watch)
+            pts, embeddings = store.embeddings(watch.video_id)
+            clock = store.stream_clock(watch.video_id)
+            assert clock is not None and memory.verify() == []
+            walls = [clock.wall_at(second) - clock.wall_at(0.0) for second in pts.tolist()]
+            evidence = [(hit.start, hit.end) for hit in memory.ask("What is there at 10 seconds?").evidence]
+            return slow.sizes, [pts, embeddings, np.array(walls), np.array(evidence)]
+
+    monkeypatch.setattr("vidmem.pipelines.watching._FRAMES_TOGETHER", 1)
+    sizes, alone = watched("alone.vidmem", behind=False)
+    monkeypatch.undo()
+    together_sizes, together = watched("together.vidmem", behind=True)
+    assert set(sizes) == {2} and max(together_sizes) == 8 and sum(together_sizes) == sum(sizes) == 120
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_an_overload_drops_what_it_counts_and_holds_no_more_than_its_queue(

@@ -19,7 +19,7 @@ from vidmem.memory import MemoryConfig
 from vidmem.models.preset import load_preset
 from vidmem.pipelines.kv_ingest import BlockStream, window_tokens
 from vidmem.pipelines.loading import Models
-from vidmem.pipelines.writing import committing
+from vidmem.pipelines.writing import CLIPS_TOGETHER, PATIENCE_SECONDS, committing
 from vidmem.types import Span, VideoId
 
 _CLIPS_IN_TURN = 32
@@ -74,7 +74,8 @@ def _write(folder: Path, seed: int, num_clips: int, warm_up: int, models: Models
                     alone.write(frames_of(language, clip.rows.tokens, clip.spans))
 
             def remember(part: Sequence[_NoiseClip]) -> None:
-                with committing(partial(_commit, store, stream)) as behind:
+                commit = partial(_commit, store, stream)
+                with committing(commit, together=CLIPS_TOGETHER, patience_seconds=PATIENCE_SECONDS) as behind:
                     for clip in part:
                         behind.give(_Prefilled(clip, stream.prefill(clip.rows.tokens, clip.spans)))
 

@@ -17,7 +17,16 @@ from vidmem.index import Store, StoredVideo, VideoRow
 from vidmem.ingest import Source, SourceInfo, clips, next_tick, prefetch
 from vidmem.memory import Memory, MemoryConfig
 from vidmem.memory.scenes import SceneStream
-from vidmem.pipelines.writing import BlocksOf, ClipWriter, Clock, Looker, opened
+from vidmem.pipelines.writing import (
+    CLIPS_TOGETHER,
+    PATIENCE_SECONDS,
+    BlocksOf,
+    ClipWriter,
+    Clock,
+    Looker,
+    Taken,
+    opened,
+)
 from vidmem.types import Clip, Frame, VideoId, format_time
 
 if TYPE_CHECKING:
@@ -165,10 +174,18 @@ class Ingester:
                         blocks = stack.enter_context(opened(opening, self._store, video, is_new=there is None))
                     writer = stack.enter_context(
                         ClipWriter(
-                            self._store, video, self._looker, memory=memory, scenes=scenes, blocks=blocks, clock=clock
+                            self._store,
+                            video,
+                            self._looker,
+                            memory=memory,
+                            scenes=scenes,
+                            blocks=blocks,
+                            clock=clock,
+                            together=CLIPS_TOGETHER,
+                            patience_seconds=PATIENCE_SECONDS,
                         )
                     )
-                writer.write(clip, is_last=is_last, then=functools.partial(told, clip.span.end))
+                writer.write([Taken(clip, is_last=is_last, then=functools.partial(told, clip.span.end))])
             if writer is not None:
                 writer.finish()
         if video is None:

@@ -89,17 +89,18 @@ class BlockStream:
             self._tiers.close()
             raise
 
-    def prefill(self, tokens: Tensor, spans_seconds: np.ndarray, wall_start: float | None = None) -> list[Seen]:
-        """The whole blocks of a clip's frames, tokens (F, P, D) and spans (F, 2), for `keep`.
+    def prefill(
+        self, tokens: Tensor, spans_seconds: np.ndarray, walls: Sequence[float | None] | None = None
+    ) -> list[Seen]:
+        """The whole blocks of consecutive frames, tokens (F, P, D) and spans (F, 2), for `keep`.
 
-        `wall_start`: of a stream, when the first frame was, in seconds since 1970.
+        `walls`: when each of a stream's frames was, in seconds since 1970.
         """
-        begun = float(spans_seconds[0, 0]) if len(spans_seconds) else 0.0
         frames = [
-            self._language.frame(
-                self._label(start, None if wall_start is None else wall_start + start - begun), row, Span(start, end)
+            self._language.frame(self._label(start, wall), row, Span(start, end))
+            for row, (start, end), wall in zip(
+                tokens, spans_seconds.tolist(), walls or [None] * len(tokens), strict=True
             )
-            for row, (start, end) in zip(tokens, spans_seconds.tolist(), strict=True)
         ]
         return seen_of(self._writer.write(frames), frames)
 

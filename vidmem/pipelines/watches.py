@@ -32,6 +32,9 @@ from vidmem.types import Retention, VideoId
 if TYPE_CHECKING:
     from vidmem.pipelines.object_watch import ObjectWatch
 
+_CLIPS_TOGETHER = 16
+"""Most clips in one transaction: of a stream they are short, and none waits for others."""
+
 
 class Watches:
     """Starts watches, and knows those that run."""
@@ -186,6 +189,7 @@ class Watches:
                 scenes=scenes,
                 blocks=blocks,
                 clock=Clock(),
+                together=_CLIPS_TOGETHER,
                 patience_seconds=0.0,
                 upkeep=Upkeep(self._keeper),
             )

@@ -37,7 +37,7 @@ _THUMBNAIL_QUALITY = 80
 _CLIPS_BETWEEN_SAVES = 32
 """The memory's state is committed with every so many clips and the last one; between, it can be made again."""
 CLIPS_TOGETHER = 4
-"""Most clips in one transaction (docs/decisions/0005-kv-tiers.md)."""
+"""Most clips of a file in one transaction (docs/decisions/0005-kv-tiers.md)."""
 _BYTES_TOGETHER = 32 * 1024**2
 """A clip that fills this is committed at once: of a large model one clip's blocks are hundreds of megabytes."""
 PATIENCE_SECONDS = 0.25
@@ -75,7 +75,7 @@ class Looker:
         self._view_index = [self.views.index(view) for view in wanted]
 
     def look(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit, both on the CPU."""
+        """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit of its frames, both on the CPU."""
         embeddings = self._encoder.encode_frames(clip.view(self._view_index[0])).cpu()
         tokens = self._language.encode_frames(clip.view(self._view_index[1]))
         dtype = torch.bfloat16 if tokens.dtype == torch.bfloat16 else torch.float16
@@ -87,12 +87,37 @@ class Looker:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Taken:
+    """A clip to be written."""
+
+    clip: Clip
+    is_last: bool = False
+    wall_start: float | None = None
+    gap: Gap | None = None
+    """Both of a stream, see `NewClip`."""
+    at_commit: Callable[[], None] | None = None
+    """Called in the thread that commits, as soon as it is."""
+    then: Callable[[], None] | None = None
+    """Called in the thread that writes, once it is committed, by a later `write` or by `finish`."""
+
+    @property
+    def spans(self) -> np.ndarray:
+        """(F, 2), of the frames: each until the next one begins."""
+        pts = np.array([frame.pts_seconds for frame in self.clip.frames])
+        return np.stack([pts, np.append(pts[1:], self.clip.span.end)], axis=1)
+
+    @property
+    def walls(self) -> list[float | None]:
+        """When each frame was, in seconds since 1970."""
+        start, begun = self.wall_start, self.clip.frames[0].pts_seconds
+        return [None if start is None else start + frame.pts_seconds - begun for frame in self.clip.frames]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Encoded:
     """A clip that the models were run over, and what is left to be remembered and committed of it."""
 
-    span: Span
-    spans: np.ndarray
-    """(F, 2), of the frames."""
+    taken: Taken
     embeddings: Tensor
     tokens: Tensor
     pictures: list[np.ndarray]
@@ -101,9 +126,6 @@ class _Encoded:
     """Empty in tokens mode."""
     saves: bool
     """Whether the memory's state is to be committed with it."""
-    wall_start: float | None
-    gap: Gap | None
-    at_commit: Callable[[], None] | None
 
     @property
     def num_bytes(self) -> int:
@@ -111,10 +133,10 @@ class _Encoded:
         return blocks + self.tokens.nbytes + sum(picture.nbytes for picture in self.pictures)
 
     def stored(self, rows: FrameRows, blocks: ClipBlocks | None) -> NewClip:
-        return NewClip(self.span, rows, blocks, self.wall_start, self.gap)
+        return NewClip(self.taken.clip.span, rows, blocks, self.taken.wall_start, self.taken.gap)
 
     def rows(self) -> FrameRows:
-        return FrameRows(self.spans[:, 0], self.embeddings.numpy(), self.tokens, list(map(jpeg, self.pictures)))
+        return FrameRows(self.taken.spans[:, 0], self.embeddings.numpy(), self.tokens, list(map(jpeg, self.pictures)))
 
 
 class ClipWriter:
@@ -130,13 +152,15 @@ class ClipWriter:
         scenes: SceneStream,
         blocks: BlockStream | None,
         clock: Clock,
-        patience_seconds: float = PATIENCE_SECONDS,
+        together: int,
+        patience_seconds: float,
         upkeep: Upkeep | None = None,
     ) -> None:
         """
         Args:
             memory, scenes: as they are after the video's last committed clip; both are written to.
             blocks: the video's, in kv mode.
+            together: most clips in one transaction.
             patience_seconds: how long a clip may wait for others to be committed with.
             upkeep: of the store, done between commits.
         """
@@ -145,39 +169,35 @@ class ClipWriter:
         self._upkeep = upkeep
         self.num_frames = self.num_clips = self.num_scenes = 0
         """Taken so far; scenes that were found to end in them."""
-        self._behind = committing(self._commit, patience_seconds)
+        self._behind = committing(self._commit, together=together, patience_seconds=patience_seconds)
 
-    def write(
-        self,
-        clip: Clip,
-        *,
-        is_last: bool = False,
-        wall_start: float | None = None,
-        gap: Gap | None = None,
-        at_commit: Callable[[], None] | None = None,
-        then: Callable[[], None] | None = None,
-    ) -> None:
-        """Run the models over a clip and have it committed, while the next ones are looked at.
-
-        Args:
-            wall_start, gap: of a stream, see `NewClip`.
-            at_commit: called in the thread that commits, as soon as it is.
-            then: called in this thread, once it is committed, by a later `write` or by `finish`.
+    def write(self, taken: Sequence[Taken]) -> None:
+        """Run the models over clips, all at once, and have them committed, while the next ones are looked at.
 
         Raises:
-            StorageFull: this clip, or one before it, could not be committed.
+            StorageFull: one of these clips, or one before them, could not be committed.
         """
-        saves = is_last or (self.num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
-        embeddings, tokens = self._clock.timed("encode", lambda: self._looker.look(clip))
-        pts = np.array([frame.pts_seconds for frame in clip.frames])
-        spans = np.stack([pts, np.append(pts[1:], clip.span.end)], axis=1)
+        frames = tuple(frame for one in taken for frame in one.clip.frames)
+        joined = Clip(frames, Span(taken[0].clip.span.start, taken[-1].clip.span.end))
+        embeddings, tokens = self._clock.timed("encode", lambda: self._looker.look(joined))
         prefilled: list[Seen] = []
         if (blocks := self._blocks) is not None:
-            prefilled = self._clock.timed("prefill", lambda: blocks.prefill(tokens, spans, wall_start))
-        pictures = self._looker.pictures(clip)
-        encoded = _Encoded(clip.span, spans, embeddings, tokens, pictures, prefilled, saves, wall_start, gap, at_commit)
-        self._behind.give(encoded, num_bytes=encoded.num_bytes, then=then)
-        self.num_frames, self.num_clips = self.num_frames + len(clip.frames), self.num_clips + 1
+            spans = np.concatenate([one.spans for one in taken])
+            walls = [wall for one in taken for wall in one.walls]
+            prefilled = self._clock.timed("prefill", lambda: blocks.prefill(tokens, spans, walls))
+        begin = 0
+        for one in taken:
+            part = slice(begin, begin + len(one.clip.frames))
+            self._give(one, embeddings[part], tokens[part], prefilled[part])
+            begin = part.stop
+
+    def _give(self, taken: Taken, embeddings: Tensor, tokens: Tensor, prefilled: list[Seen]) -> None:
+        """Hand over a clip that was looked at."""
+        saves = taken.is_last or (self.num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
+        pictures = self._looker.pictures(taken.clip)
+        encoded = _Encoded(taken, embeddings, tokens, pictures, prefilled, saves)
+        self._behind.give(encoded, num_bytes=encoded.num_bytes, then=taken.then)
+        self.num_frames, self.num_clips = self.num_frames + len(taken.clip.frames), self.num_clips + 1
         self.num_scenes += len(self._scenes.push(embeddings))
 
     def finish(self) -> None:
@@ -196,7 +216,7 @@ class ClipWriter:
         """Remember clips and commit them together."""
         clock, memory = self._clock, self._memory
         for clip in encoded:
-            elements = elements_of(clip.embeddings, clip.tokens, clip.spans)
+            elements = elements_of(clip.embeddings, clip.tokens, clip.taken.spans)
             clock.timed("memory", functools.partial(memory.write, elements))
         state = clock.timed("memory", memory.state_dict) if any(clip.saves for clip in encoded) else None
         rows = clock.timed("store", lambda: [clip.rows() for clip in encoded])
@@ -206,8 +226,8 @@ class ClipWriter:
         clips = [clip.stored(row, block) for clip, row, block in zip(encoded, rows, stored, strict=True)]
         clock.timed("store", lambda: self._store.append_clips(self._video.video_id, clips, state))
         for clip in encoded:
-            if clip.at_commit is not None:
-                clip.at_commit()
+            if clip.taken.at_commit is not None:
+                clip.taken.at_commit()
         if self._upkeep is not None and self._upkeep.committed(len(encoded)) and self._blocks is not None:
             self._blocks.forget()
 
@@ -222,14 +242,10 @@ def opened(opening: Callable[[], BlockStream], store: Store, video: StoredVideo,
         raise
 
 
-def committing(commit: Callable[[list[T]], None], patience_seconds: float = PATIENCE_SECONDS) -> Behind[T]:
+def committing(commit: Callable[[list[T]], None], *, together: int, patience_seconds: float) -> Behind[T]:
     """A thread that commits clips of an ingest, those that come soon after each other together."""
     return Behind(
-        "vidmem-commit",
-        commit,
-        together=CLIPS_TOGETHER,
-        most_bytes=_BYTES_TOGETHER,
-        patience_seconds=patience_seconds,
+        "vidmem-commit", commit, together=together, most_bytes=_BYTES_TOGETHER, patience_seconds=patience_seconds
     )
 
 

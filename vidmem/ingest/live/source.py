@@ -132,6 +132,11 @@ class LiveSource:
             raise BadInput(f"{self._address.shown} has pictures of its own: none can be handed over.")
         self._feed.push(picture)
 
+    @property
+    def num_waiting(self) -> int:
+        """Frames that came and were not yet taken: so many may be without waiting. For any thread."""
+        return self._handover.num_waiting
+
     def health(self) -> Health:
         """How it is now. For any thread."""
         health = self._meter.read(time.monotonic())
