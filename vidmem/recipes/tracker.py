@@ -2,8 +2,7 @@
 
 First which pixels belong together and what they show, then what a click or a box points at, then single images with
 clicks that correct, then short and longer clips, unrolled, in which its own masks and pointers become its memory. Then
-images and clips twice more, and between these clips in which that memory is wrong for a while. At last the ends of
-longer clips, with the memory that it has made of them by then.
+images and clips twice more, and between these clips in which that memory is wrong for a while.
 What a step sees and draws depends on the seed and the step alone: a resumed run is the uninterrupted one. A step is
 made of small operations, on which a second core of one process was of no use (1.75 s with one thread, 1.7 with two), so
 each core has a process of its own, with clips of its own; gradients are their mean.
@@ -38,16 +37,7 @@ from vidmem.recipes.tracker_loss import intersection_over_union, mask_loss
 from vidmem.recipes.tracker_naming import Naming
 from vidmem.recipes.tracker_pointing import asked_loss, begin_pointing, listening
 from vidmem.recipes.tracker_remembering import begin_remembering
-from vidmem.recipes.tracker_unroll import (
-    Plan,
-    plan_image,
-    plan_points,
-    plan_recovery,
-    plan_stream,
-    plan_video,
-    to_pixels,
-    unroll,
-)
+from vidmem.recipes.tracker_unroll import Plan, plan_image, plan_points, plan_recovery, plan_video, to_pixels, unroll
 
 KEPT_HEADS = Path(__file__).with_name("tracker-heads.safetensors")
 """What the encoder is taught by and the tracker does not need: `Grouping` and `Naming`, as they were when it was
@@ -60,11 +50,11 @@ _NAMING_WEIGHT = 0.3
 class Phase:
     """A part of a course: what is taught for `steps`, the learning rate rising to `peak_rate` and falling to nothing.
 
-    `pixels` teaches the image encoder alone; `points`, `memory` and `streams` what is behind it; the others all, as far
-    as they reach.
+    `pixels` teaches the image encoder alone; `points` and `memory` what is behind it; the others all, as far as they
+    reach.
     """
 
-    lesson: Literal["pixels", "points", "images", "memory", "clips", "recovery", "streams"]
+    lesson: Literal["pixels", "points", "images", "memory", "clips", "recovery"]
     steps: int
     peak_rate: float
     clips: int
@@ -91,7 +81,6 @@ class Course:
         Phase("recovery", 500, 3e-4, clips=1, objects=4, frames=12),
         Phase("images", 2600, 5e-4, clips=6, objects=3),
         Phase("clips", 1000, 4e-4, clips=2, objects=3, frames=7),
-        Phase("streams", 800, 3e-4, clips=2, objects=3, frames=30),
     )
     seed: int = 11
     processes: int = 2
@@ -139,7 +128,7 @@ class Trainer:
         phase, number = self.course.at(self.step)
         draw = self.course.draw(self.step)
         torch.manual_seed(draw)
-        self.model.image_encoder.requires_grad_(phase.lesson not in _ENCODER_STANDS)
+        self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
         if number == 1 and phase.lesson in ("points", "memory"):
             if phase.lesson == "points":
                 begin_pointing(self.model, self.grouping, self.naming, to_pixels(batch.frames, self.config, DEVICE))
@@ -174,7 +163,7 @@ class Trainer:
         loss = torch.stack([mask_loss(prediction, truth[:, index]) for index, prediction in made]).mean()
         if phase.lesson == "points":
             return loss + asked_loss(self.grouping, heard, batch.masks[:, :, 0].to(DEVICE))
-        return loss if phase.lesson in _ENCODER_STANDS else loss + _NAMING_WEIGHT * self._named(heard.levels, batch)
+        return loss if phase.lesson == "memory" else loss + _NAMING_WEIGHT * self._named(heard.levels, batch)
 
     def _named(self, levels: list[Tensor], batch: ClipBatch) -> Tensor:
         return self.naming.loss(levels, batch.names.flatten(0, 1).to(DEVICE))
@@ -215,10 +204,7 @@ _PLANS: dict[str, Callable[[random.Random, int], Plan]] = {
     "memory": plan_video,
     "clips": plan_video,
     "recovery": plan_recovery,
-    "streams": plan_stream,
 }
-_ENCODER_STANDS = ("points", "memory", "streams")
-"""Lessons for what is behind the image encoder."""
 
 
 def _precision() -> AbstractContextManager[Any]:

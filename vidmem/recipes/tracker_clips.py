@@ -118,7 +118,7 @@ def _areas(renderer: Renderer, chapter: Chapter, times: Sequence[float]) -> np.n
 
 def _moments(rng: random.Random, count: int, gap: int) -> list[float]:
     """Times of frames at a random rate, forwards or backwards, the first `gap` frames before the second."""
-    step = min(2 ** rng.uniform(-5, -1.6), _SECONDS / 2 / count)
+    step = 2 ** rng.uniform(-5, -1.6)
     pause = min(gap * step, rng.uniform(1, 8)) if gap > 1 else step
     length = pause + (count - 2) * step if count > 1 else 0.0
     start = rng.uniform(0, max(0.0, _SECONDS - length - 0.01))

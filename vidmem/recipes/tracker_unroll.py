@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,8 +15,6 @@ from vidmem.recipes.tracker_loss import Prediction
 
 PromptKind = Literal["click", "box", "mask"]
 Points = dict[str, Tensor]
-_LEARNT_OF_STREAM = 6
-"""Frames at the end of a stream that are learnt from, beside the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +27,6 @@ class Plan:
     later: int | None = None
     mistaken: range = range(0)
     """Frames that are remembered as if another object of the clip had been followed on them."""
-    passed: range = range(0)
-    """Frames that are followed and remembered, but not learnt from."""
 
 
 def plan_points(rng: random.Random, num_frames: int) -> Plan:
@@ -58,12 +53,6 @@ def plan_recovery(rng: random.Random, num_frames: int) -> Plan:
         return plan
     begin = rng.randrange(1, num_frames - 1)
     return replace(plan, later=None, mistaken=range(begin, min(begin + rng.randint(1, 6), num_frames - 1)))
-
-
-def plan_stream(rng: random.Random, num_frames: int) -> Plan:
-    """All but the last frames have passed when something is to be learnt: memory is what the tracker made of it itself,
-    right or wrong, where a short clip begins with a memory that a prompt has just made right."""
-    return replace(plan_video(rng, num_frames), later=None, passed=range(1, num_frames - _LEARNT_OF_STREAM))
 
 
 def to_pixels(frames: Tensor, config: Any, device: torch.device) -> Tensor:
@@ -93,7 +82,7 @@ def encode(model: Any, pixels: Tensor) -> Features:
 def unroll(model: Any, batch: ClipBatch, pixels: Tensor, plan: Plan) -> list[tuple[int, Prediction]]:
     """Track all objects of a batch through its frames: every prediction on the way, with the frame's index.
 
-    Boxes and clicks are drawn from torch's global generator. A given mask is no prediction, nor is what passed.
+    Boxes and clicks are drawn from torch's global generator. A given mask is no prediction.
     """
     num_clips, num_objects = batch.masks.shape[:2]
     features = encode(model, pixels)
@@ -106,10 +95,8 @@ def unroll(model: Any, batch: ClipBatch, pixels: Tensor, plan: Plan) -> list[tup
         kind = plan.kind if index == 0 else None
         frame = _Frame(model, features, first_rows + index, number, truth)
         is_last = index + 1 == batch.num_frames
-        has_passed = index in plan.passed
-        with torch.no_grad() if has_passed else nullcontext():
-            predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1), is_remembered=not is_last)
-        made += [] if has_passed else [(index, prediction) for prediction in predictions]
+        predictions, out = frame.track(memory, kind, clicks, total=max(64, number + 1), is_remembered=not is_last)
+        made += [(index, prediction) for prediction in predictions]
         if index in plan.mistaken:
             out |= {name: _of_another(out[name], num_objects) for name in ("maskmem_features", "obj_ptr")}
         prompted = kind is not None or clicks > 0
