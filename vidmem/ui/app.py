@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -84,8 +85,11 @@ def launch(stores: Sequence[Path], *, preset: str | None, access: Access, limits
     Raises:
         BadInput: the port is taken; and as `Session`.
     """
-    session = Session(stores, preset=preset, limits=limits, samples=_shipped())
+    # What is loaded stays. The collector of cycles, which all threads wait for, needs half a second to look through it.
+    session = Session(stores, preset=preset, limits=limits, samples=_shipped(), loaded=gc.freeze)
     with serving(session, access) as address:
+        gc.collect()
+        gc.freeze()
         print(f"vidmem is at {address}  (Ctrl-C ends it)", flush=True)
         Event().wait()
 

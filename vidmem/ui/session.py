@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from vidmem.types import VideoId, format_time
 from vidmem.ui.jobs import Job, Jobs, JobState, Tell
 from vidmem.ui.limits import Limits
 from vidmem.ui.stores import OpenStore, video_of
+from vidmem.ui.working import workers
 
 T = TypeVar("T")
 
@@ -46,23 +46,29 @@ class Session:
     """Everything here is for any thread. Nothing of a person's is kept here: chats are the pages' own."""
 
     def __init__(
-        self, stores: Sequence[Path] = (), *, preset: str | None = None, limits: Limits, samples: Sequence[Sample] = ()
+        self,
+        stores: Sequence[Path] = (),
+        *,
+        preset: str | None = None,
+        limits: Limits,
+        samples: Sequence[Sample] = (),
+        loaded: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             stores: open from the beginning; they need not be there. None: one that goes with the app.
             preset: of new stores, and of these; None for what each was made with.
+            loaded: called in any thread, whenever models were.
 
         Raises as `preset_for`.
         """
         self.limits, self.samples = limits, tuple(samples)
         self.jobs, self.closing = Jobs(), Event()
-        self._preset, self._lock = preset, RLock()
+        self._preset, self._loaded, self._lock = preset, loaded, RLock()
         self._models: dict[tuple[str, str], Models] = {}
         self._stores: dict[str, OpenStore] = {}
         self._ids: dict[tuple[str, str], VideoId] = {}
-        self._answerer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-answer")
-        self._helpers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vidmem-helper")
+        self._answerer, self._helpers = workers("answer"), workers("helper", 2)
         self._folder = TemporaryDirectory(prefix="vidmem-")
         self.served: list[str] = [str(sample.path) for sample in samples]
         """Files and folders that browsers may fetch. Gradio reads this very list at each request."""
@@ -91,7 +97,7 @@ class Session:
             if str(path) not in self._stores:
                 chosen = preset_for(path, preset or self._preset)
                 self._stores[str(path)] = OpenStore(
-                    path, chosen, self.models_of(chosen), self.jobs, self._answerer, self.closing
+                    path, chosen, self.models_of(chosen), self.jobs, self._answerer, self.closing, self._loaded
                 )
                 self._serve(path / "thumbs", path / "crops")
             return self._stores[str(path)]

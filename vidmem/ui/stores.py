@@ -16,6 +16,7 @@ from vidmem.models.preset import Preset
 from vidmem.pipelines import StoredMemory, VideoMemory, open_store
 from vidmem.types import Answer, Hit
 from vidmem.ui.jobs import Job, Jobs, Tell
+from vidmem.ui.working import workers
 
 if TYPE_CHECKING:
     from vidmem.pipelines.loading import Models
@@ -40,12 +41,14 @@ class OpenStore:
         jobs: Jobs,
         answerer: ThreadPoolExecutor,
         closing: Event,
+        loaded: Callable[[], None],
     ) -> None:
         """`models` are those of the preset, which stores share, as they do the answering thread. `closing` ends what is
-        being said."""
+        being said. `loaded` is called when models were."""
         self.path, self.preset, self._closing = path, preset, closing
         self._models, self._jobs, self._answerer = models, jobs, answerer
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidmem-write")
+        self._loaded = loaded
+        self._writer = workers("write")
         self._memory: VideoMemory | None = None
         self._reader: VideoMemory | None = None
         self._looked: StoredMemory | None = None
@@ -99,8 +102,12 @@ class OpenStore:
     def _writing(self, tell: Tell) -> VideoMemory:
         tell("Loading the models")
         memory = self.memory()
-        self._models.load()
+        self._load()
         return memory
+
+    def _load(self) -> None:
+        if self._models.load():
+            self._loaded()
 
     # -- asking --
 
@@ -124,6 +131,7 @@ class OpenStore:
         stop: Event,
         pieces: queue.SimpleQueue[Piece | None],
     ) -> None:
+        self._load()
         with self._reading().ask_stream(question, video_ids=video_ids) as stream:
             pieces.put(tuple(stream.evidence))
             while not (stop.is_set() or self._closing.is_set()):
