@@ -210,6 +210,17 @@ def test_what_was_read_unfolds(page: Page) -> None:
     shoot(page, "what-was-read")
 
 
+def test_what_is_unfolded_stays_so_when_another_question_is_answered(page: Page) -> None:
+    open_sample(page)
+    ask(page, "When did the burger appear?")
+    page.get_by_text("What was read").click()
+    ask(page, QUESTIONS[0])
+    unfolded = page.locator("#talk .vm-turn").evaluate_all(
+        "turns => turns.map(turn => turn.querySelector('details').open)"
+    )
+    assert unfolded == [True, False]
+
+
 def test_a_follow_up_question_means_what_was_spoken_of(page: Page) -> None:
     open_sample(page)
     ask(page, "When did the burger appear?")

@@ -17,6 +17,7 @@ from vidmem.index import StoredVideo
 from vidmem.pipelines import in_context
 from vidmem.types import Answer
 from vidmem.ui import talk
+from vidmem.ui.drawn import text_of
 from vidmem.ui.jobs import sentence
 from vidmem.ui.session import Opened, Session
 from vidmem.ui.shell import PRIVATE, QUIET, Shell, chooser, chosen, failed, line
@@ -26,7 +27,7 @@ from vidmem.ui.visits import Visit
 from vidmem.ui.watched import NUM_QUESTIONS
 
 _EMPTY = '<p class="vm-empty">Ask what happens, when, where, or how often. Each answer shows where it was seen.</p>'
-_LOG = '<div class="vm-talk" role="log" aria-label="Conversation" tabindex="0">${value}</div>'
+_LOG = '<div class="vm-talk" role="log" aria-label="Conversation" tabindex="0"></div>'
 _REMEMBERED = 6
 """Turns that a follow-up question may mean."""
 _ALWAYS: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
@@ -47,7 +48,7 @@ class Talk:
 
 
 def lay_out_talk() -> Talk:
-    log = chooser(_EMPTY, html_template=_LOG, elem_id="talk")
+    log = chooser([_EMPTY], html_template=_LOG, script=text_of("talk.js"), elem_id="talk")
     saying = gr.HTML(elem_id="answer")
     everywhere = gr.Checkbox(
         label="Ask about all videos of this store", visible=False, container=False, elem_id="everywhere"
@@ -186,7 +187,7 @@ class Asking:
         """The conversation that is shown."""
         said = visit.said(visit.conversation)
         return {
-            self._parts.log: talk.log(said) or _EMPTY,
+            self._parts.log: gr.HTML(value=[talk.said(turn) for turn in said] or [_EMPTY]),
             self._parts.saying: "",
             self._parts.stop: gr.Button(visible=visit.is_answering),
             self._parts.clear: gr.Button(visible=bool(said)),

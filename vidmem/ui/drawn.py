@@ -31,14 +31,15 @@ def drawn(
     parts = ["drawn.js", *([f"{name}_{part}.js" for part in scripts] or [f"{name}.js"])]
     return gr.HTML(
         value,
-        html_template=_read(f"{name}.html").replace(*replaced) if replaced[0] else _read(f"{name}.html"),
-        css_template=_read(f"{name}.css"),
-        js_on_load="\n".join(map(_read, parts)),
+        html_template=text_of(f"{name}.html").replace(*replaced) if replaced[0] else text_of(f"{name}.html"),
+        css_template=text_of(f"{name}.css"),
+        js_on_load="\n".join(map(text_of, parts)),
         apply_default_css=False,
         elem_id=elem_id,
         **properties,
     )
 
 
-def _read(name: str) -> str:
+def text_of(name: str) -> str:
+    """A file beside this."""
     return (_HERE / name).read_text(encoding="utf-8")

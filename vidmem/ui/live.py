@@ -240,7 +240,7 @@ class _Events:
             for piece in answered(self._session, stream, question, visit.said(conversation), stop):
                 if isinstance(piece, Turn):
                     visit.add(conversation, piece)
-                    piece = talk.log([piece])
+                    piece = talk.said(piece)
                 yield piece, gr.skip()
         except Exception as error:
             yield talk.trouble(question, sentence(error)), gr.skip()

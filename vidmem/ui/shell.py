@@ -93,9 +93,12 @@ element.addEventListener("click", (event) => {
 """
 
 
-def chooser(value: str = "", *, elem_id: str, **options: Any) -> gr.HTML:
-    """HTML whose elements with `data-choose` can be clicked: its `.select` brings their data, see `chosen`."""
-    return gr.HTML(value, js_on_load=_CHOOSING, elem_id=elem_id, **options)
+def chooser(value: Any = "", *, elem_id: str, script: str = "", **options: Any) -> gr.HTML:
+    """HTML whose elements with `data-choose` can be clicked: its `.select` brings their data, see `chosen`.
+
+    `script` is further JavaScript that is run once it is there.
+    """
+    return gr.HTML(value, js_on_load=_CHOOSING + script, elem_id=elem_id, **options)
 
 
 def chosen(event: gr.EventData) -> dict[str, str]:

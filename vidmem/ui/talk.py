@@ -42,29 +42,8 @@ def is_match(evidence: Sequence[Hit]) -> bool:
     return any(hit.why != WEAK for hit in evidence)
 
 
-def log(turns: Sequence[Turn]) -> str:
-    """All that was said, the newest last."""
-    return "".join(map(_turn, turns))
-
-
-def saying(asked: str, text: str, *, is_weak: bool = False) -> str:
-    """A question whose answer is being said."""
-    told = f"<p class='vm-told'>{NOTHING}</p>" if is_weak else ""
-    words = f'<p class="vm-told{" vm-aside" if is_weak else ""}">{escape(text)}<span class="vm-cursor">▍</span></p>'
-    return f'<article class="vm-turn">{_asked(asked)}<div class="vm-answer">{told}{words}</div></article>'
-
-
-def trouble(asked: str, message: str) -> str:
-    """A question that was not answered."""
-    said = f'<p class="vm-failed" role="alert">{escape(message)}</p>'
-    return f'<article class="vm-turn">{_asked(asked)}<div class="vm-answer">{said}</div></article>'
-
-
-def _asked(text: str) -> str:
-    return f'<p class="vm-asked">{escape(text)}</p>'
-
-
-def _turn(turn: Turn) -> str:
+def said(turn: Turn) -> str:
+    """A question that was answered: one element."""
     answer = turn.answer
     text = escape(answer.text) or "…"
     stopped = ' <em class="vm-aside">(stopped)</em>' if turn.is_stopped else ""
@@ -79,6 +58,23 @@ def _turn(turn: Turn) -> str:
     return (
         f'<article class="vm-turn">{_asked(turn.asked)}<div class="vm-answer">{told}{_unfolded(turn)}</div></article>'
     )
+
+
+def saying(asked: str, text: str, *, is_weak: bool = False) -> str:
+    """A question whose answer is being said."""
+    told = f"<p class='vm-told'>{NOTHING}</p>" if is_weak else ""
+    words = f'<p class="vm-told{" vm-aside" if is_weak else ""}">{escape(text)}<span class="vm-cursor">▍</span></p>'
+    return f'<article class="vm-turn">{_asked(asked)}<div class="vm-answer">{told}{words}</div></article>'
+
+
+def trouble(asked: str, message: str) -> str:
+    """A question that was not answered."""
+    told = f'<p class="vm-failed" role="alert">{escape(message)}</p>'
+    return f'<article class="vm-turn">{_asked(asked)}<div class="vm-answer">{told}</div></article>'
+
+
+def _asked(text: str) -> str:
+    return f'<p class="vm-asked">{escape(text)}</p>'
 
 
 def _chips(turn: Turn) -> str:
