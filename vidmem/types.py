@@ -72,10 +72,6 @@ class Clip:
     frames: tuple[Frame, ...]
     span: Span
 
-    def view(self, index: int) -> np.ndarray:
-        """Stack one view of every frame: uint8 (F, H, W, 3)."""
-        return np.stack([frame.views[index] for frame in self.frames])
-
 
 @dataclass(frozen=True, slots=True)
 class Gap:

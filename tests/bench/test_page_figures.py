@@ -34,6 +34,7 @@ def test_the_page_is_measured_in_a_browser() -> None:
 
 def test_without_a_browser_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_browser, "CHROMIUM", None)
+    monkeypatch.setattr(page_browser, "find_spec", lambda name: name)
     figures = page.run(parts=["click"], quick=True)["figures"]
     assert figures["page_click"]["value"] is None and "apt-get install chromium" in figures["page_click"]["unit"]
 

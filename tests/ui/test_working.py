@@ -28,3 +28,12 @@ def test_workers_and_the_threads_that_they_begin_step_back_and_nobody_else() -> 
     with workers("test") as pool:
         assert pool.submit(niceness).result() == pool.submit(of_another).result() == min(19, before + 10)
     assert niceness() == of_another() == before
+
+
+def test_where_no_thread_may_step_back_they_work_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with workers("test") as pool:
+        assert pool.submit(str, 7).result() == "7"

@@ -98,11 +98,15 @@ class Slow:
         monkeypatch.setattr(memory._models.encoder, "encode_frames", slowly)
 
 
+@pytest.mark.parametrize("mode", ["tokens", "kv"])
 def test_clips_that_wait_are_looked_at_together_and_are_the_same_in_memory(
-    tmp_path: Path, preset: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, preset: Path, video: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
+    wanted = preset.with_name(f"{mode}.toml")
+    wanted.write_text(preset.read_text().replace('mode = "tokens"', f'mode = "{mode}"'))
+
     def watched(name: str, *, behind: bool) -> tuple[list[int], list[np.ndarray]]:
-        with vidmem.open(tmp_path / name, preset) as memory:
+        with vidmem.open(tmp_path / name, wanted) as memory:
             slow = Slow(memory, monkeypatch)
             watch = memory.watch(str(video), fps=2.0, policy="block", speed=50.0)
             if behind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -31,7 +32,11 @@ _PATIENCE_MS = 600_000
 _PAUSE_MS = 700
 """Between two clicks of a person in a hurry."""
 _SERVED = "vidmem is at "
-_NOTE_WHEN_USABLE = """
+_AT_BEGIN = """
+window.nextFrame = (begun) => {
+  if (performance.now() - begun > 120000) throw new Error("what was clicked for did not come in two minutes");
+  return new Promise(requestAnimationFrame);
+};
 new MutationObserver(() => {
   if (!window.usable && document.querySelector(".vm-card .vm-open")) window.usable = performance.now() / 1000;
 }).observe(document, { childList: true, subtree: true });
@@ -41,7 +46,7 @@ async ([click, until]) => {
   const [find, isSo] = [click, until].map((said) => new Function("return " + said));
   const begun = performance.now();
   find().click();
-  while (!isSo()) await new Promise(requestAnimationFrame);
+  while (!isSo()) await nextFrame(begun);
   return (performance.now() - begun) / 1000;
 }
 """
@@ -53,10 +58,11 @@ async ([number, away]) => {
   const is = (at) => !video.seeking && video.readyState >= 2 && Math.abs(video.currentTime - at) < 0.01;
   video.pause();
   video.currentTime = away;
-  while (!is(away)) await new Promise(requestAnimationFrame);
+  const left = performance.now();
+  while (!is(away)) await nextFrame(left);
   const begun = performance.now();
   chip.click();
-  while (!is(there)) await new Promise(requestAnimationFrame);
+  while (!is(there)) await nextFrame(begun);
   return (performance.now() - begun) / 1000;
 }
 """
@@ -84,7 +90,7 @@ _ASK_ON = """
 def missing() -> str | None:
     """What is not here for a browser to be used; None if all is."""
     if find_spec("playwright") is None:
-        return "no playwright here: pip install playwright"
+        return "no playwright here: pip install 'vidmem[test]'"
     return None if CHROMIUM else "no Chromium here: apt-get install chromium"
 
 
@@ -95,7 +101,9 @@ def served(store: Path, root: Path, preset: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "vidmem.cli", "ui", str(store), "--preset", preset, "--root", str(root)]
-    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True) as process:
+    # Terminated it leaves its temporary files: they go with the root.
+    beside = {**os.environ, "TMPDIR": str(root)}
+    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, env=beside) as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
@@ -116,7 +124,7 @@ class Chromium:
     def person(self, address: str) -> Iterator[Person]:
         """Somebody who opens the page for the first time."""
         context = self._browser.new_context(viewport={"width": 1280, "height": 860})
-        context.add_init_script(_NOTE_WHEN_USABLE)
+        context.add_init_script(_AT_BEGIN)
         page = context.new_page()
         page.set_default_timeout(_PATIENCE_MS)
         page.goto(address)
@@ -175,8 +183,8 @@ class Person:
         self._page.locator("#opened", has_text=video.name).wait_for()
 
     def is_watching(self) -> bool:
-        """Whether the open video is not yet watched to its end. Raises VidmemError if that failed."""
-        if (failed := self._page.locator("#status [role=alert]")).count():
+        """Whether the open video is not yet watched to its end. Raises VidmemError if that, or an answer, failed."""
+        if (failed := self._page.locator("#status [role=alert], #answer [role=alert]")).count():
             raise VidmemError(failed.first.inner_text())
         return self._page.locator("#status .vm-done").count() == 0
 

@@ -21,10 +21,10 @@ from vidmem.pipelines.writing import (
     CLIPS_TOGETHER,
     PATIENCE_SECONDS,
     BlocksOf,
+    ClipToWrite,
     ClipWriter,
     Clock,
     Looker,
-    Taken,
     opened,
 )
 from vidmem.types import Clip, Frame, VideoId, format_time
@@ -185,7 +185,7 @@ class Ingester:
                             patience_seconds=PATIENCE_SECONDS,
                         )
                     )
-                writer.write([Taken(clip, is_last=is_last, then=functools.partial(told, clip.span.end))])
+                writer.write([ClipToWrite(clip, is_last=is_last, then=functools.partial(told, clip.span.end))])
             if writer is not None:
                 writer.finish()
         if video is None:

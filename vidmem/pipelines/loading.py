@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,9 @@ def choose_preset(store: Path, preset: str | os.PathLike[str] | None, made: Stor
 class Models:
     """The models of a preset, each loaded when it is first used. Several threads may share them."""
 
-    def __init__(self, preset: Preset) -> None:
-        self.preset = preset
+    def __init__(self, preset: Preset, *, loaded: Callable[[], None] = lambda: None) -> None:
+        """`loaded` is called whenever one was, by the thread that needed it."""
+        self.preset, self._loaded = preset, loaded
         self._encoder: FrameEncoder | None = None
         self._language: VideoLanguageModel | None = None
         self._kv_language: KvLanguage | None = None
@@ -69,6 +71,7 @@ class Models:
         with self._loading:
             if self._encoder is None:
                 self._encoder = _load_encoder(self.preset)
+                self._loaded()
             return self._encoder
 
     @property
@@ -76,6 +79,7 @@ class Models:
         with self._loading:
             if self._language is None:
                 self._language = _load_language(self.preset)
+                self._loaded()
             return self._language
 
     @property
@@ -114,6 +118,7 @@ class Models:
         with self._loading:
             if self._sam is None:
                 self._sam = _load_sam(self.preset)
+                self._loaded()
             model, config = self._sam
         dtype = pick_dtype(self.preset.dtype, pick_device(self.preset.device))
         return Tracker(model, selection=selection, dtype=dtype, mean=config.pixel_mean, std=config.pixel_std)

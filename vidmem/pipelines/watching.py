@@ -20,7 +20,7 @@ from vidmem.ingest import Gap, Health, LiveConfig, LiveFrame, LiveSource
 from vidmem.pipelines.alerts import GONE_SECONDS, AlertsState, Checker
 from vidmem.pipelines.stream_clips import Cutter, Pace, StreamClip
 from vidmem.pipelines.telling import Then
-from vidmem.pipelines.writing import ClipWriter, Taken
+from vidmem.pipelines.writing import ClipToWrite, ClipWriter
 from vidmem.types import VideoId
 
 WatchPolicy = Literal["drop-oldest", "adaptive-fps", "block"]
@@ -31,8 +31,8 @@ CLIP_SECONDS = 1.0
 """A frame is committed with its clip, as soon as no more can come to that: a long clip would be long in coming."""
 _RATE_SECONDS = 10.0
 _FRAMES_TOGETHER = 8
-"""While frames wait, clips are looked at together until there are so many in them: the models take much less time for
-them than one by one. Not more, for what is begun is ended when a watch is stopped."""
+"""While frames wait, clips are looked at together until they have so many: the models take much less time for them than
+one by one. No more clips, for what is begun is ended when a watch is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +265,10 @@ class Watch:
                 stack.callback(self._source.close)
                 for item in self._source:
                     if isinstance(item, Gap) or self._is_kept(item):
-                        self._take(self._cutter.push(self._foretold(item)))
+                        self._gather(self._cutter.push(self._foretold(item)))
                     if sum(len(cut.arrived) for cut in self._cut) >= _FRAMES_TOGETHER or not self._source.num_waiting:
                         self._write(stack)
-                self._take(self._cutter.finish())
+                self._gather(self._cutter.finish())
                 self._write(stack)
                 if self._writer is not None:
                     self._writer.finish()
@@ -278,7 +278,7 @@ class Watch:
 
     def _is_kept(self, frame: LiveFrame) -> bool:
         if self._pace is not None:
-            seen = self._pace.seen(waiting=self._source.health().waiting, room=self._room, now=time.monotonic())
+            seen = self._pace.seen(waiting=self._source.num_waiting, room=self._room, now=time.monotonic())
             is_kept, self._pace = seen.taken()
             if not is_kept:
                 self._counts.thinned += 1
@@ -292,7 +292,7 @@ class Watch:
         is_thinned = self._pace is not None and self._pace.stride > 1
         return replace(item, next_from=None) if is_thinned and isinstance(item, LiveFrame) else item
 
-    def _take(self, cut: StreamClip | None) -> None:
+    def _gather(self, cut: StreamClip | None) -> None:
         if cut is not None:
             self._cut.append(cut)
 
@@ -302,12 +302,12 @@ class Watch:
         if self._writer is None:
             self._writer = self._open_writer(stack)
         self._counts.gaps += sum(cut.gap is not None for cut in self._cut)
-        self._writer.write([self._taken(cut) for cut in self._cut])
+        self._writer.write([self._to_write(cut) for cut in self._cut])
         self._cut = []
 
-    def _taken(self, cut: StreamClip) -> Taken:
+    def _to_write(self, cut: StreamClip) -> ClipToWrite:
         committed = functools.partial(self._committed, cut)
-        return Taken(cut.clip, wall_start=cut.wall_start, gap=cut.gap, at_commit=committed)
+        return ClipToWrite(cut.clip, wall_start=cut.wall_start, gap=cut.gap, at_commit=committed)
 
     def _committed(self, cut: StreamClip) -> None:
         self._counts.commit(cut)

@@ -20,7 +20,7 @@ from vidmem.memory import Memory
 from vidmem.memory.scenes import SceneStream
 from vidmem.pipelines.behind import Behind
 from vidmem.pipelines.remembering import elements_of
-from vidmem.types import Clip, Gap, Span, View
+from vidmem.types import Clip, Frame, Gap, View
 
 if TYPE_CHECKING:
     from vidmem.kv.compress import Seen
@@ -74,10 +74,13 @@ class Looker:
         self.views = list(dict.fromkeys(wanted))
         self._view_index = [self.views.index(view) for view in wanted]
 
-    def look(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit of its frames, both on the CPU."""
-        embeddings = self._encoder.encode_frames(clip.view(self._view_index[0])).cpu()
-        tokens = self._language.encode_frames(clip.view(self._view_index[1]))
+    def look(self, frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
+        """Embeddings (F, C) float32 and tokens (F, P, D) in 16 bit, both on the CPU."""
+        for_encoder, for_language = (
+            np.stack([frame.views[index] for frame in frames]) for index in self._view_index[:2]
+        )
+        embeddings = self._encoder.encode_frames(for_encoder).cpu()
+        tokens = self._language.encode_frames(for_language)
         dtype = torch.bfloat16 if tokens.dtype == torch.bfloat16 else torch.float16
         return embeddings, tokens.to("cpu", dtype)
 
@@ -87,7 +90,7 @@ class Looker:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taken:
+class ClipToWrite:
     """A clip to be written."""
 
     clip: Clip
@@ -117,7 +120,7 @@ class Taken:
 class _Encoded:
     """A clip that the models were run over, and what is left to be remembered and committed of it."""
 
-    taken: Taken
+    to_write: ClipToWrite
     embeddings: Tensor
     tokens: Tensor
     pictures: list[np.ndarray]
@@ -133,10 +136,12 @@ class _Encoded:
         return blocks + self.tokens.nbytes + sum(picture.nbytes for picture in self.pictures)
 
     def stored(self, rows: FrameRows, blocks: ClipBlocks | None) -> NewClip:
-        return NewClip(self.taken.clip.span, rows, blocks, self.taken.wall_start, self.taken.gap)
+        return NewClip(self.to_write.clip.span, rows, blocks, self.to_write.wall_start, self.to_write.gap)
 
     def rows(self) -> FrameRows:
-        return FrameRows(self.taken.spans[:, 0], self.embeddings.numpy(), self.tokens, list(map(jpeg, self.pictures)))
+        return FrameRows(
+            self.to_write.spans[:, 0], self.embeddings.numpy(), self.tokens, list(map(jpeg, self.pictures))
+        )
 
 
 class ClipWriter:
@@ -171,33 +176,32 @@ class ClipWriter:
         """Taken so far; scenes that were found to end in them."""
         self._behind = committing(self._commit, together=together, patience_seconds=patience_seconds)
 
-    def write(self, taken: Sequence[Taken]) -> None:
+    def write(self, clips: Sequence[ClipToWrite]) -> None:
         """Run the models over clips, all at once, and have them committed, while the next ones are looked at.
 
         Raises:
             StorageFull: one of these clips, or one before them, could not be committed.
         """
-        frames = tuple(frame for one in taken for frame in one.clip.frames)
-        joined = Clip(frames, Span(taken[0].clip.span.start, taken[-1].clip.span.end))
-        embeddings, tokens = self._clock.timed("encode", lambda: self._looker.look(joined))
+        frames = [frame for one in clips for frame in one.clip.frames]
+        embeddings, tokens = self._clock.timed("encode", lambda: self._looker.look(frames))
         prefilled: list[Seen] = []
         if (blocks := self._blocks) is not None:
-            spans = np.concatenate([one.spans for one in taken])
-            walls = [wall for one in taken for wall in one.walls]
+            spans = np.concatenate([one.spans for one in clips])
+            walls = [wall for one in clips for wall in one.walls]
             prefilled = self._clock.timed("prefill", lambda: blocks.prefill(tokens, spans, walls))
         begin = 0
-        for one in taken:
+        for one in clips:
             part = slice(begin, begin + len(one.clip.frames))
             self._give(one, embeddings[part], tokens[part], prefilled[part])
             begin = part.stop
 
-    def _give(self, taken: Taken, embeddings: Tensor, tokens: Tensor, prefilled: list[Seen]) -> None:
+    def _give(self, one: ClipToWrite, embeddings: Tensor, tokens: Tensor, prefilled: list[Seen]) -> None:
         """Hand over a clip that was looked at."""
-        saves = taken.is_last or (self.num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
-        pictures = self._looker.pictures(taken.clip)
-        encoded = _Encoded(taken, embeddings, tokens, pictures, prefilled, saves)
-        self._behind.give(encoded, num_bytes=encoded.num_bytes, then=taken.then)
-        self.num_frames, self.num_clips = self.num_frames + len(taken.clip.frames), self.num_clips + 1
+        saves = one.is_last or (self.num_clips + 1) % _CLIPS_BETWEEN_SAVES == 0
+        pictures = self._looker.pictures(one.clip)
+        encoded = _Encoded(one, embeddings, tokens, pictures, prefilled, saves)
+        self._behind.give(encoded, num_bytes=encoded.num_bytes, then=one.then)
+        self.num_frames, self.num_clips = self.num_frames + len(one.clip.frames), self.num_clips + 1
         self.num_scenes += len(self._scenes.push(embeddings))
 
     def finish(self) -> None:
@@ -216,7 +220,7 @@ class ClipWriter:
         """Remember clips and commit them together."""
         clock, memory = self._clock, self._memory
         for clip in encoded:
-            elements = elements_of(clip.embeddings, clip.tokens, clip.taken.spans)
+            elements = elements_of(clip.embeddings, clip.tokens, clip.to_write.spans)
             clock.timed("memory", functools.partial(memory.write, elements))
         state = clock.timed("memory", memory.state_dict) if any(clip.saves for clip in encoded) else None
         rows = clock.timed("store", lambda: [clip.rows() for clip in encoded])
@@ -226,8 +230,8 @@ class ClipWriter:
         clips = [clip.stored(row, block) for clip, row, block in zip(encoded, rows, stored, strict=True)]
         clock.timed("store", lambda: self._store.append_clips(self._video.video_id, clips, state))
         for clip in encoded:
-            if clip.taken.at_commit is not None:
-                clip.taken.at_commit()
+            if clip.to_write.at_commit is not None:
+                clip.to_write.at_commit()
         if self._upkeep is not None and self._upkeep.committed(len(encoded)) and self._blocks is not None:
             self._blocks.forget()
 

@@ -85,13 +85,18 @@ def launch(stores: Sequence[Path], *, preset: str | None, access: Access, limits
     Raises:
         BadInput: the port is taken; and as `Session`.
     """
-    # What is loaded stays. The collector of cycles, which all threads wait for, needs half a second to look through it.
-    session = Session(stores, preset=preset, limits=limits, samples=_shipped(), loaded=gc.freeze)
+    session = Session(stores, preset=preset, limits=limits, samples=_shipped(), loaded=_stay)
     with serving(session, access) as address:
-        gc.collect()
-        gc.freeze()
+        _stay()
         print(f"vidmem is at {address}  (Ctrl-C ends it)", flush=True)
         Event().wait()
+
+
+def _stay() -> None:
+    """Have the collector of cycles pass over all that is there by now, for good: to look through it takes half a
+    second, for which all threads wait."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class Lives:
             watch = memory.watch(address.strip(), fps=fps, user=user, password=password, allow_private=may)
             self._add(store, watch)
 
-        store.submit(CONNECT, parsed.shown if parsed else address.strip(), work)
+        store.submit(CONNECT, parsed.shown if parsed else address.strip(), work, steps_back=False)
 
     def await_camera(self, name: str) -> None:
         """Have the next picture of a page's own camera begin a watch. Raises BadInput if one is running."""
@@ -91,7 +91,7 @@ class Lives:
                 with self._lock:
                     self._pushed[name] = begun
 
-            store.submit(CONNECT, name, work)
+            store.submit(CONNECT, name, work, steps_back=False)
             return True
         return False
 

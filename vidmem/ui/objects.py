@@ -81,6 +81,8 @@ def lay_out(shell: Shell) -> None:
 
     def do(opened: Opened | None, before: _Drawn, event: gr.EventData) -> dict[Any, Any]:
         told = dict(event._data)
+        if before.opened != opened:  # what was pointed at is of the video before
+            return draw(opened, before)
         try:
             _DOING[str(told.get("do"))](session, opened, told)
         except Exception as error:

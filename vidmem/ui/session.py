@@ -58,7 +58,7 @@ class Session:
         Args:
             stores: open from the beginning; they need not be there. None: one that goes with the app.
             preset: of new stores, and of these; None for what each was made with.
-            loaded: called in any thread, whenever models were.
+            loaded: called whenever a model was, by any thread.
 
         Raises as `preset_for`.
         """
@@ -97,14 +97,14 @@ class Session:
             if str(path) not in self._stores:
                 chosen = preset_for(path, preset or self._preset)
                 self._stores[str(path)] = OpenStore(
-                    path, chosen, self.models_of(chosen), self.jobs, self._answerer, self.closing, self._loaded
+                    path, chosen, self.models_of(chosen), self.jobs, self._answerer, self.closing
                 )
                 self._serve(path / "thumbs", path / "crops")
             return self._stores[str(path)]
 
     def models_of(self, preset: Preset) -> Models:
         """A preset's models, which all stores of it share."""
-        return self._models.setdefault((preset.origin, preset.mode), Models(preset))
+        return self._models.setdefault((preset.origin, preset.mode), Models(preset, loaded=self._loaded))
 
     def may_play(self, opened: Opened) -> bool:
         """Whether a video's own file may be shown: a store that comes from elsewhere may name any file of the machine.

@@ -29,7 +29,7 @@ Piece = str | tuple[Hit, ...] | Answer
 class OpenStore:
     """A store, which need not be there yet: the first write makes it.
 
-    Whatever writes runs in one thread, job after job. Answers run in another and wait for no write. `look` is for any
+    Whatever writes does so one job after the other. Answers run in another and wait for no write. `look` is for any
     thread and needs no model.
     """
 
@@ -41,14 +41,12 @@ class OpenStore:
         jobs: Jobs,
         answerer: ThreadPoolExecutor,
         closing: Event,
-        loaded: Callable[[], None],
     ) -> None:
         """`models` are those of the preset, which stores share, as they do the answering thread. `closing` ends what is
-        being said. `loaded` is called when models were."""
+        being said."""
         self.path, self.preset, self._closing = path, preset, closing
         self._models, self._jobs, self._answerer = models, jobs, answerer
-        self._loaded = loaded
-        self._writer = workers("write")
+        self._writer, self._worker = ThreadPoolExecutor(1, "vidmem-write"), workers("work")
         self._memory: VideoMemory | None = None
         self._reader: VideoMemory | None = None
         self._looked: StoredMemory | None = None
@@ -86,11 +84,27 @@ class OpenStore:
 
     # -- writing, one job after the other --
 
-    def submit(self, kind: str, subject: str, work: Callable[[VideoMemory, Tell], T], *, group: str = "") -> Job[T]:
-        """Do what writes to the store, behind what does so already: `work(memory, tell)`."""
-        return self._jobs.start(
-            self._writer, kind, self.key, subject, lambda tell: work(self._writing(tell), tell), group=group
-        )
+    def submit(
+        self,
+        kind: str,
+        subject: str,
+        work: Callable[[VideoMemory, Tell], T],
+        *,
+        group: str = "",
+        steps_back: bool = True,
+    ) -> Job[T]:
+        """Do what writes to the store, behind what does so already: `work(memory, tell)`.
+
+        `steps_back`: for the threads that answer the page (`working.py`), as do the threads that it begins.
+        """
+
+        def do(tell: Tell) -> T:
+            return work(self._writing(tell), tell)
+
+        def run(tell: Tell) -> T:
+            return self._worker.submit(do, tell).result() if steps_back else do(tell)
+
+        return self._jobs.start(self._writer, kind, self.key, subject, run, group=group)
 
     def memory(self) -> VideoMemory:
         """The store opened for writing. Loads models if it is new. For one thread at a time, but for its watches."""
@@ -102,12 +116,8 @@ class OpenStore:
     def _writing(self, tell: Tell) -> VideoMemory:
         tell("Loading the models")
         memory = self.memory()
-        self._load()
+        self._models.load()
         return memory
-
-    def _load(self) -> None:
-        if self._models.load():
-            self._loaded()
 
     # -- asking --
 
@@ -131,7 +141,6 @@ class OpenStore:
         stop: Event,
         pieces: queue.SimpleQueue[Piece | None],
     ) -> None:
-        self._load()
         with self._reading().ask_stream(question, video_ids=video_ids) as stream:
             pieces.put(tuple(stream.evidence))
             while not (stop.is_set() or self._closing.is_set()):
@@ -163,6 +172,7 @@ class OpenStore:
         The answering thread must have ended; jobs must have been cancelled.
         """
         self._writer.shutdown(wait=True, cancel_futures=True)
+        self._worker.shutdown()
         for memory in (self._looked, self._reader):
             if memory is not None:
                 memory.close()

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 _STEP = 10
 """Of niceness, which ends at 19."""
@@ -13,11 +14,13 @@ _STEP = 10
 
 def workers(name: str, count: int = 1) -> ThreadPoolExecutor:
     """Threads that get what the others, and the browser on the same machine, leave of the cores, as do the threads and
-    processes that they begin. Where a thread has no priority of its own, which is not on Linux, they are as others."""
+    processes that they begin. Elsewhere than on Linux a thread has no priority of its own: they are as others."""
     return ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"vidmem-{name}", initializer=_step_back)
 
 
 def _step_back() -> None:
-    if sys.platform == "linux":
-        me = threading.get_native_id()
+    if sys.platform != "linux":
+        return
+    me = threading.get_native_id()
+    with suppress(OSError):  # a sandbox may forbid it
         os.setpriority(os.PRIO_PROCESS, me, min(19, os.getpriority(os.PRIO_PROCESS, me) + _STEP))

@@ -134,7 +134,7 @@ class LiveSource:
 
     @property
     def num_waiting(self) -> int:
-        """Frames that came and were not yet taken: so many may be without waiting. For any thread."""
+        """Frames that came and were not yet taken: while there are any, nobody waits for the next. For any thread."""
         return self._handover.num_waiting
 
     def health(self) -> Health:
