@@ -36,6 +36,7 @@ from vidmem.index.folder import (
     is_store,
 )
 from vidmem.index.following import load_index
+from vidmem.index.heap import return_freed
 from vidmem.index.lock import LOCK_NAME, WriterLock
 from vidmem.index.manifest import MANIFEST_NAME, Manifest, StoreIdentity, check_identity, read_manifest
 from vidmem.index.newfiles import force
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _UNSAVED_FRAMES = 1024
+_FRAMES_BETWEEN_RETURNS = 128
+"""After so many frames, memory that was freed goes back to the machine."""
 
 
 class Store(ExpiringStore):
@@ -69,6 +72,7 @@ class Store(ExpiringStore):
     is_new = False
     """Whether this opening made it."""
     _is_new_folder = False
+    _num_since_return = 0
 
     # -- opening and closing --
 
@@ -255,6 +259,10 @@ class Store(ExpiringStore):
             if old_memory is not None:
                 remove_file(inside(self.path, old_memory.name))
             self._save_index_if_far_behind()
+            self._num_since_return += sum(len(clip.frames) for clip in clips)
+            if self._num_since_return >= _FRAMES_BETWEEN_RETURNS:
+                self._num_since_return = 0
+                return_freed()
 
     def finish_video(self, video_id: VideoId, duration_seconds: float) -> None:
         """Note that a video was ingested to its end. Raises NotFound."""

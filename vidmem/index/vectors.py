@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import faiss
 import numpy as np
 
 from vidmem.index.catalogue import IndexRows
-from vidmem.index.coarse import COARSE_FROM, MOST_WANTED, NUM_CANDIDATES, learnt
+from vidmem.index.coarse import COARSE_FROM, MOST_WANTED, NUM_CANDIDATES, fill, learnt, one_thread
 from vidmem.index.files import replace_file
 
 INDEX_NAME = "index.faiss"
@@ -87,7 +86,7 @@ class VectorIndex:
         vectors = as_held(rows.vectors)  # rounded here: FAISS rounds what lies half-way otherwise than numpy
         self._faiss.add_with_ids(vectors, rows.frame_ids)
         if self._coarse is not None:
-            self._coarse.add(vectors)
+            fill(self._coarse, vectors)
             if self._coarse_ids is not None:
                 self._coarse_ids = np.concatenate([self._coarse_ids, rows.frame_ids])
         self._begin_coarse()
@@ -97,7 +96,7 @@ class VectorIndex:
         if self._coarse is None and len(self) >= COARSE_FROM:
             vectors = self.vectors()
             self._coarse = learnt(vectors)
-            self._coarse.add(vectors)
+            fill(self._coarse, vectors)
 
     def keep_only(self, frame_ids: np.ndarray) -> None:
         """Let all frames go but these, of ascending ids (n,)."""
@@ -121,7 +120,7 @@ class VectorIndex:
             self._coarse = None
         elif self._coarse is not None:
             self._coarse.reset()
-            self._coarse.add(self.vectors())
+            fill(self._coarse, self.vectors())
 
     def describe(self, rows: IndexRows) -> None:
         """Append the videos and spans of frames, not their vectors: for what `load` brought."""
@@ -142,7 +141,7 @@ class VectorIndex:
         k = min(k, len(self))
         if k == 0:
             return Matches(np.empty(0, np.int64), np.empty(0, np.float32))
-        with _one_thread():
+        with one_thread():  # FAISS shares out queries, not vectors: of one query other threads get nothing
             return self._search(query.reshape(1, -1), k, self._among(query.reshape(1, -1), k, video_ids, start, end))
 
     def _search(self, query: np.ndarray, k: int, among: np.ndarray | None) -> Matches:
@@ -268,17 +267,6 @@ class VectorIndex:
 def as_held(vectors: np.ndarray) -> np.ndarray:
     """Vectors (n, C) rounded to what the index holds of them: float32 of 16 bits."""
     return np.ascontiguousarray(vectors).astype(np.float16).astype(np.float32)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """FAISS shares out queries, not vectors: of one query other threads get nothing, and it would wait for them."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # of the calling thread, and torch's too, which may share the library
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _flat(dim: int) -> Any:
