@@ -13,9 +13,9 @@ from small_sam import SMALL
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
-from vidmem.models.sam import load_sam
+from vidmem.models.sam import build_sam, load_sam
 from vidmem.recipes.install import install_tracker, keep_heads
-from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, lessons, train
+from vidmem.recipes.tracker import Course, Phase, Trainer, judge, judged_clips, lessons, see_at, train
 from vidmem.recipes.tracker_clips import HELD_OUT, ClipShape, draw_batch
 from vidmem.recipes.tracker_grouping import Grouping
 from vidmem.recipes.tracker_loss import Prediction, intersection_over_union, mask_loss
@@ -227,6 +227,32 @@ def test_points_leave_the_encoder_as_it_is() -> None:
     same = {name: torch.equal(states[0][name], states[-1][name]) for name in states[0]}
     assert all(is_same for name, is_same in same.items() if name.startswith("image_encoder"))
     assert not all(is_same for name, is_same in same.items() if name.startswith("sam_mask_decoder"))
+
+
+@torch.no_grad()
+def test_weights_know_no_side() -> None:
+    trainer = Trainer(COURSE, SMALL)
+    model, larger = trainer.model.eval(), replace(SMALL, image_size=128)
+    batch = draw_batch(ClipShape(1, 3, 2, 128), 4)
+    pixels = to_pixels(batch.frames, larger, torch.device("cpu"))
+    made = build_sam(larger).eval()
+    made.load_state_dict(model.state_dict())
+    see_at(model, 128)
+    found = []
+    for one in (model, made):
+        torch.manual_seed(1)
+        found.append(unroll(one, batch, pixels, Plan("box")))
+    for (_, ours), (_, wanted) in zip(*found, strict=True):
+        assert torch.equal(ours.masks, wanted.masks) and ours.masks.shape[-1] == 128
+
+
+def test_a_phase_may_be_taught_with_squares_of_its_own_side() -> None:
+    course = Course((Phase("images", 1, 1e-3, 1, 2, side=128), Phase("clips", 1, 1e-3, 1, 2, frames=3)), processes=1)
+    trainer, sides = Trainer(course, SMALL), []
+    for batch in lessons(course, 0, SMALL.image_size):
+        trainer.learn(batch)
+        sides.append((batch.frames.shape[-2], trainer.model.image_size))
+    assert sides == [(128, 128), (64, 64)] and trainer.kept.module.image_size == 64
 
 
 def test_clips_that_are_seen_again_and_again_are_learnt() -> None:

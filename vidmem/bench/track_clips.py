@@ -19,7 +19,7 @@ FPS = 15
 The box that SAMURAI's filter foretells of what is followed here overlaps the next by 0.61 at 10 fps, by 0.76 at 15 and
 by 0.83 at 20 (medians), and is nearer to that than to a double's close by in 86, 94 and 94 % of frames."""
 SIZE = (320, 180)
-"""Width and height: twice the embedded tracker's square across, so that it sees a video squeezed, as it always does."""
+"""Width and height: wider than the embedded tracker's square, which sees a video squeezed, as it always does."""
 _CLEAR = 0.9
 """Part of the most that is ever seen of a thing, from which on it can be prompted."""
 

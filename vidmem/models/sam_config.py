@@ -198,7 +198,7 @@ SIZES: dict[str, SamConfig] = {**SAM2_1, "edge": EDGE_SIZED}
 """What a preset's `[tracker]` may name as its `size`."""
 
 EMBEDDED = SamConfig(
-    image_size=160,
+    image_size=256,
     d_model=96,
     trunk=TrunkConfig(
         embed_dim=32,
@@ -211,8 +211,8 @@ EMBEDDED = SamConfig(
     memory_attention=MemoryAttentionConfig(num_layers=2, dim_feedforward=256, dropout=0.0),
     memory_encoder=MemoryEncoderConfig(out_dim=48, layer_scale_init_value=0.1),
 )
-"""The one that comes with vidmem, trained on the sample world. At 160 pixels its third and last stage sees the whole
-frame. The memory encoder's layer scale starts at a tenth, not a millionth: its training has thousands of steps."""
+"""The one that comes with vidmem, trained on the sample world. Its third and last stage sees the whole frame. The
+memory encoder's layer scale starts at a tenth, not a millionth: its training has thousands of steps."""
 
 
 def write_config(config: SamConfig, path: Path) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vidmem.models.sam import EMBEDDED_FOLDER, build_sam
-from vidmem.models.sam_config import EMBEDDED, SamConfig
+from vidmem.models.sam_config import EMBEDDED, STRIDE, SamConfig
 from vidmem.recipes.accelerator import DEVICE, half
 from vidmem.recipes.crew import average, each_of_crew, place, same_in_all
 from vidmem.recipes.tower import one_cycle, set_rate
@@ -44,6 +44,8 @@ KEPT_HEADS = Path(__file__).with_name("tracker-heads.safetensors")
 installed."""
 _NAMING_WEIGHT = 0.3
 """Of what pixels show, beside masks."""
+_SMALL_SIDE = 160
+"""Most is learnt on small squares, whose steps take less than half the time: weights know no side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,11 @@ class Phase:
     """Of a step, in each process."""
     objects: int
     frames: int = 1
+    side: int | None = None
+    """Of the squares that it is taught with; None for the model's own."""
 
-    def shape(self, side: int) -> ClipShape:
-        return ClipShape(self.clips, self.frames, self.objects, side)
+    def shape(self, own: int) -> ClipShape:
+        return ClipShape(self.clips, self.frames, self.objects, self.side or own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,18 @@ class Course:
     """How much is taught, and how it is cut into steps."""
 
     phases: tuple[Phase, ...] = (
-        Phase("pixels", 2500, 1.5e-3, clips=6, objects=6),
-        Phase("points", 900, 1e-3, clips=6, objects=3),
-        Phase("images", 2000, 5e-4, clips=6, objects=3),
-        Phase("memory", 700, 6e-4, clips=3, objects=3, frames=4),
-        Phase("clips", 1100, 4e-4, clips=2, objects=3, frames=7),
-        Phase("images", 1800, 5e-4, clips=6, objects=3),
-        Phase("clips", 2100, 4e-4, clips=2, objects=3, frames=7),
-        Phase("recovery", 500, 3e-4, clips=1, objects=4, frames=12),
-        Phase("images", 2600, 5e-4, clips=6, objects=3),
-        Phase("clips", 1000, 4e-4, clips=2, objects=3, frames=7),
+        Phase("pixels", 2500, 1.5e-3, clips=6, objects=6, side=_SMALL_SIDE),
+        Phase("points", 900, 1e-3, clips=6, objects=3, side=_SMALL_SIDE),
+        Phase("images", 2000, 5e-4, clips=6, objects=3, side=_SMALL_SIDE),
+        Phase("memory", 700, 6e-4, clips=3, objects=3, frames=4, side=_SMALL_SIDE),
+        Phase("clips", 1100, 4e-4, clips=2, objects=3, frames=7, side=_SMALL_SIDE),
+        Phase("images", 1800, 5e-4, clips=6, objects=3, side=_SMALL_SIDE),
+        Phase("clips", 2100, 4e-4, clips=2, objects=3, frames=7, side=_SMALL_SIDE),
+        Phase("recovery", 500, 3e-4, clips=1, objects=4, frames=12, side=_SMALL_SIDE),
+        Phase("images", 2600, 5e-4, clips=6, objects=3, side=_SMALL_SIDE),
+        Phase("clips", 1000, 4e-4, clips=2, objects=3, frames=7, side=_SMALL_SIDE),
+        Phase("images", 450, 5e-4, clips=6, objects=3),
+        Phase("clips", 800, 4e-4, clips=2, objects=3, frames=7),
     )
     seed: int = 11
     processes: int = 2
@@ -128,6 +134,7 @@ class Trainer:
         phase, number = self.course.at(self.step)
         draw = self.course.draw(self.step)
         torch.manual_seed(draw)
+        see_at(self.model, batch.frames.shape[-2])
         self.model.image_encoder.requires_grad_(phase.lesson not in ("points", "memory"))
         if number == 1 and phase.lesson in ("points", "memory"):
             if phase.lesson == "points":
@@ -244,6 +251,15 @@ def _train(run: Path, course: Course, config: SamConfig, go_on: bool) -> None:
             if due or trainer.step % course.log_every == 0:
                 log.write(json.dumps(line) + "\n")
                 log.flush()
+
+
+def see_at(model: Any, side: int) -> None:
+    """Let a `SAM2Base` take squares of another side, with the same weights."""
+    model.image_size, model.sam_image_embedding_size = side, side // STRIDE
+    encoder = model.sam_prompt_encoder
+    encoder.input_image_size = (side, side)
+    encoder.image_embedding_size = (side // STRIDE, side // STRIDE)
+    encoder.mask_input_size = (4 * side // STRIDE, 4 * side // STRIDE)
 
 
 def lessons(course: Course, done: int, side: int) -> Iterator[ClipBatch]:
